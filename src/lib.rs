@@ -1,0 +1,9 @@
+//! warpferry moves the tokens of Mixture-of-Experts layers between GPUs.
+
+pub mod error;
+pub mod plan;
+pub mod status;
+pub mod topology;
+
+pub use error::{Error, Result};
+pub use topology::Topology;

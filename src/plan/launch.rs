@@ -1,0 +1,159 @@
+//! Launch of dispatch and combine: threads, shared memory, roles.
+
+use super::blocks::{LaunchBlock, StreamRecord};
+use super::shape::Shape;
+use super::tuning::{Role, Tuning};
+use crate::error::{Error, Result};
+use crate::topology::Topology;
+
+/// Most dynamic shared memory of a CTA on sm_90 and sm_100 (CUDA C++ programming guide, table of compute capabilities).
+pub const SHARED_BYTES_MAX: u32 = 232_448;
+/// Most 32-bit words of one kind's bit set: a worker looks at one word a lane, its last word twice.
+pub const KIND_WORDS_MAX: u32 = 31;
+/// Stages of a moving worker, each with an mbarrier.
+pub const STAGES: u32 = 4;
+/// Buffers of a sum's result.
+pub const RESULT_BYTES: u32 = 2048;
+/// Shared memory offset of the mbarriers: control words and bit sets come before (see `ptx/include/shared.ptxh`).
+const BARRIERS: u32 = 1024;
+/// Bytes of the destination or source list of a worker: 32 entries of 16 bytes, then 16 bytes a local rank.
+const LIST_BYTES: u32 = 512;
+
+/// Which of the two kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Tokens to experts.
+    Dispatch,
+    /// Results back, summed.
+    Combine,
+}
+
+/// Grid, block, shared memory and the constants that go with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchPlan {
+    /// The kernel.
+    pub op: Op,
+    /// CTAs.
+    pub sms: u32,
+    /// Threads of a CTA: the workers and a scout.
+    pub threads: u32,
+    /// Dynamic shared memory in bytes.
+    pub shared_bytes: u32,
+    /// Constants that the kernel reads.
+    pub block: LaunchBlock,
+}
+
+impl LaunchPlan {
+    /// Lays out shared memory; lowers the number of workers until it fits.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when a CTA would serve too many streams.
+    pub fn new(op: Op, topology: Topology, shape: &Shape, tuning: &Tuning) -> Result<LaunchPlan> {
+        let sms = match op {
+            Op::Dispatch => tuning.dispatch_sms,
+            Op::Combine => tuning.combine_sms,
+        };
+        let feeds_nic = match op {
+            Op::Dispatch => Role::Send,
+            Op::Combine => Role::Forward,
+        };
+        let channels = tuning.channels.div_ceil(sms);
+        let (n, r) = (topology.nodes(), topology.ranks());
+        let streams = match op {
+            Op::Dispatch => [channels * (n - 1), channels * n, channels * r],
+            Op::Combine => [channels * r, channels * (n - 1), channels],
+        };
+        let words = streams.map(|count| count.div_ceil(32));
+        if words.iter().any(|&count| count > KIND_WORDS_MAX) {
+            let name = if op == Op::Dispatch { "dispatch_sms" } else { "combine_sms" };
+            let most = 32 * KIND_WORDS_MAX;
+            return Err(Error::argument(
+                name,
+                sms,
+                format!("enough that a CTA serves at most {most} streams of a kind; it would serve {streams:?}"),
+            ));
+        }
+        let roles = tuning.worker_roles(feeds_nic);
+        let mut workers = tuning.workers;
+        loop {
+            let plan = Self::with_workers(op, topology, shape, tuning, sms, channels, words, workers, &roles);
+            if plan.shared_bytes <= SHARED_BYTES_MAX {
+                return Ok(plan);
+            }
+            workers -= 1;
+            let covered = [Role::Send, Role::Forward, Role::Receive]
+                .iter()
+                .all(|role| roles[..workers as usize].iter().any(|kinds| kinds.contains(role)));
+            if workers == 0 || !covered {
+                return Err(Error::argument(
+                    "stage_bytes",
+                    tuning.stage_bytes,
+                    format!("less, or more SMs than {sms}: shared memory for {} workers and {channels} channels a CTA exceeds {SHARED_BYTES_MAX} bytes", workers + 1),
+                ));
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn with_workers(
+        op: Op,
+        topology: Topology,
+        shape: &Shape,
+        tuning: &Tuning,
+        sms: u32,
+        channels: u32,
+        words: [u32; 3],
+        workers: u32,
+        roles: &[Vec<Role>],
+    ) -> LaunchPlan {
+        let all_words: u32 = words.iter().sum();
+        let completed = BARRIERS + workers * STAGES * 8;
+        let scratch = (completed + channels * topology.nodes() * 16).next_multiple_of(128);
+        let scratch_bytes = LIST_BYTES + (16 * topology.gpus_per_node()).next_multiple_of(128);
+        let streams = scratch + workers * scratch_bytes;
+        let stages = (streams + all_words * 32 * StreamRecord::BYTES as u32).next_multiple_of(128);
+        let results = stages + workers * tuning.stage_bytes;
+        let shared_bytes = results + if op == Op::Combine { workers * RESULT_BYTES } else { 0 };
+        let used = shape.dispatch_header_bytes(topology) + shape.hidden_bytes();
+        let mut role_words = [0; 32];
+        for (word, kinds) in role_words.iter_mut().zip(&roles[..workers as usize]) {
+            *word = kinds.iter().rev().fold(0, |code, &kind| code << 4 | (kind as u32 + 1));
+        }
+        LaunchPlan {
+            op,
+            sms,
+            threads: 32 * (workers + 1),
+            shared_bytes,
+            block: LaunchBlock {
+                chunk_ib: tuning.chunk_ib,
+                chunk_nv: tuning.chunk_nv,
+                workers,
+                send_words: words[0],
+                forward_words: words[1],
+                receive_words: words[2],
+                words: all_words,
+                barriers: BARRIERS,
+                completed,
+                scratch,
+                streams,
+                stages,
+                results,
+                scratch_bytes,
+                stage_bytes: tuning.stage_bytes,
+                piece_bytes: (tuning.stage_bytes / STAGES).min(used.next_multiple_of(16)),
+                roles: role_words,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for LaunchPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let b = &self.block;
+        write!(
+            f,
+            "{} CTAs x {} threads ({} workers), {} bytes shared; chunk {} between nodes, {} within; pieces of {} bytes",
+            self.sms, self.threads, b.workers, self.shared_bytes, b.chunk_ib, b.chunk_nv, b.piece_bytes
+        )
+    }
+}

@@ -1,0 +1,179 @@
+//! The pure middle of the library: topology, shape and tuning in; memory layout and launches out.
+//!
+//! Nothing here touches a device, a clock or a thread. One field list ([`blocks`]) ties what the host writes to
+//! what the kernels read; one function a zone ([`window`], [`state`], [`handle`]) computes every offset.
+
+pub mod blocks;
+pub mod handle;
+pub mod launch;
+pub mod shape;
+pub mod state;
+pub mod tuning;
+pub mod window;
+
+pub use launch::{LaunchPlan, Op};
+pub use shape::Shape;
+pub use tuning::{Role, Roles, Tuning};
+
+use crate::error::Result;
+use crate::topology::Topology;
+
+/// Which acts carry messages between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fabric {
+    /// mlx5 queue pairs driven by the kernel itself.
+    Mlx5,
+    /// No NIC: every rank's window is mapped, puts are bulk stores. One NVLink domain or one GPU.
+    Loopback,
+}
+
+impl Fabric {
+    /// Name in kernel symbols.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fabric::Mlx5 => "mlx5",
+            Fabric::Loopback => "loopback",
+        }
+    }
+}
+
+/// Everything that is fixed when a communicator is made, the same on every rank but for SM counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The world.
+    pub topology: Topology,
+    /// What is moved.
+    pub shape: Shape,
+    /// How it is moved.
+    pub tuning: Tuning,
+    /// Inter-node fabric.
+    pub fabric: Fabric,
+    /// Offsets of a rank's window.
+    pub window: window::Window,
+    /// Offsets of a rank's private state.
+    pub state: state::State,
+    /// Offsets of a handle.
+    pub handle: handle::HandleLayout,
+    /// Launch of dispatch.
+    pub dispatch: LaunchPlan,
+    /// Launch of combine.
+    pub combine: LaunchPlan,
+}
+
+impl Plan {
+    /// Validates the three inputs against each other and lays out memory and launches.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] naming the argument that does not fit and what would.
+    pub fn new(topology: Topology, shape: Shape, tuning: Tuning, fabric: Fabric) -> Result<Plan> {
+        shape.check(topology)?;
+        tuning.check(topology)?;
+        let window = window::Window::new(topology, &shape, &tuning, fabric);
+        let state = state::State::new(topology, &tuning);
+        let handle = handle::HandleLayout::new(topology, &shape, &tuning);
+        let dispatch = LaunchPlan::new(Op::Dispatch, topology, &shape, &tuning)?;
+        let combine = LaunchPlan::new(Op::Combine, topology, &shape, &tuning)?;
+        Ok(Plan { topology, shape, tuning, fabric, window, state, handle, dispatch, combine })
+    }
+
+    /// Hash of all that ranks must agree on; it travels in the exchange boxes. FNV-1a, 64 bits.
+    pub fn agreement_hash(&self) -> u64 {
+        let t = &self.tuning;
+        let s = &self.shape;
+        let words = [
+            1, // version of the wire format
+            u64::from(self.topology.nodes()),
+            u64::from(self.topology.gpus_per_node()),
+            u64::from(s.hidden_bytes()),
+            u64::from(s.experts()),
+            u64::from(s.topk()),
+            u64::from(t.channels),
+            u64::from(t.depth_ib),
+            u64::from(t.depth_nv),
+            self.fabric as u64,
+        ];
+        words
+            .iter()
+            .flat_map(|w| w.to_le_bytes())
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+
+    /// Device memory of one rank in bytes: window, private state, queues and one handle.
+    pub fn memory_bytes(&self) -> MemoryNeed {
+        MemoryNeed {
+            window_bytes: self.window.bytes,
+            state_bytes: self.state.bytes,
+            queue_bytes: self.queue_bytes(),
+            handle_bytes: self.handle.bytes,
+        }
+    }
+
+    /// Bytes of send queues, completion entries and doorbell records of one rank.
+    pub fn queue_bytes(&self) -> u64 {
+        match self.fabric {
+            Fabric::Loopback => 0,
+            Fabric::Mlx5 => {
+                let peers = u64::from(self.topology.nodes() - 1);
+                let per_channel = u64::from(self.tuning.payload_queue_entries() + tuning::CREDIT_QUEUE_ENTRIES);
+                let exchange = u64::from(tuning::EXCHANGE_QUEUE_ENTRIES);
+                let queues = peers * (2 * u64::from(self.tuning.channels) + 1);
+                64 * peers * (u64::from(self.tuning.channels) * per_channel + exchange) + queues * (64 + 64)
+            }
+        }
+    }
+}
+
+/// Device memory that one rank needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryNeed {
+    /// Rings, counters and boxes that peers write.
+    pub window_bytes: u64,
+    /// Counters and tables that only this rank touches.
+    pub state_bytes: u64,
+    /// NIC queues.
+    pub queue_bytes: u64,
+    /// One routing handle; as many as calls are alive at once.
+    pub handle_bytes: u64,
+}
+
+impl std::fmt::Display for MemoryNeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
+        write!(
+            f,
+            "per rank: window {:.2} MiB, state {:.2} MiB, queues {:.2} MiB, each handle {:.2} MiB",
+            mib(self.window_bytes),
+            mib(self.state_bytes),
+            mib(self.queue_bytes),
+            mib(self.handle_bytes)
+        )
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (t, s, u) = (self.topology, &self.shape, &self.tuning);
+        writeln!(f, "world    {} nodes x {} GPUs, fabric {}", t.nodes(), t.gpus_per_node(), self.fabric.name())?;
+        writeln!(
+            f,
+            "shape    hidden {} ({} bytes a row), {} experts, top-{}, at most {} tokens a rank",
+            s.hidden(),
+            s.hidden_bytes(),
+            s.experts(),
+            s.topk(),
+            s.max_tokens()
+        )?;
+        writeln!(
+            f,
+            "rings    {} channels, depth {} between nodes and {} within, slots of {} (dispatch) and {} bytes (combine)",
+            u.channels,
+            u.depth_ib,
+            u.depth_nv,
+            s.dispatch_slot_bytes(t),
+            s.combine_slot_bytes()
+        )?;
+        writeln!(f, "memory   {}", self.memory_bytes())?;
+        writeln!(f, "dispatch {}", self.dispatch)?;
+        write!(f, "combine  {}", self.combine)
+    }
+}

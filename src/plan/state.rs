@@ -1,0 +1,72 @@
+//! Layout of a rank's private state: positions that survive from call to call. Only this rank's kernels touch it.
+
+use super::blocks::StateHead;
+use super::tuning::Tuning;
+use super::window::Zone;
+use crate::topology::Topology;
+
+/// Byte offsets. All arrays are of 64-bit words, all start at zero and only grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// `[C][N]` messages put into the send ring to each node.
+    pub dispatch_send_position: u64,
+    /// `[C][N]` messages taken from the forward ring of each node.
+    pub dispatch_forward_in: u64,
+    /// `[C][N][G]` rows of source (node, own rail) given to each local rank.
+    pub dispatch_forward_out: u64,
+    /// `[C][N]` messages for which credit went back to each node.
+    pub dispatch_forward_credited: u64,
+    /// `[C][R]` rows taken from the receive ring of each source rank.
+    pub dispatch_receive_position: u64,
+    /// `[C][R]` partial rows given for each source rank.
+    pub combine_send_position: u64,
+    /// `[C][N][G]` partial rows for source (node, own rail) taken from each local rank.
+    pub combine_forward_in: u64,
+    /// `[C][N]` sums put into the send ring to each node.
+    pub combine_forward_out: u64,
+    /// `[C][N]` sums taken from each node.
+    pub combine_sum_in: u64,
+    /// `[C][N]` sums for which credit went back to each node.
+    pub combine_sum_credited: u64,
+    /// `[C][N][2]` work requests posted to the payload and the credit queue of each node.
+    pub posted: u64,
+    /// `[N]` work requests posted to the exchange queue of each node.
+    pub exchange_posted: u64,
+    /// `[C][N][depth_ib]` requests that must be complete before a dispatch send slot is used again.
+    pub dispatch_slot_requests: u64,
+    /// `[C][N][depth_ib]` likewise for combine.
+    pub combine_slot_requests: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+}
+
+impl State {
+    /// Lays out the state.
+    pub fn new(topology: Topology, tuning: &Tuning) -> State {
+        let n = u64::from(topology.nodes());
+        let r = u64::from(topology.ranks());
+        let c = u64::from(tuning.channels);
+        let depth = u64::from(tuning.depth_ib);
+        let mut zone = Zone::starting_at(StateHead::BYTES as u64);
+        let mut words = |count: u64| zone.take(8 * count);
+        let mut state = State {
+            dispatch_send_position: words(c * n),
+            dispatch_forward_in: words(c * n),
+            dispatch_forward_out: words(c * r),
+            dispatch_forward_credited: words(c * n),
+            dispatch_receive_position: words(c * r),
+            combine_send_position: words(c * r),
+            combine_forward_in: words(c * r),
+            combine_forward_out: words(c * n),
+            combine_sum_in: words(c * n),
+            combine_sum_credited: words(c * n),
+            posted: words(c * n * 2),
+            exchange_posted: words(n),
+            dispatch_slot_requests: words(c * n * depth),
+            combine_slot_requests: words(c * n * depth),
+            bytes: 0,
+        };
+        state.bytes = zone.end();
+        state
+    }
+}

@@ -1,0 +1,184 @@
+//! How it is moved: channels, SMs, chunks, ring depths, workers, roles.
+
+use crate::error::{Error, Result};
+use crate::topology::Topology;
+
+/// Most messages of a claim: one lane of a warp looks after each.
+pub const MAX_CHUNK: u32 = 32;
+/// Most worker warps of a CTA: 31 and a scout fill 1,024 threads.
+pub const MAX_WORKERS: u32 = 31;
+/// Entries (64-byte blocks) of a credit queue. A consumer can be ahead of the last delivered credit by at most
+/// one ring, so few credits are ever under way; the kernel checks for room all the same.
+pub const CREDIT_QUEUE_ENTRIES: u32 = 64;
+/// Entries of an exchange queue: two a call, both completed before the kernel ends.
+pub const EXCHANGE_QUEUE_ENTRIES: u32 = 16;
+
+/// The three kinds of stream a warp may claim, by stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Dispatch: IB sending. Combine: NVLink sending.
+    Send,
+    /// Dispatch: IB-to-NVLink forwarding. Combine: NVLink-to-IB forwarding and accumulation.
+    Forward,
+    /// Dispatch: NVLink receiving. Combine: IB receiving and accumulation.
+    Receive,
+}
+
+/// Which kinds of stream each worker warp may claim, and in what order it looks for them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Roles {
+    /// Every kind for all warps. Two warps prefer the kind that feeds the NIC; the others receive, then forward,
+    /// then send, so that what is furthest along moves on first.
+    Dynamic,
+    /// Disjoint sets: warps are dealt to the three kinds in turn (fixed specialization). Needs 3 workers.
+    Fixed,
+    /// One list a worker.
+    Custom(Vec<Vec<Role>>),
+}
+
+/// Settings of the transport. [`Tuning::default_for`] gives the documented defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tuning {
+    /// Independent lanes of the protocol; the same on every rank.
+    pub channels: u32,
+    /// CTAs of a dispatch launch (one an SM); may differ by rank.
+    pub dispatch_sms: u32,
+    /// CTAs of a combine launch; may differ by rank.
+    pub combine_sms: u32,
+    /// Messages a claim of a flow between nodes moves at most.
+    pub chunk_ib: u32,
+    /// Messages a claim of a flow within a node moves at most.
+    pub chunk_nv: u32,
+    /// Slots of a ring between nodes; a power of two; the same on every rank.
+    pub depth_ib: u32,
+    /// Slots of a ring within a node; a power of two; the same on every rank.
+    pub depth_nv: u32,
+    /// Worker warps of a CTA, beside its scout.
+    pub workers: u32,
+    /// Kinds of stream each worker claims.
+    pub roles: Roles,
+    /// Shared memory of a worker's stages in bytes: a multiple of 1,024 from 2,048 to 16,384.
+    pub stage_bytes: u32,
+}
+
+impl Tuning {
+    /// Defaults by world: 16 channels from 4 nodes on, 32 below (the narrowest stream is one worker a channel);
+    /// 8 SMs; chunks of about 64 KB between nodes and 32 KB within; rings of 16 and 8 slots.
+    pub fn default_for(topology: Topology, hidden_bytes: u32) -> Tuning {
+        let channels = if topology.nodes() >= 4 { 16 } else { 32 };
+        let (depth_ib, depth_nv) = (16, 8);
+        let chunk = |bytes: u32, depth: u32| (bytes / hidden_bytes.max(1)).clamp(1, (depth / 2).min(MAX_CHUNK));
+        Tuning {
+            channels,
+            dispatch_sms: 8,
+            combine_sms: 8,
+            chunk_ib: chunk(64 << 10, depth_ib),
+            chunk_nv: chunk(32 << 10, depth_nv),
+            depth_ib,
+            depth_nv,
+            workers: 11,
+            roles: Roles::Dynamic,
+            stage_bytes: 16 << 10,
+        }
+    }
+
+    /// Slots after which a consumer of a ring between nodes gives credit back.
+    pub fn credit_ib(&self) -> u32 {
+        (self.depth_ib / 4).max(1)
+    }
+
+    /// Entries (64-byte blocks) of a payload queue: at most two writes and a signal for each slot of the ring.
+    pub fn payload_queue_entries(&self) -> u32 {
+        (3 * self.depth_ib + 4).next_power_of_two()
+    }
+
+    /// Roles of every worker, in order.
+    ///
+    /// `feeds_nic` is the kind whose claims post to the NIC.
+    pub fn worker_roles(&self, feeds_nic: Role) -> Vec<Vec<Role>> {
+        use Role::{Forward, Receive, Send};
+        match &self.roles {
+            Roles::Custom(list) => list.clone(),
+            Roles::Fixed => (0..self.workers).map(|w| vec![[Receive, Forward, Send][w as usize % 3]]).collect(),
+            Roles::Dynamic => (0..self.workers)
+                .map(|w| {
+                    let mut order = vec![Receive, Forward, Send];
+                    if w < 2 && self.workers > 2 {
+                        order.retain(|&role| role != feeds_nic);
+                        order.insert(0, feeds_nic);
+                    }
+                    order
+                })
+                .collect(),
+        }
+    }
+
+    /// Checks every setting and their relations.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the setting, its value and what is valid.
+    pub fn check(&self, topology: Topology) -> Result<()> {
+        let range = |name: &str, value: u32, low: u32, high: u32| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::argument(name, value, format!("{low} to {high}")))
+            }
+        };
+        range("channels", self.channels, 1, 256)?;
+        range("dispatch_sms", self.dispatch_sms, 1, self.channels)?;
+        range("combine_sms", self.combine_sms, 1, self.channels)?;
+        range("workers", self.workers, 1, MAX_WORKERS)?;
+        for (name, depth) in [("depth_ib", self.depth_ib), ("depth_nv", self.depth_nv)] {
+            if !depth.is_power_of_two() || !(2..=1024).contains(&depth) {
+                return Err(Error::argument(name, depth, "a power of two from 2 to 1024"));
+            }
+        }
+        range("chunk_ib", self.chunk_ib, 1, MAX_CHUNK.min(self.depth_ib / 2))?;
+        range("chunk_nv", self.chunk_nv, 1, MAX_CHUNK.min(self.depth_nv / 2))?;
+        if !self.stage_bytes.is_multiple_of(1024) || !(2048..=16384).contains(&self.stage_bytes) {
+            return Err(Error::argument("stage_bytes", self.stage_bytes, "a multiple of 1024 from 2048 to 16384"));
+        }
+        if topology.nodes() > 1 && 2 * self.channels * (topology.nodes() - 1) > 1000 {
+            return Err(Error::argument(
+                "channels",
+                self.channels,
+                format!(
+                    "at most {} with {} nodes (1000 queue pairs a NIC)",
+                    500 / (topology.nodes() - 1),
+                    topology.nodes()
+                ),
+            ));
+        }
+        self.check_roles()
+    }
+
+    fn check_roles(&self) -> Result<()> {
+        if let Roles::Custom(list) = &self.roles {
+            if list.len() != self.workers as usize {
+                return Err(Error::argument(
+                    "roles",
+                    format!("{} lists", list.len()),
+                    format!("one list for each of {} workers", self.workers),
+                ));
+            }
+            if let Some(worker) = list.iter().position(|kinds| kinds.is_empty() || kinds.len() > 3) {
+                return Err(Error::argument(
+                    "roles",
+                    format!("worker {worker} has {} kinds", list[worker].len()),
+                    "1 to 3 kinds a worker",
+                ));
+            }
+        }
+        for role in [Role::Send, Role::Forward, Role::Receive] {
+            if !self.worker_roles(Role::Send).iter().any(|kinds| kinds.contains(&role)) {
+                return Err(Error::argument(
+                    "roles",
+                    format!("{:?} over {} workers", self.roles, self.workers),
+                    format!("at least one worker for every kind; none has {role:?}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
