@@ -1,6 +1,7 @@
 //! warpferry moves the tokens of Mixture-of-Experts layers between GPUs.
 
 pub mod error;
+pub mod kernel;
 pub mod plan;
 pub mod status;
 pub mod topology;
