@@ -1,0 +1,362 @@
+//! Variables and registers: `.global .align 16 .b8 table[4][8] = {..}`, `.param .u64 .ptr .global p`, `.reg .b32 r<4>`.
+
+use crate::ast::{FloatLiteral, Pointer, Space, Type, Variable};
+use crate::cursor::Cursor;
+use crate::error::ParseError;
+use crate::expression::{self, Value};
+use crate::lexer::Kind;
+use crate::raw::{Name, RawRegister};
+
+/// Largest initializer, in bytes.
+const MAX_INIT_BYTES: u64 = 1 << 24;
+
+/// Most array dimensions.
+const MAX_DIMENSIONS: usize = 8;
+
+/// Linkage directives before a declaration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Linkage {
+    pub is_extern: bool,
+    pub is_visible: bool,
+    pub is_weak: bool,
+    pub is_common: bool,
+}
+
+/// What stands between the state space and the name.
+struct Head {
+    ty: Type,
+    width: u32,
+    align: Option<u32>,
+    pointer: Option<Pointer>,
+}
+
+/// The state space that a directive opens a declaration with.
+pub(crate) fn space(directive: &str) -> Option<Space> {
+    Some(match directive {
+        "global" => Space::Global,
+        "shared" => Space::Shared,
+        "const" => Space::Const,
+        "local" => Space::Local,
+        "param" => Space::Param,
+        _ => return None,
+    })
+}
+
+/// A whole declaration after its state space, through the semicolon.
+pub(crate) fn variables<'a>(
+    cursor: &mut Cursor<'_, 'a>,
+    space: Space,
+    linkage: Linkage,
+) -> Result<Vec<(Name<'a>, Variable)>, ParseError> {
+    let head = head(cursor)?;
+    let mut found = Vec::new();
+    loop {
+        found.push(variable(cursor, space, linkage, &head)?);
+        if !cursor.eat_mark(",") {
+            break;
+        }
+    }
+    cursor.mark(";")?;
+    Ok(found)
+}
+
+/// One parameter of a function, an entry or a prototype: `.param ..` or `.reg ..`.
+pub(crate) fn parameter<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<(Name<'a>, Variable), ParseError> {
+    let is_register = match cursor.kind() {
+        Kind::Dot("param") => false,
+        Kind::Dot("reg") => true,
+        _ => return Err(cursor.expected("`.param` or `.reg`")),
+    };
+    cursor.advance();
+    let head = head(cursor)?;
+    let (name, mut variable) = variable(cursor, Space::Param, Linkage::default(), &head)?;
+    if is_register && variable.is_array {
+        return Err(cursor.error_at(name.token, "a `.reg` parameter cannot be an array or a vector"));
+    }
+    variable.is_register = is_register;
+    Ok((name, variable))
+}
+
+/// After `.reg`, through the semicolon.
+pub(crate) fn registers<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Vec<RawRegister<'a>>, ParseError> {
+    let start = cursor.token();
+    let head = head_types(cursor, true)?;
+    if head.align.is_some() || head.pointer.is_some() {
+        return Err(cursor.error_at(start, "a register takes neither `.align` nor `.ptr`"));
+    }
+    let mut found = Vec::new();
+    loop {
+        let name = name(cursor)?;
+        let count = if cursor.eat_mark("<") {
+            let count = cursor.small("number of registers")?;
+            cursor.mark(">")?;
+            Some(count)
+        } else {
+            None
+        };
+        found.push(RawRegister { name, ty: head.ty, width: head.width, count });
+        if !cursor.eat_mark(",") {
+            break;
+        }
+    }
+    cursor.mark(";")?;
+    Ok(found)
+}
+
+fn name<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Name<'a>, ParseError> {
+    let token = cursor.token();
+    let text = cursor.word("a name")?;
+    if text == "_" || text == "WARP_SZ" {
+        return Err(cursor.error_at(token, format!("`{text}` cannot be declared")));
+    }
+    Ok(Name { text, token })
+}
+
+fn head(cursor: &mut Cursor<'_, '_>) -> Result<Head, ParseError> {
+    head_types(cursor, false)
+}
+
+fn head_types(cursor: &mut Cursor<'_, '_>, is_register: bool) -> Result<Head, ParseError> {
+    let mut ty = None;
+    let mut width = 1;
+    let mut align = None;
+    let mut pointer = None;
+    while let Kind::Dot(word) = cursor.kind() {
+        match word {
+            "align" => {
+                cursor.advance();
+                align = Some(alignment(cursor)?);
+                continue;
+            }
+            "ptr" => {
+                cursor.advance();
+                pointer = Some(pointer_attribute(cursor)?);
+                continue;
+            }
+            "v2" => width = 2,
+            "v4" => width = 4,
+            "v8" if !is_register => width = 8,
+            "texref" | "samplerref" | "surfref" => {
+                return Err(cursor.error(format!("`.{word}` variables are not supported")));
+            }
+            "attribute" => return Err(cursor.error("variable attributes are not supported")),
+            word => ty = Some(declared_type(cursor, word, is_register)?),
+        }
+        cursor.advance();
+    }
+    match ty {
+        Some(ty) => Ok(Head { ty, width, align, pointer }),
+        None => Err(cursor.expected("a type such as `.b32`")),
+    }
+}
+
+/// Only fundamental types can be declared; packed and narrow floats live in `.b16` and `.b32`.
+fn declared_type(cursor: &Cursor<'_, '_>, word: &str, is_register: bool) -> Result<Type, ParseError> {
+    match Type::parse(word) {
+        Some(Type::BF16 | Type::BF16x2 | Type::E4M3x2 | Type::E5M2x2 | Type::TF32) => {
+            Err(cursor.error(format!("`.{word}` cannot be declared; use the `.b` type of its size")))
+        }
+        Some(Type::Pred) if !is_register => Err(cursor.error("`.pred` is a type of registers only")),
+        Some(ty) => Ok(ty),
+        None => Err(cursor.error(format!("`.{word}` is not a type"))),
+    }
+}
+
+fn alignment(cursor: &mut Cursor<'_, '_>) -> Result<u32, ParseError> {
+    let token = cursor.token();
+    let align = cursor.small("alignment")?;
+    if !align.is_power_of_two() {
+        return Err(cursor.error_at(token, format!("alignment {align} is not a power of two")));
+    }
+    Ok(align)
+}
+
+fn pointer_attribute(cursor: &mut Cursor<'_, '_>) -> Result<Pointer, ParseError> {
+    let mut pointer = Pointer { space: Space::Generic, align: 4 };
+    if let Kind::Dot(word) = cursor.kind() {
+        if let Some(found) = space(word) {
+            pointer.space = found;
+            cursor.advance();
+        }
+    }
+    if cursor.eat_dot("align") {
+        pointer.align = alignment(cursor)?;
+    }
+    Ok(pointer)
+}
+
+fn variable<'a>(
+    cursor: &mut Cursor<'_, 'a>,
+    space: Space,
+    linkage: Linkage,
+    head: &Head,
+) -> Result<(Name<'a>, Variable), ParseError> {
+    let position = cursor.position();
+    let name = name(cursor)?;
+    let mut dimensions = dimensions(cursor)?;
+    let is_array = head.width > 1 || !dimensions.is_empty();
+    let mut init = Vec::new();
+    if cursor.is_mark("=") {
+        if !matches!(space, Space::Global | Space::Const) || linkage.is_extern {
+            return Err(
+                cursor.error("only `.global` and `.const` variables that are not `.extern` take an initial value")
+            );
+        }
+        cursor.advance();
+        if head.width > 1 {
+            dimensions.push(Some(u64::from(head.width)));
+        }
+        init = initializer(cursor, head.ty, &mut dimensions)?;
+    } else if head.width > 1 {
+        dimensions.push(Some(u64::from(head.width)));
+    }
+    let elements = elements(&dimensions, head.ty).map_err(|why| cursor.error_at(name.token, why))?;
+    if elements.is_none() && !(linkage.is_extern || space == Space::Param) {
+        return Err(cursor.error_at(name.token, format!("array `{}` has no size", name.text)));
+    }
+    let variable = Variable {
+        name: name.text.to_string(),
+        space,
+        ty: head.ty,
+        align: head.align.unwrap_or(head.ty.bytes() * head.width),
+        elements,
+        is_array,
+        is_extern: linkage.is_extern,
+        is_visible: linkage.is_visible,
+        is_weak: linkage.is_weak,
+        is_common: linkage.is_common,
+        is_register: false,
+        pointer: head.pointer,
+        init,
+        position,
+    };
+    Ok((name, variable))
+}
+
+/// `[4][8]`; only the first may be empty.
+fn dimensions(cursor: &mut Cursor<'_, '_>) -> Result<Vec<Option<u64>>, ParseError> {
+    let mut found = Vec::new();
+    while cursor.eat_mark("[") {
+        if found.len() == MAX_DIMENSIONS {
+            return Err(cursor.error(format!("array has more than {MAX_DIMENSIONS} dimensions")));
+        }
+        if found.is_empty() && cursor.eat_mark("]") {
+            found.push(None);
+            continue;
+        }
+        let start = cursor.token();
+        let size = expression::integer(cursor, "an array size")?;
+        match u64::try_from(size) {
+            Ok(size) if size > 0 => found.push(Some(size)),
+            _ => return Err(cursor.error_at(start, format!("array size {size} is not positive"))),
+        }
+        cursor.mark("]")?;
+    }
+    Ok(found)
+}
+
+fn elements(dimensions: &[Option<u64>], ty: Type) -> Result<Option<u64>, String> {
+    let mut elements = 1u64;
+    for dimension in dimensions {
+        let Some(dimension) = dimension else {
+            return Ok(None);
+        };
+        elements = elements.checked_mul(*dimension).ok_or("array size does not fit in 64 bits")?;
+    }
+    if elements.checked_mul(u64::from(ty.bytes())).is_none_or(|bytes| i64::try_from(bytes).is_err()) {
+        return Err("array size does not fit in 63 bits".to_string());
+    }
+    Ok(Some(elements))
+}
+
+/// Initial bytes. Fills in the first dimension when it was left empty.
+fn initializer(cursor: &mut Cursor<'_, '_>, ty: Type, dimensions: &mut [Option<u64>]) -> Result<Vec<u8>, ParseError> {
+    let start = cursor.token();
+    let mut bytes = Vec::new();
+    if dimensions.is_empty() {
+        scalar(cursor, ty, &mut bytes)?;
+        return Ok(bytes);
+    }
+    let count = list(cursor, ty, dimensions, &mut bytes)?;
+    if dimensions[0].is_none() {
+        if count == 0 {
+            return Err(cursor.error_at(start, "an array without a size needs at least one initial value"));
+        }
+        dimensions[0] = Some(count);
+    }
+    Ok(bytes)
+}
+
+/// `{ .. }` of one dimension; gives the number of its elements. Elements that are lists are padded with zeros.
+fn list(
+    cursor: &mut Cursor<'_, '_>,
+    ty: Type,
+    dimensions: &[Option<u64>],
+    bytes: &mut Vec<u8>,
+) -> Result<u64, ParseError> {
+    let inner = &dimensions[1..];
+    let stride_bytes =
+        inner.iter().flatten().try_fold(u64::from(ty.bytes()), |product, size| product.checked_mul(*size));
+    cursor.mark("{")?;
+    let base = bytes.len() as u64;
+    let mut count = 0u64;
+    while !cursor.is_mark("}") {
+        if dimensions[0].is_some_and(|size| count >= size) {
+            return Err(cursor.error(format!("more initial values than the {count} elements of the array")));
+        }
+        let at = stride_bytes.and_then(|stride| stride.checked_mul(count)).and_then(|at| at.checked_add(base));
+        match at {
+            Some(at) if at <= MAX_INIT_BYTES => bytes.resize(at as usize, 0),
+            _ => return Err(cursor.error(format!("initial values reach beyond {MAX_INIT_BYTES} bytes"))),
+        }
+        if inner.is_empty() {
+            scalar(cursor, ty, bytes)?;
+        } else {
+            list(cursor, ty, inner, bytes)?;
+        }
+        count += 1;
+        if !cursor.eat_mark(",") {
+            break;
+        }
+    }
+    cursor.mark("}")?;
+    Ok(count)
+}
+
+fn scalar(cursor: &mut Cursor<'_, '_>, ty: Type, bytes: &mut Vec<u8>) -> Result<(), ParseError> {
+    let start = cursor.token();
+    if matches!(start.kind, Kind::Word(word) if word != "WARP_SZ") {
+        return Err(cursor.error("an address as an initial value is not supported; store it at run time"));
+    }
+    let value = expression::constant(cursor)?;
+    match scalar_bytes(value, ty) {
+        Ok((bits, size)) => bytes.extend_from_slice(&bits.to_le_bytes()[..size as usize]),
+        Err(why) => return Err(cursor.error_at(start, why)),
+    }
+    Ok(())
+}
+
+fn scalar_bytes(value: Value, ty: Type) -> Result<(u128, u32), String> {
+    let size = ty.bytes();
+    let bits = match (value, ty) {
+        (Value::Integer(..), Type::F16 | Type::F16x2 | Type::F32 | Type::F64) => {
+            return Err(format!("an integer cannot initialize a `.{}`", ty.name()));
+        }
+        (Value::Integer(..), _) => {
+            let number = value.integer().unwrap_or_default();
+            let width = size * 8;
+            let fits = width >= 65 || (number >= -(1i128 << (width - 1)) && number < (1i128 << width));
+            if !fits {
+                return Err(format!("{number} does not fit in `.{}`", ty.name()));
+            }
+            number as u128
+        }
+        (Value::Float(FloatLiteral::Single(bits)), Type::F32 | Type::B32) => u128::from(bits),
+        (Value::Float(FloatLiteral::Single(bits)), Type::F64) => u128::from(f64::from(f32::from_bits(bits)).to_bits()),
+        (Value::Float(FloatLiteral::Double(bits)), Type::F64 | Type::B64) => u128::from(bits),
+        (Value::Float(FloatLiteral::Decimal(value)), Type::F32) => u128::from((value as f32).to_bits()),
+        (Value::Float(FloatLiteral::Decimal(value)), Type::F64) => u128::from(value.to_bits()),
+        (Value::Float(_), _) => return Err(format!("this float cannot initialize a `.{}`", ty.name())),
+    };
+    Ok((bits, size))
+}
