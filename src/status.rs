@@ -6,19 +6,6 @@ use crate::plan::blocks::{StatusHead, StatusWait, STATUS_LINE_BYTES, STATUS_WAIT
 use crate::plan::Op;
 use crate::topology::Topology;
 
-/// Numbers of the causes, as the kernels see them (`CODE_*` in `ptx/include/blocks.ptxh`).
-pub const CODES: &[(&str, u32)] = &[
-    ("TIMEOUT", 1),
-    ("NIC", 2),
-    ("STALE_SLOT", 3),
-    ("CANCELLED", 4),
-    ("OVERLAP", 5),
-    ("EXPERT", 6),
-    ("DISAGREE", 7),
-    ("OVERFLOW", 8),
-    ("ABORTED", 9),
-];
-
 /// Why a CTA gave up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -4,7 +4,7 @@ use super::image::KernelImage;
 use crate::error::{Error, Result};
 
 /// Every variant of every kernel.
-pub static KERNELS: &[KernelImage] = &[];
+pub static KERNELS: &[KernelImage] = include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// The variant called `name`.
 ///

@@ -5,6 +5,19 @@
 /// Number of waiting streams that a status line records.
 pub const STATUS_WAITS: usize = 4;
 
+/// Numbers of the causes in a status line (`CODE_*` in `ptx/include/blocks.ptxh`).
+pub const CODES: &[(&str, u32)] = &[
+    ("TIMEOUT", 1),
+    ("NIC", 2),
+    ("STALE_SLOT", 3),
+    ("CANCELLED", 4),
+    ("OVERLAP", 5),
+    ("EXPERT", 6),
+    ("DISAGREE", 7),
+    ("OVERFLOW", 8),
+    ("ABORTED", 9),
+];
+
 trait Put {
     fn put(&self, bytes: &mut [u8]);
 }
@@ -254,7 +267,7 @@ pub fn header() -> String {
     StatusHead::defines(&mut text);
     StatusWait::defines(&mut text);
     text.push_str(&format!("#define STATUS_LINE_BYTES {STATUS_LINE_BYTES}\n#define STATUS_WAITS {STATUS_WAITS}\n"));
-    for (name, value) in crate::status::CODES {
+    for (name, value) in CODES {
         text.push_str(&format!("#define CODE_{name} {value}\n"));
     }
     text

@@ -1,0 +1,81 @@
+// Assembly with ptxas, when one is at hand.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Architectures we assemble for: Hopper always, Blackwell where the assembler knows it.
+const ALWAYS: u32 = 90;
+const WHERE_KNOWN: [u32; 2] = [100, 120];
+
+/// A ptxas and what it can do.
+#[derive(Debug, Clone)]
+pub struct Assembler {
+    /// The program.
+    pub path: PathBuf,
+    /// Architectures to assemble for.
+    pub architectures: Vec<u32>,
+}
+
+/// Looks for ptxas: `PTXAS` (`none` turns assembly off), then `CUDA_HOME/bin`, `PATH`, and `tools/cuda/bin`, where
+/// `scripts/fetch-ptxas.sh` puts it.
+pub fn find(root: &Path) -> Result<Option<Assembler>, String> {
+    let path = match env::var_os("PTXAS").filter(|value| !value.is_empty()) {
+        Some(value) if value == "none" => return Ok(None),
+        Some(value) => {
+            let path = PathBuf::from(value);
+            if !path.is_file() {
+                return Err(format!("PTXAS = {}: there is no such file", path.display()));
+            }
+            Some(path)
+        }
+        None => candidates(root).into_iter().find(|path| path.is_file()),
+    };
+    let Some(path) = path else { return Ok(None) };
+    let output = Command::new(&path)
+        .arg("--list-arch")
+        .output()
+        .map_err(|error| format!("{}: cannot be run: {error}", path.display()))?;
+    let listed = String::from_utf8_lossy(&output.stdout);
+    let knows = |sm: &u32| listed.split_whitespace().any(|word| word == format!("sm_{sm}"));
+    // An assembler from before the option prints nothing: Hopper is then tried, and its own words tell.
+    let mut architectures = vec![ALWAYS];
+    architectures.extend(WHERE_KNOWN.into_iter().filter(knows));
+    Ok(Some(Assembler { path, architectures }))
+}
+
+fn candidates(root: &Path) -> Vec<PathBuf> {
+    let name = format!("ptxas{}", env::consts::EXE_SUFFIX);
+    let cuda = env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("bin"));
+    let path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
+    cuda.into_iter().chain(path).chain([root.join("tools/cuda/bin")]).map(|folder| folder.join(&name)).collect()
+}
+
+impl Assembler {
+    /// Assembles `marked_text` for every architecture into `folder`; gives architecture and file.
+    ///
+    /// Spills and local memory are errors: a kernel that needs them is slower than its plan says.
+    pub fn assemble(&self, name: &str, marked_text: &str, folder: &Path) -> Result<Vec<(u32, PathBuf)>, String> {
+        let input = folder.join(format!("{name}.marked.ptx"));
+        fs::write(&input, marked_text).map_err(|error| format!("{}: {error}", input.display()))?;
+        let mut cubins = Vec::new();
+        for &sm in &self.architectures {
+            let cubin = folder.join(format!("{name}.sm_{sm}.cubin"));
+            let output = Command::new(&self.path)
+                .arg(format!("-arch=sm_{sm}"))
+                .args(["-warn-spills", "-warn-lmem-usage", "-Werror", "-o"])
+                .arg(&cubin)
+                .arg(&input)
+                .output()
+                .map_err(|error| format!("{}: cannot be run: {error}", self.path.display()))?;
+            if !output.status.success() {
+                let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+                said.push_str(&String::from_utf8_lossy(&output.stderr));
+                return Err(format!("{name} for sm_{sm}:\n{}", said.trim_end()));
+            }
+            cubins.push((sm, cubin));
+        }
+        Ok(cubins)
+    }
+}
