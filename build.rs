@@ -27,15 +27,18 @@ fn main() {
 }
 
 fn run() -> Result<(), String> {
-    for name in ["PTXAS", "CUDA_HOME", "PATH"] {
+    for name in ["PTXAS", "CUDA_HOME", "PATH", "CC"] {
         println!("cargo:rerun-if-env-changed={name}");
     }
-    for path in ["build.rs", "build", "ptx", "tools/cuda/bin"] {
+    for path in ["build.rs", "build", "ptx"] {
         println!("cargo:rerun-if-changed={path}");
     }
     let root = folder("CARGO_MANIFEST_DIR")?;
     let out = folder("OUT_DIR")?;
     let assembler = assemble::find(&root)?;
+    if let Some(assembler) = &assembler {
+        println!("cargo:rerun-if-changed={}", assembler.path.display());
+    }
     let mut entries = Vec::new();
     for source in source::sources(&root)? {
         for variant in &source.variants {

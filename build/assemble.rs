@@ -38,7 +38,7 @@ pub fn find(root: &Path) -> Result<Option<Assembler>, String> {
         .output()
         .map_err(|error| format!("{}: cannot be run: {error}", path.display()))?;
     let listed = String::from_utf8_lossy(&output.stdout);
-    let knows = |sm: &u32| listed.split_whitespace().any(|word| word == format!("sm_{sm}"));
+    let knows = |sm: &u32| listed.split_whitespace().any(|word| word.trim_start_matches("sm_") == sm.to_string());
     // An assembler from before the option prints nothing: Hopper is then tried, and its own words tell.
     let mut architectures = vec![ALWAYS];
     architectures.extend(WHERE_KNOWN.into_iter().filter(knows));

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use warpferry_ptx::ast::{Function, Module, Space, Variable};
+
 use crate::expand::Expansion;
 use crate::source::{Source, Variant};
 
@@ -16,13 +18,78 @@ pub struct Entry {
     pub kernel: String,
     /// What the preprocessor made.
     pub expansion: Expansion,
+    /// Parameters in order.
+    args: Vec<Arg>,
+    /// Static shared memory in bytes.
+    static_shared: u64,
+    /// `.reqntid` or `.maxntid`, all dimensions.
+    max_threads: u32,
+}
+
+/// A parameter.
+#[derive(Debug, Clone)]
+struct Arg {
+    name: String,
+    /// Variant of `ArgType`.
+    ty: &'static str,
+    offset: u32,
 }
 
 impl Entry {
-    /// Reads one expanded variant.
+    /// Parses one expanded variant: it must hold one entry, called like the variant.
     pub fn new(source: &Source, variant: &Variant, expansion: Expansion) -> Result<Entry, String> {
-        Ok(Entry { name: variant.name.clone(), kernel: source.kernel.clone(), expansion })
+        let module = warpferry_ptx::parse(&source.label, &expansion.marked_text)
+            .map_err(|error| format!("{} (variant {}): {error}", source.label, variant.name))?;
+        let names: Vec<&str> = module.functions.iter().filter(|f| f.is_entry).map(|f| f.name.as_str()).collect();
+        if names != [variant.name.as_str()] {
+            let found = if names.is_empty() { "none".to_string() } else { names.join(", ") };
+            return Err(format!(
+                "{}: variant {} must hold one entry of its name; found: {found}",
+                source.label, variant.name
+            ));
+        }
+        let entry = module.function(&variant.name).expect("the entry was just listed");
+        let at = format!("{}:{}", module.file(entry.position), entry.position.line);
+        let threads = entry.required_threads.or(entry.max_threads);
+        let threads = threads.ok_or_else(|| format!("{at}: entry {} has neither .maxntid nor .reqntid", entry.name))?;
+        Ok(Entry {
+            name: variant.name.clone(),
+            kernel: source.kernel.clone(),
+            args: args(entry).map_err(|why| format!("{at}: {why}"))?,
+            static_shared: static_shared(&module, entry),
+            max_threads: threads.iter().product(),
+            expansion,
+        })
     }
+}
+
+/// Parameters with the offsets at which a launch packs them: natural alignment, in order.
+fn args(entry: &Function) -> Result<Vec<Arg>, String> {
+    let mut end = 0_u32;
+    let mut args = Vec::new();
+    for param in &entry.params {
+        let ty = match (param.ty.bytes(), param.is_array) {
+            (4, false) => "U32",
+            (8, false) => "U64",
+            _ => return Err(format!("parameter {} is neither a 32-bit nor a 64-bit value", param.name)),
+        };
+        let offset = end.next_multiple_of(param.align.max(1));
+        end = offset + param.ty.bytes();
+        args.push(Arg { name: param.name.clone(), ty, offset });
+    }
+    Ok(args)
+}
+
+/// Bytes of the sized `.shared` variables, as ptxas lays them out: in order, each at its alignment.
+fn static_shared(module: &Module, entry: &Function) -> u64 {
+    let own = entry.body.as_ref().map(|body| body.variables.as_slice()).unwrap_or_default();
+    let is_static = |variable: &&Variable| variable.space == Space::Shared && variable.elements.is_some();
+    module
+        .variables
+        .iter()
+        .chain(own)
+        .filter(is_static)
+        .fold(0_u64, |end, variable| end.next_multiple_of(u64::from(variable.align.max(1))) + variable.bytes())
 }
 
 /// Writes texts and `kernels.rs` into `out`.
@@ -35,7 +102,15 @@ pub fn write(out: &Path, entries: &[(Entry, Vec<(u32, PathBuf)>)]) -> Result<(),
         save(&marked, &entry.expansion.marked_text)?;
         let _ = writeln!(table, "crate::kernel::KernelImage {{ name: {:?}, kernel: {:?},", entry.name, entry.kernel);
         let _ = writeln!(table, "text: include_str!({text:?}), marked_text: include_str!({marked:?}),");
-        table.push_str("args: &[], static_shared: 0, max_threads: 1024,\n");
+        table.push_str("args: &[\n");
+        for arg in &entry.args {
+            let _ = writeln!(
+                table,
+                "crate::kernel::KernelArg {{ name: {:?}, ty: crate::kernel::ArgType::{}, offset: {}, pointer: None }},",
+                arg.name, arg.ty, arg.offset
+            );
+        }
+        let _ = writeln!(table, "], static_shared: {}, max_threads: {},", entry.static_shared, entry.max_threads);
         table.push_str("cubins: &[");
         for (sm, cubin) in cubins {
             let _ = write!(table, "({sm}, include_bytes!({cubin:?})), ");

@@ -55,5 +55,6 @@ if wanted:
 PYTHON
 
 echo "$version" >"$stamp"
+touch "$root/build.rs" # the next build looks for ptxas again
 "$bin/ptxas" --version | tail -n 1
 echo "fetch-ptxas: $version is in $bin"
