@@ -42,7 +42,7 @@ pub(crate) fn body<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Vec<Statement<'a>>
 
 fn statement<'a>(cursor: &mut Cursor<'_, 'a>, statements: &mut Vec<Statement<'a>>) -> Result<(), ParseError> {
     match cursor.kind() {
-        Kind::Mark(";") => cursor.advance(),
+        Kind::Mark(";") => return Err(cursor.error("an empty statement: ptxas takes no `;` here")),
         Kind::Mark("@") => statements.push(Statement::Instruction(instruction(cursor)?)),
         Kind::Word(text) if cursor.second() == Kind::Mark(":") => {
             let token = cursor.token();

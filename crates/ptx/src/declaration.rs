@@ -135,7 +135,6 @@ fn head_types(cursor: &mut Cursor<'_, '_>, is_register: bool) -> Result<Head, Pa
             }
             "v2" => width = 2,
             "v4" => width = 4,
-            "v8" if !is_register => width = 8,
             "texref" | "samplerref" | "surfref" => {
                 return Err(cursor.error(format!("`.{word}` variables are not supported")));
             }
@@ -244,12 +243,15 @@ fn dimensions(cursor: &mut Cursor<'_, '_>) -> Result<Vec<Option<u64>>, ParseErro
             found.push(None);
             continue;
         }
-        let start = cursor.token();
-        let size = expression::integer(cursor, "an array size")?;
-        match u64::try_from(size) {
-            Ok(size) if size > 0 => found.push(Some(size)),
-            _ => return Err(cursor.error_at(start, format!("array size {size} is not positive"))),
+        // ptxas takes a plain number here, no expression.
+        let Kind::Integer(size, _) = cursor.kind() else {
+            return Err(cursor.expected("an array size"));
+        };
+        if size == 0 {
+            return Err(cursor.error("array size 0 is not positive"));
         }
+        found.push(Some(size));
+        cursor.advance();
         cursor.mark("]")?;
     }
     Ok(found)

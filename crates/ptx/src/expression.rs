@@ -71,8 +71,12 @@ pub(crate) fn integer(cursor: &mut Cursor<'_, '_>, what: &str) -> Result<i128, P
     constant(cursor)?.integer().ok_or_else(|| cursor.error_at(start, format!("{what} must be an integer")))
 }
 
-/// Parses what follows a name in an address, such as `+ 8 - 4`, as a sum that starts at 0.
+/// Parses what follows a name in an address, such as `+ 8 - 4`, as a sum that starts at 0. Like ptxas it wants the
+/// first sign to be `+`.
 pub(crate) fn offset(cursor: &mut Cursor<'_, '_>) -> Result<i64, ParseError> {
+    if cursor.is_mark("-") {
+        return Err(cursor.error("after a name comes `+`; write a negative offset as `+-8`"));
+    }
     let start = cursor.token();
     let sum = binary_from(cursor, Value::Integer(0, false), 9, 0)?;
     match sum {
@@ -179,11 +183,8 @@ fn apply_unary(mark: &str, value: Value) -> Result<Value, String> {
     Ok(match (mark, value) {
         ("+", value) => value,
         ("-", Value::Integer(bits, is_unsigned)) => Value::Integer(bits.wrapping_neg(), is_unsigned),
-        ("-", Value::Float(literal)) => Value::Float(match literal {
-            FloatLiteral::Single(bits) => FloatLiteral::Single(bits ^ (1 << 31)),
-            FloatLiteral::Double(bits) => FloatLiteral::Double(bits ^ (1 << 63)),
-            FloatLiteral::Decimal(value) => FloatLiteral::Decimal(-value),
-        }),
+        ("-", Value::Float(FloatLiteral::Decimal(value))) => Value::Float(FloatLiteral::Decimal(-value)),
+        ("-", Value::Float(_)) => return Err("a float given by its bits takes no sign; set its sign bit".to_string()),
         ("~", Value::Integer(bits, is_unsigned)) => Value::Integer(!bits, is_unsigned),
         ("!", Value::Integer(bits, _)) => Value::Integer(u64::from(bits == 0), false),
         (mark, _) => return Err(format!("`{mark}` does not take a float")),

@@ -103,10 +103,11 @@ impl<'a> Lexer<'a> {
             b'/' if self.byte(1) == b'*' => self.skip_comment()?,
             b'#' if self.at_line_start => self.line_marker()?,
             b'"' => self.string()?,
+            b'.' if self.byte(1).is_ascii_digit() && self.after_mark() => self.number()?,
             b'.' if is_follow(self.byte(1)) => self.dot_word(),
             byte if byte.is_ascii_digit() => self.number()?,
             byte if byte.is_ascii_alphabetic() || byte == b'_' || byte == b'$' => self.word(),
-            b'%' if is_follow(self.byte(1)) && !self.after_value() => self.word(),
+            b'%' if is_follow(self.byte(1)) => self.word(),
             _ => self.mark()?,
         }
         Ok(())
@@ -211,9 +212,9 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// After a value, `%` is the remainder operator and not the start of a name.
-    fn after_value(&self) -> bool {
-        matches!(self.tokens.last().map(|t| t.kind), Some(Kind::Integer(..) | Kind::Mark(")") | Kind::Word("WARP_SZ")))
+    /// After a mark, `.5` is a float and not a modifier.
+    fn after_mark(&self) -> bool {
+        matches!(self.tokens.last().map(|t| t.kind), Some(Kind::Mark(_)))
     }
 
     fn mark(&mut self) -> Result<(), ParseError> {

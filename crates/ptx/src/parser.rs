@@ -53,7 +53,8 @@ impl<'a> Parser<'_, 'a> {
                 break;
             }
         }
-        self.module.address_size = 32;
+        // The manual says 32 when it is left out; ptxas takes 64 for every target we know.
+        self.module.address_size = 64;
         if cursor.eat_dot("address_size") {
             let token = cursor.token();
             let bits = cursor.small("address size")?;
@@ -135,7 +136,8 @@ impl<'a> Parser<'_, 'a> {
         if let Some(index) = known {
             // `.extern` first and the definition later is one variable.
             let before = &mut self.module.variables[index];
-            let agrees = before.space == variable.space && before.ty == variable.ty;
+            let is_linked = variable.is_extern || variable.is_visible || variable.is_weak || variable.is_common;
+            let agrees = before.space == variable.space && before.ty == variable.ty && is_linked;
             if !agrees || !(before.is_extern || variable.is_extern) {
                 return Err(self.twice(name));
             }
@@ -234,6 +236,9 @@ impl<'a> Parser<'_, 'a> {
             position: token.position,
         };
         self.directives(&mut function)?;
+        if function.max_threads.is_some() && function.required_threads.is_some() {
+            return Err(self.cursor.error_at(token, format!("`{text}` has both `.maxntid` and `.reqntid`")));
+        }
         self.declare_function(Name { text, token }, &function)?;
         if !self.cursor.eat_mark(";") {
             if !self.cursor.is_mark("{") {

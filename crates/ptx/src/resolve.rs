@@ -50,7 +50,8 @@ pub(crate) struct Signature<'s, 'a> {
 
 impl<'r, 't, 'a> Resolver<'r, 't, 'a> {
     pub fn resolve(&self, signature: &Signature<'_, 'a>, statements: &[Statement<'a>]) -> Result<Body, ParseError> {
-        let mut state = State { resolver: self, body: Body::default(), scopes: Vec::new(), signature };
+        let mut state =
+            State { resolver: self, body: Body::default(), scopes: Vec::new(), lists: HashSet::new(), signature };
         let mut labelled = state.label_scopes(statements)?;
         labelled.reverse();
         for statement in statements {
@@ -72,6 +73,8 @@ struct State<'r, 't, 'a, 's> {
     resolver: &'r Resolver<'r, 't, 'a>,
     body: Body,
     scopes: Vec<Scope>,
+    /// Names of target lists and prototypes given so far.
+    lists: HashSet<String>,
     signature: &'s Signature<'s, 'a>,
 }
 
@@ -80,13 +83,12 @@ impl<'a> State<'_, '_, 'a, '_> {
         self.resolver.cursor.error_at(token, message)
     }
 
-    /// Labels and lists may be used before they stand, so they are entered first: one map for each opening brace.
+    /// Labels may be used before they stand, so they are entered first: one map for each opening brace.
     fn label_scopes(&mut self, statements: &[Statement<'a>]) -> Result<Vec<Scope>, ParseError> {
         let mut scopes: Vec<Scope> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
-        let mut lists = HashSet::new();
         for statement in statements {
-            let (name, symbol) = match statement {
+            let name = match statement {
                 Statement::Open => {
                     open.push(scopes.len());
                     scopes.push(Scope::new());
@@ -96,16 +98,11 @@ impl<'a> State<'_, '_, 'a, '_> {
                     open.pop();
                     continue;
                 }
-                Statement::Label(name) => {
-                    let id = LabelId(self.body.labels.len() as u32);
-                    self.body.labels.push(Label { name: name.text.to_string(), at: 0 });
-                    (name, Symbol::Label(id))
-                }
-                Statement::BranchTargets(name, _) | Statement::CallTargets(name, _) | Statement::Prototype(name, _) => {
-                    (name, Symbol::List(unique(&mut lists, name.text)))
-                }
+                Statement::Label(name) => name,
                 _ => continue,
             };
+            let symbol = Symbol::Label(LabelId(self.body.labels.len() as u32));
+            self.body.labels.push(Label { name: name.text.to_string(), at: 0 });
             let scope = open.last().map(|&index| &mut scopes[index]);
             let scope = scope.expect("a body's statements stand between its braces");
             if scope.insert(name.text.to_string(), symbol).is_some() {
@@ -186,16 +183,16 @@ impl<'a> State<'_, '_, 'a, '_> {
             }
             Statement::BranchTargets(name, targets) => {
                 let labels = targets.iter().map(|target| self.label(target)).collect::<Result<_, _>>()?;
-                let list = self.list_name(name);
+                let list = self.declare_list(name)?;
                 self.body.branch_targets.push((list, labels));
             }
             Statement::CallTargets(name, targets) => {
                 let targets = targets.iter().map(|target| self.function(target)).collect::<Result<_, _>>()?;
-                let list = self.list_name(name);
+                let list = self.declare_list(name)?;
                 self.body.call_targets.push((list, targets));
             }
             Statement::Prototype(name, prototype) => {
-                let list = self.list_name(name);
+                let list = self.declare_list(name)?;
                 self.body.prototypes.push(crate::ast::Prototype { name: list, ..prototype.clone() });
             }
             Statement::Pragma(text) => self.body.pragmas.push((self.body.code.len(), text.clone())),
@@ -228,11 +225,10 @@ impl<'a> State<'_, '_, 'a, '_> {
         self.scopes.iter().rev().find_map(|scope| scope.get(name).cloned())
     }
 
-    fn list_name(&self, name: &Name<'a>) -> String {
-        match self.find(name.text) {
-            Some(Symbol::List(list)) => list,
-            _ => name.text.to_string(),
-        }
+    fn declare_list(&mut self, name: &Name<'a>) -> Result<String, ParseError> {
+        let list = unique(&mut self.lists, name.text);
+        self.declare(name.token, name.text.to_string(), Symbol::List(list.clone()))?;
+        Ok(list)
     }
 
     fn label(&self, name: &Name<'a>) -> Result<LabelId, ParseError> {
