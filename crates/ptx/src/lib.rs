@@ -7,6 +7,7 @@
 //! ```
 pub mod ast;
 mod body;
+pub mod contract;
 mod cursor;
 mod declaration;
 mod error;
@@ -17,6 +18,7 @@ mod raw;
 mod resolve;
 mod special;
 
+pub use contract::{check_contract, contracts, Contract, ContractError};
 pub use error::ParseError;
 pub use parser::parse;
 pub use special::{is_special_register, special_register_bits};
