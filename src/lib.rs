@@ -3,6 +3,7 @@
 pub mod error;
 pub mod kernel;
 pub mod plan;
+pub mod reference;
 pub mod status;
 pub mod topology;
 

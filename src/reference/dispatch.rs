@@ -1,0 +1,143 @@
+//! Rows at each rank.
+
+use super::layout::Layout;
+use crate::error::{Error, Result};
+use crate::plan::Shape;
+use crate::topology::Topology;
+
+/// What one rank gives to a dispatch.
+#[derive(Debug, Clone, Copy)]
+pub struct DispatchInput<'a> {
+    /// bf16 `[tokens, hidden]`.
+    pub x: &'a [u16],
+    /// `[tokens, topk]`.
+    pub topk_idx: &'a [i32],
+    /// `[tokens, topk]`.
+    pub topk_weights: Option<&'a [f32]>,
+}
+
+/// What one rank gets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DispatchOutput {
+    /// bf16 `[rows, hidden]`.
+    pub x: Vec<u16>,
+    /// `[rows, topk]`: local expert, -1 for a choice that lives elsewhere or is masked.
+    pub topk_idx: Vec<i32>,
+    /// `[rows, topk]`: the choice's weight, 0 where `topk_idx` is -1 or no weights were given.
+    pub topk_weights: Vec<f32>,
+    /// `[rows]`: where each row came from.
+    pub source: Vec<Row>,
+    /// (token, choice) pairs of each local expert.
+    pub expert_counts: Vec<u32>,
+}
+
+/// Where a row came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row {
+    /// Source rank.
+    pub rank: u32,
+    /// Token of that rank.
+    pub token: u32,
+}
+
+/// Rows at `rank`, in order: by source rank, then token.
+pub fn rows(rank: u32, layouts: &[Layout]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (source, layout) in layouts.iter().enumerate() {
+        let tokens = (0..layout.tokens()).filter(|&token| layout.destinations(token).contains(&rank));
+        rows.extend(tokens.map(|token| Row { rank: source as u32, token }));
+    }
+    rows
+}
+
+/// Dispatches the inputs of all ranks; element r of the result is what rank r gets.
+///
+/// # Errors
+/// [`Error::Argument`] when there is not one input a rank, or an input's parts disagree in length.
+pub fn dispatch(topology: Topology, shape: Shape, inputs: &[DispatchInput]) -> Result<Vec<DispatchOutput>> {
+    if inputs.len() != topology.ranks() as usize {
+        return Err(Error::argument("inputs", inputs.len(), format!("one for each of {} ranks", topology.ranks())));
+    }
+    let layouts = inputs.iter().map(|input| checked_layout(topology, shape, input)).collect::<Result<Vec<Layout>>>()?;
+    Ok((0..topology.ranks()).map(|rank| output(topology, shape, rank, inputs, &layouts)).collect())
+}
+
+fn checked_layout(topology: Topology, shape: Shape, input: &DispatchInput) -> Result<Layout> {
+    let layout = Layout::new(topology, shape, input.topk_idx)?;
+    let elements = layout.tokens() as usize * shape.hidden() as usize;
+    if input.x.len() != elements {
+        let valid = format!("{elements} (tokens of topk_idx x hidden)");
+        return Err(Error::argument("x", format!("{} elements", input.x.len()), valid));
+    }
+    if let Some(weights) = input.topk_weights.filter(|weights| weights.len() != input.topk_idx.len()) {
+        let valid = format!("{}, as topk_idx", input.topk_idx.len());
+        return Err(Error::argument("topk_weights", format!("{} elements", weights.len()), valid));
+    }
+    Ok(layout)
+}
+
+fn output(topology: Topology, shape: Shape, rank: u32, inputs: &[DispatchInput], layouts: &[Layout]) -> DispatchOutput {
+    let (hidden, topk) = (shape.hidden() as usize, shape.topk() as usize);
+    let own = shape.experts_per_rank(topology) as i32;
+    let first = rank as i32 * own;
+    let source = rows(rank, layouts);
+    let mut output = DispatchOutput {
+        x: Vec::with_capacity(source.len() * hidden),
+        topk_idx: Vec::with_capacity(source.len() * topk),
+        topk_weights: Vec::with_capacity(source.len() * topk),
+        source,
+        expert_counts: vec![0; own as usize],
+    };
+    for row in &output.source {
+        let (input, token) = (&inputs[row.rank as usize], row.token as usize);
+        output.x.extend_from_slice(&input.x[token * hidden..(token + 1) * hidden]);
+        for choice in token * topk..(token + 1) * topk {
+            let local = input.topk_idx[choice] - first;
+            let here = input.topk_idx[choice] >= 0 && (0..own).contains(&local);
+            output.topk_idx.push(if here { local } else { -1 });
+            let weight = input.topk_weights.filter(|_| here).map_or(0.0, |weights| weights[choice]);
+            output.topk_weights.push(weight);
+            if here {
+                output.expert_counts[local as usize] += 1;
+            }
+        }
+    }
+    output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delivers_one_row_a_token_and_rank_in_source_order() {
+        let topology = Topology::new(1, 2).expect("valid");
+        let shape = Shape::new(8, 4, 3, 4).expect("valid");
+        let x: [Vec<u16>; 2] = [(0..16).collect(), (100..108).collect()];
+        let idx: [&[i32]; 2] = [&[3, 0, 2, -1, -1, 1], &[2, -1, 0]];
+        let weights: [&[f32]; 2] = [&[0.5, 0.25, 0.125, 9.0, 9.0, 1.0], &[2.0, 9.0, 4.0]];
+        let inputs =
+            [0, 1].map(|rank| DispatchInput { x: &x[rank], topk_idx: idx[rank], topk_weights: Some(weights[rank]) });
+        let outputs = dispatch(topology, shape, &inputs).expect("valid");
+        let row = |rank, token| Row { rank, token };
+        assert_eq!(outputs[0].source, [row(0, 0), row(0, 1), row(1, 0)]);
+        assert_eq!(outputs[0].topk_idx, [-1, 0, -1, -1, -1, 1, -1, -1, 0]);
+        assert_eq!(outputs[0].topk_weights, [0.0, 0.25, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 4.0]);
+        assert_eq!(outputs[0].expert_counts, [2, 1]);
+        // Both choices of token 0 on rank 1 make one row.
+        assert_eq!(outputs[1].source, [row(0, 0), row(1, 0)]);
+        assert_eq!(outputs[1].topk_idx, [1, -1, 0, 0, -1, -1]);
+        assert_eq!(outputs[1].x[8..], x[1]);
+    }
+
+    #[test]
+    fn refuses_lengths_that_disagree() {
+        let topology = Topology::new(1, 1).expect("valid");
+        let shape = Shape::new(8, 4, 2, 4).expect("valid");
+        let short = DispatchInput { x: &[0; 7], topk_idx: &[0, 1], topk_weights: None };
+        assert!(dispatch(topology, shape, &[short]).is_err());
+        let weights = DispatchInput { x: &[0; 8], topk_idx: &[0, 1], topk_weights: Some(&[1.0]) };
+        assert!(dispatch(topology, shape, &[weights]).is_err());
+        assert!(dispatch(topology, shape, &[]).is_err());
+    }
+}

@@ -1,0 +1,19 @@
+//! What dispatch and combine mean, in scalar code: the kernels' results equal these bit for bit.
+//!
+//! Nothing here is fast, knows a device, or shares code with the kernels' host side beyond [`Topology`] and [`Shape`].
+//!
+//! - [`Layout`] and [`Exchange`]: what the layout and exchange kernels write into a handle.
+//! - [`dispatch`]: rows at each rank, ordered by (source rank, token), one row for each (token, destination rank).
+//! - [`combine`]: two sums in fp32, each rounded to bf16 once: over the ranks of a node, then over nodes.
+//!
+//! [`Topology`]: crate::Topology
+//! [`Shape`]: crate::plan::Shape
+
+pub mod bf16;
+mod combine;
+mod dispatch;
+mod layout;
+
+pub use combine::combine;
+pub use dispatch::{dispatch, rows, DispatchInput, DispatchOutput, Row};
+pub use layout::{channel_tokens, Exchange, Layout};
