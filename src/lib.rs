@@ -4,6 +4,7 @@ pub mod error;
 pub mod kernel;
 pub mod plan;
 pub mod reference;
+pub mod routing;
 pub mod status;
 pub mod topology;
 
