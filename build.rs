@@ -16,7 +16,7 @@ mod source;
 mod table;
 
 use expand::Expansion;
-use source::{Source, Variant};
+use source::Source;
 use table::Entry;
 
 fn main() {
@@ -41,7 +41,7 @@ fn run() -> Result<(), String> {
     }
     let mut entries = Vec::new();
     for source in source::sources(&root)? {
-        for variant in &source.variants {
+        for variant in &source.contract.variants {
             let expansion = expansion(&root, &source, variant)?;
             let entry = Entry::new(&source, variant, expansion)?;
             let cubins = match &assembler {
@@ -55,7 +55,11 @@ fn run() -> Result<(), String> {
 }
 
 /// Expands with the C compiler, or takes what the published package ships when there is none.
-fn expansion(root: &Path, source: &Source, variant: &Variant) -> Result<Expansion, String> {
+fn expansion(
+    root: &Path,
+    source: &Source,
+    variant: &warpferry_ptx::contract::ContractVariant,
+) -> Result<Expansion, String> {
     match preprocessor() {
         Ok(mut compiler) => expand::expand(&mut compiler, root, source, variant),
         Err(why) => {

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::source::{Source, Variant};
+use warpferry_ptx::contract::ContractVariant;
+
+use crate::source::Source;
 
 /// PTX version and target of a kernel whose contract names none: drivers from CUDA 12.2 on take it, and it assembles
 /// for sm_90 and everything after.
@@ -28,7 +30,12 @@ impl Expansion {
 }
 
 /// Runs `compiler` (a C compiler, ready to take flags) over one variant.
-pub fn expand(compiler: &mut Command, root: &Path, source: &Source, variant: &Variant) -> Result<Expansion, String> {
+pub fn expand(
+    compiler: &mut Command,
+    root: &Path,
+    source: &Source,
+    variant: &ContractVariant,
+) -> Result<Expansion, String> {
     // -undef and -nostdinc: no predefined macro and no system header may leak into a kernel.
     compiler.args(["-E", "-xassembler-with-cpp", "-undef", "-nostdinc"]);
     compiler.arg("-I").arg(root.join("ptx/include"));
@@ -45,7 +52,7 @@ pub fn expand(compiler: &mut Command, root: &Path, source: &Source, variant: &Va
     let raw = String::from_utf8(output.stdout)
         .map_err(|_| format!("{} (variant {}): not UTF-8 after expansion", source.label, variant.name))?;
     let marked = relative_markers(&raw, root);
-    let head = preamble(&source.text, &marked);
+    let head = preamble(&source.contract.target, &marked);
     Ok(Expansion::new(head + &marked))
 }
 
@@ -82,16 +89,12 @@ fn plain(marked: &str) -> String {
 
 /// `.version`, `.target` and `.address_size` by the contract's `//@ target  PTX 8.2, sm_90`, unless the source
 /// writes them itself.
-fn preamble(source: &str, expanded: &str) -> String {
+fn preamble(target_line: &str, expanded: &str) -> String {
     if expanded.lines().any(|line| line.trim_start().starts_with(".version")) {
         return String::new();
     }
-    let line = source.lines().find_map(|line| {
-        let rest = line.trim_start().strip_prefix("//@")?.trim();
-        rest.strip_prefix("target").filter(|rest| rest.starts_with(char::is_whitespace))
-    });
     let (mut version, mut target) = (DEFAULT_VERSION, DEFAULT_TARGET);
-    for word in line.unwrap_or("").split(|c: char| c.is_whitespace() || c == ',') {
+    for word in target_line.split(|c: char| c.is_whitespace() || c == ',') {
         if word.starts_with("sm_") {
             target = word;
         } else if word.starts_with(|c: char| c.is_ascii_digit()) {

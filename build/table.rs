@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use warpferry_ptx::ast::{Function, Module, Space, Variable};
+use warpferry_ptx::contract::{check_contract, Access, ArgKind, Contract, ContractVariant, Sharing};
 
 use crate::expand::Expansion;
-use crate::source::{Source, Variant};
+use crate::source::Source;
 
 /// A kernel as the table lists it.
 #[derive(Debug, Clone)]
@@ -33,11 +34,13 @@ struct Arg {
     /// Variant of `ArgType`.
     ty: &'static str,
     offset: u32,
+    /// What the contract says of a pointer.
+    pointer: Option<ArgKind>,
 }
 
 impl Entry {
     /// Parses one expanded variant: it must hold one entry, called like the variant.
-    pub fn new(source: &Source, variant: &Variant, expansion: Expansion) -> Result<Entry, String> {
+    pub fn new(source: &Source, variant: &ContractVariant, expansion: Expansion) -> Result<Entry, String> {
         let module = warpferry_ptx::parse(&source.label, &expansion.marked_text)
             .map_err(|error| format!("{} (variant {}): {error}", source.label, variant.name))?;
         let names: Vec<&str> = module.functions.iter().filter(|f| f.is_entry).map(|f| f.name.as_str()).collect();
@@ -49,13 +52,17 @@ impl Entry {
             ));
         }
         let entry = module.function(&variant.name).expect("the entry was just listed");
+        check_contract(&source.contract, entry).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(|error| format!("{}, {error}", source.label)).collect();
+            lines.join("\n")
+        })?;
         let at = format!("{}:{}", module.file(entry.position), entry.position.line);
         let threads = entry.required_threads.or(entry.max_threads);
         let threads = threads.ok_or_else(|| format!("{at}: entry {} has neither .maxntid nor .reqntid", entry.name))?;
         Ok(Entry {
             name: variant.name.clone(),
-            kernel: source.kernel.clone(),
-            args: args(entry).map_err(|why| format!("{at}: {why}"))?,
+            kernel: source.contract.kernel.clone(),
+            args: args(&source.contract, entry).map_err(|why| format!("{at}: {why}"))?,
             static_shared: static_shared(&module, entry),
             max_threads: threads.iter().product(),
             expansion,
@@ -64,7 +71,7 @@ impl Entry {
 }
 
 /// Parameters with the offsets at which a launch packs them: natural alignment, in order.
-fn args(entry: &Function) -> Result<Vec<Arg>, String> {
+fn args(contract: &Contract, entry: &Function) -> Result<Vec<Arg>, String> {
     let mut end = 0_u32;
     let mut args = Vec::new();
     for param in &entry.params {
@@ -75,7 +82,9 @@ fn args(entry: &Function) -> Result<Vec<Arg>, String> {
         };
         let offset = end.next_multiple_of(param.align.max(1));
         end = offset + param.ty.bytes();
-        args.push(Arg { name: param.name.clone(), ty, offset });
+        let promised = contract.args.iter().find(|arg| arg.name == param.name).map(|arg| arg.kind.clone());
+        let pointer = promised.filter(|kind| matches!(kind, ArgKind::Pointer { .. }));
+        args.push(Arg { name: param.name.clone(), ty, offset, pointer });
     }
     Ok(args)
 }
@@ -104,10 +113,10 @@ pub fn write(out: &Path, entries: &[(Entry, Vec<(u32, PathBuf)>)]) -> Result<(),
         let _ = writeln!(table, "text: include_str!({text:?}), marked_text: include_str!({marked:?}),");
         table.push_str("args: &[\n");
         for arg in &entry.args {
+            let (name, ty, offset, pointer) = (&arg.name, arg.ty, arg.offset, pointer(arg.pointer.as_ref()));
             let _ = writeln!(
                 table,
-                "crate::kernel::KernelArg {{ name: {:?}, ty: crate::kernel::ArgType::{}, offset: {}, pointer: None }},",
-                arg.name, arg.ty, arg.offset
+                "crate::kernel::KernelArg {{ name: {name:?}, ty: crate::kernel::ArgType::{ty}, offset: {offset}, pointer: {pointer} }},"
             );
         }
         let _ = writeln!(table, "], static_shared: {}, max_threads: {},", entry.static_shared, entry.max_threads);
@@ -119,6 +128,23 @@ pub fn write(out: &Path, entries: &[(Entry, Vec<(u32, PathBuf)>)]) -> Result<(),
     }
     table.push_str("]\n");
     save(&out.join("kernels.rs"), &table)
+}
+
+/// `Option<PointerContract>` as Rust text.
+fn pointer(kind: Option<&ArgKind>) -> String {
+    let Some(ArgKind::Pointer { access, sharing, align, bytes }) = kind else {
+        return "None".to_string();
+    };
+    let reach = match sharing {
+        Sharing::Gpu => "Gpu",
+        Sharing::Sys => "Sys",
+        Sharing::Host => "Host",
+    };
+    format!(
+        "Some(crate::kernel::PointerContract {{ read: {}, write: {}, reach: crate::kernel::Reach::{reach}, align: {align}, bytes: {bytes:?} }})",
+        *access != Access::Write,
+        *access != Access::Read
+    )
 }
 
 fn save(path: &Path, text: &str) -> Result<(), String> {

@@ -49,8 +49,8 @@ fn headers() -> Result<(), String> {
 
 fn list() -> Result<(), String> {
     for source in source::sources(&root())? {
-        for variant in &source.variants {
-            println!("{:40} {} of {}", variant.name, source.kernel, source.label);
+        for variant in &source.contract.variants {
+            println!("{:40} {} of {}", variant.name, source.contract.kernel, source.label);
         }
     }
     Ok(())
@@ -58,7 +58,7 @@ fn list() -> Result<(), String> {
 
 fn expand(name: &str) -> Result<expand::Expansion, String> {
     for source in source::sources(&root())? {
-        if let Some(variant) = source.variants.iter().find(|variant| variant.name == name) {
+        if let Some(variant) = source.contract.variants.iter().find(|variant| variant.name == name) {
             return expand::expand(&mut compiler(), &root(), &source, variant);
         }
     }
@@ -69,7 +69,7 @@ fn ship() -> Result<(), String> {
     let folder = root().join("ptx/expanded");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     for source in source::sources(&root())? {
-        for variant in &source.variants {
+        for variant in &source.contract.variants {
             let expansion = expand::expand(&mut compiler(), &root(), &source, variant)?;
             save(&folder.join(format!("{}.ptx", variant.name)), &expansion.marked_text)?;
         }
