@@ -213,8 +213,8 @@ block! {
         need_address: u64, need_value: u64,
         /// Kind, and whether only completions are awaited.
         kind: u32, draining: u32,
-        /// Kind's own: first row, or first token.
-        base: u32, reserved: u32,
+        /// Kind's own: first row, token or mask; least token that may come next.
+        base: u32, token_least: u32,
     }
 }
 
@@ -224,7 +224,7 @@ block! {
         /// Cause, stored last; 0 while none.
         code: u32,
         /// Waiting streams recorded.
-        waits: u32,
+        waits_recorded: u32,
         /// CTA number.
         cta: u32,
         /// Cause's own (syndrome, peer, token).

@@ -16,8 +16,10 @@ pub const STAGES: u32 = 4;
 pub const RESULT_BYTES: u32 = 2048;
 /// Shared memory offset of the mbarriers: control words and bit sets come before (see `ptx/include/shared.ptxh`).
 const BARRIERS: u32 = 1024;
-/// Bytes of the destination or source list of a worker: 32 entries of 16 bytes, then 16 bytes a local rank.
-const LIST_BYTES: u32 = 512;
+/// mbarriers of a worker: one a stage, one for each half of the stages when they hold the terms of a sum.
+const BARRIERS_PER_WORKER: u32 = STAGES + 2;
+/// Bytes of a worker's list of destinations or sources, 32 entries of 8 bytes; positions of the flows follow it.
+const LIST_BYTES: u32 = 256;
 
 /// Which of the two kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,10 +108,11 @@ impl LaunchPlan {
         workers: u32,
         roles: &[Vec<Role>],
     ) -> LaunchPlan {
+        let n = topology.nodes();
         let all_words: u32 = words.iter().sum();
-        let completed = BARRIERS + workers * STAGES * 8;
-        let scratch = (completed + channels * topology.nodes() * 16).next_multiple_of(128);
-        let scratch_bytes = LIST_BYTES + (16 * topology.gpus_per_node()).next_multiple_of(128);
+        let completed = (BARRIERS + workers * BARRIERS_PER_WORKER * 8).next_multiple_of(16);
+        let scratch = (completed + channels * n * 16).next_multiple_of(128);
+        let scratch_bytes = LIST_BYTES + (16 * (topology.gpus_per_node() + n)).next_multiple_of(128);
         let streams = scratch + workers * scratch_bytes;
         let stages = (streams + all_words * 32 * StreamRecord::BYTES as u32).next_multiple_of(128);
         let results = stages + workers * tuning.stage_bytes;

@@ -5,8 +5,8 @@ use crate::topology::Topology;
 
 /// Most messages of a claim: one lane of a warp looks after each.
 pub const MAX_CHUNK: u32 = 32;
-/// Most worker warps of a CTA: 31 and a scout fill 1,024 threads.
-pub const MAX_WORKERS: u32 = 31;
+/// Most worker warps of a CTA: 15 and a scout are 512 threads, which leaves each thread 128 registers.
+pub const MAX_WORKERS: u32 = 15;
 /// Entries (64-byte blocks) of a credit queue. A consumer can be ahead of the last delivered credit by at most
 /// one ring, so few credits are ever under way; the kernel checks for room all the same.
 pub const CREDIT_QUEUE_ENTRIES: u32 = 64;
