@@ -42,12 +42,12 @@ pub struct NetworkConfig {
     /// Order among the writes of one queue pair.
     pub ordering: Ordering,
     /// A write is placed in pieces of this many bytes (the path's packet size); a write that would
-    /// give more than 64 pieces is cut into 64.
+    /// give more than 64 pieces is cut into larger ones.
     pub max_write_piece_bytes: u32,
     /// Entries of one queue pair that are fetched but not retired.
     pub max_outstanding: u32,
-    /// A device at work on a queue pair reads the doorbell record again before each fetch, so it
-    /// may fetch entries whose doorbell has not come yet.
+    /// A device at work on a queue pair may read the doorbell record again at any time, so it may
+    /// fetch entries whose doorbell has not come yet.
     pub read_before_post: bool,
     /// Before a device retires a write it may, as one that retransmits would, read the entry and
     /// the payload again; [`crate::Violation::EntryChanged`] and

@@ -109,14 +109,18 @@ impl Network {
         let Some(queue) = self.schedule.choose(|n| pick(choose, n)) else {
             return StepOutcome::Idle;
         };
-        let most = self.config.max_outstanding as usize;
-        let actions = self.queues[queue].actions(self.config.ordering, most);
-        let action = actions[pick(choose, actions.len())];
+        let actions = &mut self.schedule.actions;
+        self.queues[queue].actions(&self.config, actions);
+        // Only queue pairs that can act are listed.
+        let Some(&action) = actions.get(pick(choose, actions.len())) else {
+            return StepOutcome::Idle;
+        };
         let (position, act) = match action {
             Action::Retire => self.retire(queue, bus, choose),
             Action::Execute(place) => self.execute(queue, place, bus, choose),
             Action::Fetch => self.fetch(queue, bus),
         };
+        self.queues[queue].looked = act == Act::ReadRecord;
         self.pace(queue);
         self.update(queue);
         StepOutcome::Did(Event { nic: self.queues[queue].nic, queue_pair: self.queues[queue].number, position, act })
@@ -430,13 +434,15 @@ impl Network {
             if let Some(digest) = entry.piece_digests.get_mut(piece as usize) {
                 *digest = sent;
             }
+            if is_write {
+                self.queues[queue].counters.write_pieces += 1;
+            }
         }
         let counters = &mut self.queues[queue].counters;
         let last = entry.pieces.left() == 0;
         let address = remote.address.wrapping_add(offset);
         if is_write {
             counters.write_bytes += bytes;
-            counters.write_pieces += 1;
             return Ok(Act::Placed { address, bytes, last });
         }
         counters.read_bytes += bytes;

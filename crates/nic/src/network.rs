@@ -6,7 +6,7 @@ use crate::config::{NetworkConfig, NicId, QueueConfig, QueuePair, QueuePairNumbe
 use crate::counters::Counters;
 use crate::error::{ConfigError, Failure, Violation};
 use crate::fault::{FaultPlan, FaultState, FiredFault};
-use crate::queue::{Queue, QueueState};
+use crate::queue::{Action, Queue, QueueState};
 use crate::region::{MemoryRegion, Regions};
 use crate::wqe::{Header, DOORBELL_OFFSET_BYTES};
 
@@ -272,8 +272,8 @@ impl Network {
     /// Lists a queue pair where it belongs, after anything about it changed.
     pub(crate) fn update(&mut self, queue: usize) {
         let state = &self.queues[queue];
-        let most = self.config.max_outstanding as usize;
-        let can_act = state.live && !state.actions(self.config.ordering, most).is_empty();
+        state.actions(&self.config, &mut self.schedule.actions);
+        let can_act = !self.schedule.actions.is_empty();
         self.schedule.list(queue, can_act.then_some(state.not_before));
     }
 
@@ -304,6 +304,8 @@ pub(crate) struct Schedule {
     listed: Vec<Listed>,
     /// Where the plain choice goes on, so that it takes turns.
     turn: usize,
+    /// Kept for its memory.
+    pub(crate) actions: Vec<Action>,
 }
 
 /// Where a queue pair is listed.

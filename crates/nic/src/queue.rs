@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::config::{NicId, Ordering, QueueConfig, QueuePairNumber};
+use crate::config::{NetworkConfig, NicId, Ordering, QueueConfig, QueuePairNumber};
 use crate::counters::Counters;
 use crate::cqe;
 use crate::error::{Cause, Violation};
@@ -138,6 +138,9 @@ pub(crate) struct Queue {
     pub(crate) live: bool,
     /// A doorbell came since the record was read.
     pub(crate) rung: bool,
+    /// The record was read in vain since the queue pair last did something else: so the devices of
+    /// an idle network come to rest.
+    pub(crate) looked: bool,
     /// The send counter of the doorbells.
     pub(crate) doorbell: u16,
     /// The send counter as the record said.
@@ -168,6 +171,7 @@ impl Queue {
             peer: None,
             live: true,
             rung: false,
+            looked: false,
             doorbell: 0,
             producer: 0,
             next: 0,
@@ -233,24 +237,27 @@ impl Queue {
         }
     }
 
-    /// All that can be done now, oldest work first.
-    pub(crate) fn actions(&self, ordering: Ordering, max_outstanding: usize) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if self.state == QueueState::Reset {
-            return actions;
+    /// All that can be done now, oldest work first; replaces what `actions` held.
+    pub(crate) fn actions(&self, config: &NetworkConfig, actions: &mut Vec<Action>) {
+        actions.clear();
+        if self.state == QueueState::Reset || !self.live {
+            return;
         }
         if let Some(oldest) = self.window.front() {
             if !matches!(oldest.outcome, Outcome::Pending) {
                 actions.push(Action::Retire);
             }
         }
-        self.executable(ordering, &mut actions);
+        self.executable(config.ordering, actions);
+        let full = self.window.len() >= config.max_outstanding as usize;
         let stalled = self.window.iter().any(|entry| entry.stalled);
-        let pending = self.rung || self.producer != self.next;
-        if pending && !self.failing && !stalled && self.window.len() < max_outstanding {
+        if full || stalled || self.failing {
+            return;
+        }
+        let may_look = config.read_before_post && !self.window.is_empty() && !self.looked;
+        if self.rung || self.producer != self.next || may_look {
             actions.push(Action::Fetch);
         }
-        actions
     }
 
     fn executable(&self, ordering: Ordering, actions: &mut Vec<Action>) {
