@@ -60,9 +60,11 @@ pub mod cqe;
 mod error;
 mod execute;
 mod fault;
+mod fetch;
 mod network;
 mod queue;
 mod region;
+mod retire;
 pub mod wqe;
 
 pub use bus::{Agent, Bus, BusFault, BusFaultReason, Choose, FlatBus, Plain, Purpose};
