@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Every check, in the order in which failures are cheapest: format, lints, docs, tests without ptxas, then with it,
+# where the tests are the command that README names, and the main command of README.
+#
+# Needs Rust with rustfmt and clippy, and a C compiler. Python's pip, for ptxas, is installed when missing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+log=$(mktemp -d)
+trap 'rm -rf "$log"' EXIT
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+# step NAME COMMAND...: runs it, keeps what it prints, says how long it took.
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    echo "== $name: $*"
+    "$@" 2>&1 | tee "$log/$name"
+    echo "== $name: $((SECONDS - start)) s"
+}
+
+# lacks PROGRAM HINT
+require() {
+    command -v "$1" >/dev/null || { echo "ci: $1 is missing: $2" >&2; exit 1; }
+}
+
+# The first line of README that starts with the given words, as a reader would copy it.
+readme_command() {
+    local line
+    line=$(grep -m 1 -E "^ *$1" README.md | sed -e 's/^ *//' -e 's/ *#.*$//') || true
+    [[ -n $line ]] || { echo "ci: README.md names no command that starts with \`$1\`" >&2; exit 1; }
+    echo "$line"
+}
+
+require cargo "https://rustup.rs"
+require cc "a C compiler expands the kernels"
+cargo fmt --version >/dev/null || { echo "ci: rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
+cargo clippy --version >/dev/null || { echo "ci: clippy is missing: rustup component add clippy" >&2; exit 1; }
+if ! python3 -m pip --version >/dev/null 2>&1; then
+    step install-pip bash -c "apt-get update -q && apt-get install -q -y --no-install-recommends python3 python3-pip"
+fi
+
+test_command=$(readme_command "cargo test")
+main_command=$(readme_command "cargo run --release")
+
+step format cargo fmt --all --check
+export PTXAS=none
+step lints cargo clippy --locked --workspace --all-targets -- -D warnings
+RUSTDOCFLAGS="-D warnings" step docs cargo doc --locked --workspace --no-deps
+step tests-without-ptxas cargo test --locked --workspace
+skipped=$(grep -c '^skipped:' "$log/tests-without-ptxas" || true)
+unset PTXAS
+
+step fetch-ptxas bash scripts/fetch-ptxas.sh
+PTXAS=$PWD/tools/cuda/bin/ptxas WARPFERRY_REQUIRE_PTXAS=1 step tests-with-ptxas bash -c "$test_command"
+step main bash -c "$main_command"
+grep -q 'verified' "$log/main" || { echo "ci: \`$main_command\` did not print verified" >&2; exit 1; }
+
+echo "ci: all green; $skipped skipped without ptxas, each said so above and ran with it; $SECONDS s"
