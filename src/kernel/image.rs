@@ -80,3 +80,10 @@ pub enum Reach {
     /// The host too: host-mapped memory.
     Host,
 }
+
+impl KernelImage {
+    /// Bytes of the packed arguments.
+    pub fn argument_bytes(&self) -> u32 {
+        self.args.last().map_or(0, |arg| arg.offset + arg.ty.bytes())
+    }
+}

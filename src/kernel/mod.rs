@@ -1,7 +1,10 @@
 //! Kernels as the host sees them: embedded images and typed arguments.
 
+pub mod args;
 pub mod image;
+pub mod launch;
 mod table;
 
+pub use args::Args;
 pub use image::{ArgType, KernelArg, KernelImage, PointerContract, Reach};
-pub use table::{image, KERNELS};
+pub use table::{find, KERNELS};

@@ -10,7 +10,7 @@ pub static KERNELS: &[KernelImage] = include!(concat!(env!("OUT_DIR"), "/kernels
 ///
 /// # Errors
 /// [`Error::Unsupported`] naming the kernel and those that this build has.
-pub fn image(name: &str) -> Result<&'static KernelImage> {
+pub fn find(name: &str) -> Result<&'static KernelImage> {
     KERNELS.iter().find(|image| image.name == name).ok_or_else(|| Error::Unsupported {
         need: format!("kernel {name}"),
         have: match KERNELS {

@@ -1,0 +1,159 @@
+//! A rank's part of a world: what it calls dispatch and combine on.
+
+pub mod connect;
+mod constants;
+pub(crate) mod shared;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::Shared;
+
+use crate::driver::{Driver, DriverInfo};
+use crate::error::Result;
+use crate::exec;
+use crate::fabric::Nic;
+use crate::mem::tensor::Owner;
+use crate::mem::{DType, Element, Tensor};
+use crate::op::{Combine, Combined, Dispatch, Dispatched, Pending};
+use crate::plan::Plan;
+use crate::topology::Topology;
+
+/// One rank of a world.
+///
+/// Operations are collective: every rank calls the same ones in the same order. They run one after another on the
+/// communicator's own stream. A communicator whose call ended early is broken; every later call says so and why.
+pub struct Communicator {
+    shared: Arc<Shared>,
+}
+
+impl Communicator {
+    pub(crate) fn new(shared: Arc<Shared>) -> Communicator {
+        Communicator { shared }
+    }
+
+    /// Sends each token to the ranks of its experts. Returns when the number of rows is known and the transfer runs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] for tensors that do not fit, before anything was sent;
+    /// [`crate::Error::Ended`] when the count exchange gave up, which breaks the communicator;
+    /// [`crate::Error::Broken`] when an earlier call did.
+    pub fn dispatch(&mut self, op: Dispatch) -> Result<Pending<Dispatched>> {
+        exec::dispatch(&self.shared, op)
+    }
+
+    /// Brings the rows of a dispatch back to their tokens and sums them. Returns while the transfer runs.
+    ///
+    /// # Errors
+    /// As [`Communicator::dispatch`].
+    pub fn combine(&mut self, op: Combine) -> Result<Pending<Combined>> {
+        exec::combine(&self.shared, op)
+    }
+
+    /// A tensor of this communicator with `values` in it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] when the number of values is not that of `shape`; what the driver says.
+    pub fn tensor<T: Element>(&self, values: &[T], shape: &[usize]) -> Result<Tensor> {
+        Tensor::from_slice(&self.owner(), values, shape)
+    }
+
+    /// A tensor of this communicator whose contents are not defined.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn empty(&self, dtype: DType, shape: &[usize]) -> Result<Tensor> {
+        Tensor::empty(&self.owner(), dtype, shape)
+    }
+
+    /// What stops this rank's kernels from another thread.
+    pub fn canceller(&self) -> Canceller {
+        Canceller { shared: Arc::clone(&self.shared) }
+    }
+
+    /// This rank.
+    pub fn rank(&self) -> u32 {
+        self.shared.rank
+    }
+
+    /// The world.
+    pub fn topology(&self) -> Topology {
+        self.shared.plan.topology
+    }
+
+    /// Layout, launches and tuning.
+    pub fn plan(&self) -> &Plan {
+        &self.shared.plan
+    }
+
+    /// The GPU.
+    pub fn device(&self) -> &DriverInfo {
+        self.shared.driver.info()
+    }
+
+    /// The driver of the GPU.
+    pub fn driver(&self) -> &Arc<dyn Driver> {
+        &self.shared.driver
+    }
+
+    /// The NIC, when the fabric uses one.
+    pub fn nic(&self) -> Option<&Arc<dyn Nic>> {
+        self.shared.nic.as_ref()
+    }
+
+    /// Fails with the cause when the communicator is broken.
+    ///
+    /// # Errors
+    /// [`crate::Error::Broken`].
+    pub fn check_usable(&self) -> Result<()> {
+        self.shared.check_usable()
+    }
+
+    /// Waits for this rank's calls and frees its memory. Collective: no rank may be using another's window any more,
+    /// so close after a rendezvous of all ranks; [`crate::world::World::close`] does both.
+    ///
+    /// # Errors
+    /// [`crate::Error::WaitTimeout`] when kernels are still running after `timeout`; what the driver says.
+    pub fn close(self, timeout: Duration) -> Result<()> {
+        self.shared.release(timeout)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn owner(&self) -> Owner {
+        owner(&self.shared)
+    }
+}
+
+pub(crate) fn owner(shared: &Shared) -> Owner {
+    Owner { communicator: shared.id, driver: Arc::clone(&shared.driver), stream: shared.stream }
+}
+
+impl fmt::Debug for Communicator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Communicator")
+            .field("rank", &self.shared.rank)
+            .field("topology", &self.shared.plan.topology)
+            .field("device", &self.shared.driver.info().name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Stops a rank's kernels: used when a rank of the world was lost. The communicator is broken afterwards.
+#[derive(Debug, Clone)]
+pub struct Canceller {
+    shared: Arc<Shared>,
+}
+
+impl Canceller {
+    /// Tells running and later kernels to leave; they write a status that says so.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn cancel(&self) -> Result<()> {
+        self.shared.cancel()
+    }
+}

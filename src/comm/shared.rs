@@ -1,0 +1,406 @@
+//! What a communicator and its pending operations share: memory, kernels, and the list of calls under way.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::driver::{Driver, EventId, StreamId, Wait};
+use crate::error::{Error, Result};
+use crate::fabric::{Nic, WindowKeys};
+use crate::kernel::args;
+use crate::kernel::launch::Kernel;
+use crate::mem::{Buffer, DevicePtr, HostBlock, HostBuffer};
+use crate::op::Keep;
+use crate::plan::blocks::{StateHead, STATUS_LINE_BYTES};
+use crate::plan::Plan;
+use crate::status::{Cause, Source, StatusReport};
+
+/// Longest that setting up or tearing down waits for copies of the communicator's own.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Status lines of a dispatch before those of its CTAs: layout and exchange.
+pub(crate) const PRELUDE_LINES: u32 = 2;
+
+/// The kernels of a communicator.
+#[derive(Debug)]
+pub(crate) struct Functions {
+    pub layout: Kernel<args::Layout>,
+    pub exchange: Kernel<args::Exchange>,
+    pub dispatch: Kernel<args::Dispatch>,
+    pub combine: Kernel<args::Combine>,
+}
+
+/// Device memory of a communicator.
+#[derive(Debug)]
+#[allow(dead_code)] // most is held, not looked at
+pub(crate) struct Memory {
+    pub window: Buffer,
+    pub state: Buffer,
+    pub comm: Buffer,
+    pub dispatch: Buffer,
+    pub combine: Buffer,
+    /// Windows of the node, windows of the rail, queue pairs.
+    pub tables: [Buffer; 3],
+    /// Host-mapped totals of an exchange.
+    pub totals: HostBuffer,
+    pub queues: Option<Buffer>,
+    /// Mappings of other ranks' windows.
+    pub imported: Vec<DevicePtr>,
+    pub queue_numbers: Vec<u32>,
+    pub keys: Option<WindowKeys>,
+}
+
+/// A call whose kernels were launched.
+#[derive(Debug)]
+struct Call {
+    op: &'static str,
+    event: EventId,
+    status: Option<HostBuffer>,
+    parts: Vec<StatusPart>,
+    /// What the kernels read and write, kept until they have ended.
+    keep: Option<Keep>,
+    outcome: Option<Result<()>>,
+    abandoned: bool,
+}
+
+/// A range of lines in a status block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StatusPart {
+    pub source: Source,
+    pub first: u32,
+    pub lines: u32,
+}
+
+/// Names a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+#[derive(Debug, Default)]
+struct Calls {
+    broken: Option<Error>,
+    calls: BTreeMap<Ticket, Call>,
+    /// Calls whose end was not seen yet, in stream order.
+    open: VecDeque<Ticket>,
+    next: u64,
+    exchanges: u64,
+    free_status: Vec<HostBuffer>,
+    free_events: Vec<EventId>,
+}
+
+/// The heart of a communicator.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub id: u64,
+    pub rank: u32,
+    pub plan: Plan,
+    pub driver: Arc<dyn Driver>,
+    pub stream: StreamId,
+    control: StreamId,
+    pub nic: Option<Arc<dyn Nic>>,
+    pub functions: Functions,
+    pub totals: HostBlock,
+    memory: Mutex<Option<Memory>>,
+    pub addresses: BlockAddresses,
+    calls: Mutex<Calls>,
+}
+
+/// Where the constant blocks lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockAddresses {
+    pub comm: DevicePtr,
+    pub dispatch: DevicePtr,
+    pub combine: DevicePtr,
+    state: DevicePtr,
+}
+
+/// Waits for a stream that holds only the host's own copies.
+pub(crate) fn synchronize(driver: &Arc<dyn Driver>, stream: StreamId, rank: u32) -> Result<()> {
+    quiet(driver, stream, rank, SETUP_TIMEOUT)
+}
+
+/// Waits until a stream has run dry.
+pub(crate) fn quiet(driver: &Arc<dyn Driver>, stream: StreamId, rank: u32, timeout: Duration) -> Result<()> {
+    match driver.synchronize(stream, timeout)? {
+        Wait::Done => Ok(()),
+        Wait::TimedOut => {
+            let waited_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            Err(Error::WaitTimeout { op: "set up or close", rank, waited_ms })
+        }
+    }
+}
+
+impl Shared {
+    #[allow(clippy::too_many_arguments)] // made in one place, from parts with types of their own
+    pub(super) fn new(
+        rank: u32,
+        plan: Plan,
+        driver: Arc<dyn Driver>,
+        stream: StreamId,
+        control: StreamId,
+        nic: Option<Arc<dyn Nic>>,
+        functions: Functions,
+        memory: Memory,
+    ) -> Arc<Shared> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let addresses = BlockAddresses {
+            comm: memory.comm.ptr(),
+            dispatch: memory.dispatch.ptr(),
+            combine: memory.combine.ptr(),
+            state: memory.state.ptr(),
+        };
+        Arc::new(Shared {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            rank,
+            plan,
+            driver,
+            stream,
+            control,
+            nic,
+            functions,
+            totals: *memory.totals.block(),
+            memory: Mutex::new(Some(memory)),
+            addresses,
+            calls: Mutex::default(),
+        })
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Option<Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fails when an earlier call broke the communicator, noticing calls that have ended.
+    pub fn check_usable(&self) -> Result<()> {
+        self.settle()?;
+        match &self.calls().broken {
+            Some(cause) => Err(Error::Broken { rank: self.rank, cause: Box::new(cause.clone()) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Number of the next exchange.
+    pub fn next_exchange(&self) -> u64 {
+        let mut calls = self.calls();
+        calls.exchanges += 1;
+        calls.exchanges
+    }
+
+    /// Keeps `error` as the cause of the communicator's end and lets its kernels leave.
+    pub fn fail(&self, error: &Error) {
+        let first = {
+            let mut calls = self.calls();
+            let first = calls.broken.is_none();
+            calls.broken.get_or_insert_with(|| error.clone());
+            first
+        };
+        if first {
+            if let Err(cause) = self.cancel() {
+                tracing::warn!(rank = self.rank, %cause, "kernels could not be told to leave; their deadline ends them");
+            }
+        }
+    }
+
+    /// Tells this rank's kernels to leave.
+    pub fn cancel(&self) -> Result<()> {
+        let offset = std::mem::offset_of!(StateHead, cancel) as u64;
+        self.driver.copy_to_device(self.addresses.state.offset(offset), &1u32.to_le_bytes(), self.control)
+    }
+
+    /// A zeroed status block with a line for every CTA of the larger launch and for the prelude.
+    pub fn take_status(&self) -> Result<HostBuffer> {
+        let free = self.calls().free_status.pop();
+        match free {
+            Some(block) => {
+                block.clear()?;
+                Ok(block)
+            }
+            None => {
+                let lines = PRELUDE_LINES + self.plan.dispatch.sms.max(self.plan.combine.sms);
+                HostBuffer::zeroed(&self.driver, u64::from(lines) * STATUS_LINE_BYTES as u64)
+            }
+        }
+    }
+
+    /// What `parts` of a status block say.
+    pub fn report(&self, status: &HostBuffer, parts: &[StatusPart]) -> Result<Option<StatusReport>> {
+        let line = STATUS_LINE_BYTES as u64;
+        let mut whole: Option<StatusReport> = None;
+        for part in parts {
+            let area = status.read(u64::from(part.first) * line, u64::from(part.lines) * line)?;
+            let report = StatusReport::parse(&area, part.source, self.rank, self.plan.topology);
+            whole = match (whole, report) {
+                (Some(mut first), Some(next)) => {
+                    first.lines.extend(next.lines);
+                    Some(first)
+                }
+                (first, next) => first.or(next),
+            };
+        }
+        if let Some(report) = &mut whole {
+            if report.lines.iter().any(|line| line.cause != Cause::Aborted) {
+                report.lines.retain(|line| line.cause != Cause::Aborted);
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Marks the end of a call's launches in the stream and keeps what they use.
+    pub fn begin(&self, op: &'static str, status: HostBuffer, parts: Vec<StatusPart>, keep: Keep) -> Result<Ticket> {
+        let free = self.calls().free_events.pop();
+        let event = match free {
+            Some(event) => event,
+            None => self.driver.create_event()?,
+        };
+        self.driver.record_event(event, self.stream)?;
+        let mut calls = self.calls();
+        let ticket = Ticket(calls.next);
+        calls.next += 1;
+        let call = Call { op, event, status: Some(status), parts, keep: Some(keep), outcome: None, abandoned: false };
+        calls.calls.insert(ticket, call);
+        calls.open.push_back(ticket);
+        Ok(ticket)
+    }
+
+    /// Takes the outcome of every call whose kernels have ended.
+    fn settle(&self) -> Result<()> {
+        loop {
+            let front = {
+                let calls = self.calls();
+                calls.open.front().and_then(|ticket| calls.calls.get(ticket).map(|call| (*ticket, call.event)))
+            };
+            match front {
+                Some((ticket, event)) if self.driver.is_reached(event)? => self.finish(ticket),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for a call.
+    pub fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Wait> {
+        let Some(event) = self.open_event(ticket) else { return Ok(Wait::Done) };
+        match self.driver.synchronize_event(event, timeout) {
+            Ok(Wait::Done) => {
+                // The stream runs in order: every earlier call has ended too.
+                while let Some(front) = self.open_front(ticket) {
+                    self.finish(front);
+                }
+                Ok(Wait::Done)
+            }
+            Ok(Wait::TimedOut) => Ok(Wait::TimedOut),
+            Err(error) => {
+                self.fail(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a call has ended.
+    pub fn is_done(&self, ticket: Ticket) -> Result<bool> {
+        self.settle()?;
+        Ok(self.open_event(ticket).is_none())
+    }
+
+    fn open_event(&self, ticket: Ticket) -> Option<EventId> {
+        self.calls().calls.get(&ticket).filter(|call| call.outcome.is_none()).map(|call| call.event)
+    }
+
+    fn open_front(&self, last: Ticket) -> Option<Ticket> {
+        self.calls().open.front().copied().filter(|&front| front <= last)
+    }
+
+    /// Reads the status of a call whose kernels have ended.
+    fn finish(&self, ticket: Ticket) {
+        let taken = {
+            let mut calls = self.calls();
+            calls.open.retain(|&open| open != ticket);
+            calls.calls.get_mut(&ticket).and_then(|call| {
+                let status = call.status.take()?;
+                call.keep = None;
+                Some((call.op, call.event, status, std::mem::take(&mut call.parts)))
+            })
+        };
+        let Some((op, event, status, parts)) = taken else { return };
+        let outcome = match self.report(&status, &parts) {
+            Ok(None) => Ok(()),
+            Ok(Some(report)) => Err(self.ended(op, report)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &outcome {
+            self.fail(error);
+        }
+        let mut calls = self.calls();
+        calls.free_status.push(status);
+        calls.free_events.push(event);
+        if let Some(call) = calls.calls.get_mut(&ticket) {
+            call.outcome = Some(outcome);
+            if call.abandoned {
+                calls.calls.remove(&ticket);
+            }
+        }
+    }
+
+    /// The error of a kernel that gave up: its own words, or the earlier cause that it followed.
+    pub fn ended(&self, op: &'static str, report: StatusReport) -> Error {
+        let only_followed = report.lines.iter().all(|line| line.cause == Cause::Aborted);
+        match &self.calls().broken {
+            Some(cause) if only_followed => Error::Broken { rank: self.rank, cause: Box::new(cause.clone()) },
+            _ => Error::Ended { op, rank: self.rank, report },
+        }
+    }
+
+    /// The outcome of a call that has ended; once.
+    pub fn collect(&self, ticket: Ticket) -> Result<()> {
+        let call = self.calls().calls.remove(&ticket);
+        call.and_then(|call| call.outcome).unwrap_or_else(|| Err(Error::Bug("a call's outcome was taken twice".into())))
+    }
+
+    /// Nobody asks for the outcome any more; buffers stay until the kernels have ended.
+    pub fn abandon(&self, ticket: Ticket) {
+        let mut calls = self.calls();
+        let ended = calls.calls.get_mut(&ticket).is_some_and(|call| {
+            call.abandoned = true;
+            call.outcome.is_some()
+        });
+        if ended {
+            calls.calls.remove(&ticket);
+        }
+    }
+
+    /// Whether calls are under way.
+    pub fn is_idle(&self) -> bool {
+        self.calls().open.is_empty()
+    }
+
+    /// Frees what only a quiet world may free.
+    pub fn release(&self, timeout: Duration) -> Result<()> {
+        quiet(&self.driver, self.stream, self.rank, timeout)?;
+        quiet(&self.driver, self.control, self.rank, timeout)?;
+        let Some(memory) = self.memory().take() else { return Ok(()) };
+        if let Some(nic) = &self.nic {
+            memory.queue_numbers.iter().try_for_each(|&number| nic.destroy_queue(number))?;
+            memory.keys.map_or(Ok(()), |keys| nic.deregister(keys))?;
+        }
+        memory.imported.iter().try_for_each(|&ptr| self.driver.release_window(ptr))?;
+        let events = std::mem::take(&mut self.calls().free_events);
+        events.into_iter().try_for_each(|event| self.driver.destroy_event(event))?;
+        [self.stream, self.control].into_iter().try_for_each(|stream| self.driver.destroy_stream(stream))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Without a collective close peers and NICs may still write here, and kernels may be running: the memory stays.
+        let Some(memory) = self.memory().take() else { return };
+        tracing::warn!(rank = self.rank, "communicator dropped without close: its device memory stays allocated");
+        if !self.is_idle() {
+            if let Err(error) = self.cancel() {
+                tracing::warn!(rank = self.rank, %error, "kernels could not be told to leave");
+            }
+        }
+        std::mem::forget(memory);
+        std::mem::forget(std::mem::take(&mut self.calls().calls));
+    }
+}

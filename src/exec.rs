@@ -1,0 +1,247 @@
+//! Turns operations into launches and waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::comm::owner;
+use crate::comm::shared::{Shared, StatusPart, PRELUDE_LINES};
+use crate::driver::WordWait;
+use crate::error::{Error, Result};
+use crate::kernel::args;
+use crate::kernel::launch::{Dimensions, Region};
+use crate::mem::{Buffer, DType, DevicePtr, HostBuffer, Tensor};
+use crate::op::{Combine, Combined, Dispatch, Dispatched, Handle, HandleInner, Keep, Pending};
+use crate::plan::blocks::{HandleHead, TotalsHead, STATUS_LINE_BYTES};
+use crate::plan::{LaunchPlan, Op};
+use crate::status::Source;
+
+/// CTA size of the layout kernel.
+const LAYOUT_THREADS: u32 = 1024;
+/// CTA size of the exchange kernel.
+const EXCHANGE_THREADS: u32 = 512;
+/// Time that the host gives kernels to end by their own deadline before it stops waiting for totals.
+const GRACE: Duration = Duration::from_secs(10);
+
+const LAYOUT_PART: StatusPart = StatusPart { source: Source::Exchange, first: 0, lines: 1 };
+const EXCHANGE_PART: StatusPart = StatusPart { source: Source::Exchange, first: 1, lines: 1 };
+
+/// Layout, exchange, host wait for totals, outputs, dispatch.
+pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dispatched>> {
+    shared.check_usable()?;
+    let tokens = op.check(shared)?;
+    let handle = Buffer::new(&shared.driver, shared.plan.handle.bytes)?;
+    let status = shared.take_status()?;
+    // From the first launch on peers count on this rank: an error must end the kernels and the communicator.
+    run_dispatch(shared, op, tokens, handle, status).inspect_err(|error| shared.fail(error))
+}
+
+fn run_dispatch(
+    shared: &Arc<Shared>,
+    op: Dispatch,
+    tokens: usize,
+    handle: Buffer,
+    status: HostBuffer,
+) -> Result<Pending<Dispatched>> {
+    let driver = &shared.driver;
+    driver.fill(handle.ptr(), 0, HandleHead::BYTES as u64, shared.stream)?;
+    launch_layout(shared, &op, tokens, &handle, &status)?;
+    let exchange = shared.next_exchange();
+    launch_exchange(shared, &op, &handle, &status)?;
+    let totals = wait_totals(shared, exchange, op.timeout, &status)?;
+
+    let rows = totals.rows;
+    let (hidden, topk) = (shared.plan.shape.hidden() as usize, shared.plan.shape.topk() as usize);
+    let owner = owner(shared);
+    let output = |dtype, columns| Tensor::empty(&owner, dtype, &[rows, columns]);
+    let handle = HandleInner { buffer: handle, communicator: shared.id, tokens, rows };
+    let dispatched = Dispatched {
+        x: output(DType::Bf16, hidden)?,
+        topk_idx: output(DType::I32, topk)?,
+        topk_weights: op.topk_weights.as_ref().map(|_| output(DType::F32, topk)).transpose()?,
+        source: output(DType::I32, 2)?,
+        rows,
+        expert_counts: totals.expert_counts,
+        handle: Handle { inner: Arc::new(handle) },
+    };
+    launch_dispatch(shared, &op, &dispatched, &status)?;
+
+    let parts = vec![
+        LAYOUT_PART,
+        EXCHANGE_PART,
+        StatusPart { source: Source::Op(Op::Dispatch), first: PRELUDE_LINES, lines: shared.plan.dispatch.sms },
+    ];
+    let mut tensors =
+        vec![op.x, op.topk_idx, dispatched.x.clone(), dispatched.topk_idx.clone(), dispatched.source.clone()];
+    tensors.extend(op.topk_weights);
+    tensors.extend(dispatched.topk_weights.clone());
+    let keep = Keep { tensors, handle: dispatched.handle.clone() };
+    let ticket = shared.begin("dispatch", status, parts, keep)?;
+    Ok(Pending::new(shared, "dispatch", ticket, dispatched))
+}
+
+/// One launch.
+pub(crate) fn combine(shared: &Arc<Shared>, op: Combine) -> Result<Pending<Combined>> {
+    shared.check_usable()?;
+    op.check(shared)?;
+    let hidden = shared.plan.shape.hidden() as usize;
+    let out = Tensor::empty(&owner(shared), DType::Bf16, &[op.handle.tokens(), hidden])?;
+    let status = shared.take_status()?;
+    run_combine(shared, op, out, status).inspect_err(|error| shared.fail(error))
+}
+
+fn run_combine(shared: &Arc<Shared>, op: Combine, out: Tensor, status: HostBuffer) -> Result<Pending<Combined>> {
+    let plan = &shared.plan.combine;
+    let status_at = line(&status, PRELUDE_LINES);
+    let args = args::Combine {
+        comm: shared.addresses.comm.address(),
+        launch: shared.addresses.combine.address(),
+        handle: op.handle.inner.buffer.ptr().address(),
+        rows_x: op.rows_x.ptr().address(),
+        out: out.ptr().address(),
+        status: status_at.address(),
+        deadline_ns: nanoseconds(op.timeout),
+    };
+    let regions = [
+        buffer("handle", &op.handle.inner.buffer),
+        tensor("rows_x", &op.rows_x),
+        tensor("out", &out),
+        Region { arg: "status", address: status_at, bytes: status_bytes(plan.sms) },
+    ];
+    shared.functions.combine.launch(&shared.driver, dimensions(shared, plan), &args, &regions)?;
+    let parts = vec![StatusPart { source: Source::Op(Op::Combine), first: PRELUDE_LINES, lines: plan.sms }];
+    let keep = Keep { tensors: vec![op.rows_x, out.clone()], handle: op.handle };
+    let ticket = shared.begin("combine", status, parts, keep)?;
+    Ok(Pending::new(shared, "combine", ticket, Combined { x: out }))
+}
+
+fn launch_layout(shared: &Shared, op: &Dispatch, tokens: usize, handle: &Buffer, status: &HostBuffer) -> Result<()> {
+    let status_at = line(status, 0);
+    let args = args::Layout {
+        comm: shared.addresses.comm.address(),
+        handle: handle.ptr().address(),
+        topk_idx: op.topk_idx.ptr().address(),
+        tokens: u32::try_from(tokens).map_err(|_| Error::Bug("a checked token count grew".into()))?,
+        status: status_at.address(),
+    };
+    let regions = [
+        buffer("handle", handle),
+        tensor("topk_idx", &op.topk_idx),
+        Region { arg: "status", address: status_at, bytes: status_bytes(1) },
+    ];
+    let at = Dimensions { grid: 1, block: LAYOUT_THREADS, shared_bytes: 0, stream: shared.stream };
+    shared.functions.layout.launch(&shared.driver, at, &args, &regions)
+}
+
+fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &HostBuffer) -> Result<()> {
+    let status_at = line(status, 1);
+    let args = args::Exchange {
+        comm: shared.addresses.comm.address(),
+        handle: handle.ptr().address(),
+        totals: shared.totals.device.address(),
+        status: status_at.address(),
+        deadline_ns: nanoseconds(op.timeout),
+    };
+    let regions = [
+        buffer("handle", handle),
+        Region { arg: "totals", address: shared.totals.device, bytes: shared.totals.bytes },
+        Region { arg: "status", address: status_at, bytes: status_bytes(1) },
+    ];
+    let at = Dimensions { grid: 1, block: EXCHANGE_THREADS, shared_bytes: 0, stream: shared.stream };
+    shared.functions.exchange.launch(&shared.driver, at, &args, &regions)
+}
+
+fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &HostBuffer) -> Result<()> {
+    let plan = &shared.plan.dispatch;
+    let status_at = line(status, PRELUDE_LINES);
+    let address = |tensor: Option<&Tensor>| tensor.map_or(DevicePtr::NULL, Tensor::ptr).address();
+    let args = args::Dispatch {
+        comm: shared.addresses.comm.address(),
+        launch: shared.addresses.dispatch.address(),
+        handle: out.handle.inner.buffer.ptr().address(),
+        x: op.x.ptr().address(),
+        topk_idx: op.topk_idx.ptr().address(),
+        topk_weights: address(op.topk_weights.as_ref()),
+        rows_x: out.x.ptr().address(),
+        rows_idx: out.topk_idx.ptr().address(),
+        rows_weights: address(out.topk_weights.as_ref()),
+        rows_source: out.source.ptr().address(),
+        rows_capacity: out.rows as u64,
+        status: status_at.address(),
+        deadline_ns: nanoseconds(op.timeout),
+    };
+    let mut regions = vec![
+        buffer("handle", &out.handle.inner.buffer),
+        tensor("x", &op.x),
+        tensor("topk_idx", &op.topk_idx),
+        tensor("rows_x", &out.x),
+        tensor("rows_idx", &out.topk_idx),
+        tensor("rows_source", &out.source),
+        Region { arg: "status", address: status_at, bytes: status_bytes(plan.sms) },
+    ];
+    regions.extend(op.topk_weights.as_ref().map(|weights| tensor("topk_weights", weights)));
+    regions.extend(out.topk_weights.as_ref().map(|weights| tensor("rows_weights", weights)));
+    shared.functions.dispatch.launch(&shared.driver, dimensions(shared, plan), &args, &regions)
+}
+
+/// What an exchange tells the host.
+struct Totals {
+    rows: usize,
+    expert_counts: Vec<u32>,
+}
+
+fn wait_totals(shared: &Shared, exchange: u64, timeout: Duration, status: &HostBuffer) -> Result<Totals> {
+    let stamp = std::mem::offset_of!(TotalsHead, stamp) as u64;
+    let patience = timeout.saturating_mul(2).saturating_add(GRACE);
+    match shared.driver.wait_word(&shared.totals, stamp, exchange, shared.stream, patience)? {
+        WordWait::Reached => read_totals(shared),
+        WordWait::StreamIdle => match shared.report(status, &[LAYOUT_PART, EXCHANGE_PART])? {
+            Some(report) => Err(shared.ended("dispatch", report)),
+            None => Err(Error::Bug(format!("exchange {exchange} ended without totals and without a status"))),
+        },
+        WordWait::TimedOut => {
+            let waited_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+            Err(Error::WaitTimeout { op: "dispatch", rank: shared.rank, waited_ms })
+        }
+    }
+}
+
+fn read_totals(shared: &Shared) -> Result<Totals> {
+    let mut bytes = vec![0; shared.totals.bytes as usize];
+    shared.driver.read_host(&shared.totals, 0, &mut bytes)?;
+    let word = |at: usize| {
+        let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        word.map(|word| u32::from_le_bytes(*word)).ok_or_else(|| Error::Bug("totals are cut short".into()))
+    };
+    let experts = shared.plan.shape.experts_per_rank(shared.plan.topology) as usize;
+    let rows = word(std::mem::offset_of!(TotalsHead, rows))? as usize;
+    let most = u64::from(shared.plan.topology.ranks()) * u64::from(shared.plan.shape.max_tokens());
+    if rows as u64 > most {
+        return Err(Error::Bug(format!("exchange gave {rows} rows; at most {most} can arrive")));
+    }
+    let expert_counts = (0..experts).map(|expert| word(TotalsHead::BYTES + 4 * expert)).collect::<Result<Vec<_>>>()?;
+    Ok(Totals { rows, expert_counts })
+}
+
+fn dimensions(shared: &Shared, plan: &LaunchPlan) -> Dimensions {
+    Dimensions { grid: plan.sms, block: plan.threads, shared_bytes: plan.shared_bytes, stream: shared.stream }
+}
+
+fn line(status: &HostBuffer, index: u32) -> DevicePtr {
+    status.device().offset(status_bytes(index))
+}
+
+fn status_bytes(lines: u32) -> u64 {
+    u64::from(lines) * STATUS_LINE_BYTES as u64
+}
+
+fn buffer(arg: &'static str, buffer: &Buffer) -> Region {
+    Region { arg, address: buffer.ptr(), bytes: buffer.bytes() }
+}
+
+fn tensor(arg: &'static str, tensor: &Tensor) -> Region {
+    Region { arg, address: tensor.ptr(), bytes: tensor.bytes() }
+}
+
+fn nanoseconds(timeout: Duration) -> u64 {
+    u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX / 2)
+}

@@ -1,0 +1,98 @@
+//! The NIC side: what the host sets up so that kernels can drive queue pairs themselves.
+//!
+//! A kernel writes work-queue entries, doorbell records and doorbells; the host only registers windows, makes queue
+//! pairs in device memory and connects them.
+
+#[cfg(feature = "emu")]
+pub mod emu;
+
+use std::fmt;
+
+use crate::error::Result;
+use crate::mem::DevicePtr;
+
+/// Keys of a registered window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowKeys {
+    /// Names the window in own work requests.
+    pub local: u32,
+    /// Names the window in work requests of peers.
+    pub remote: u32,
+}
+
+/// Memory of a queue pair: all of it lies in device memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueMemory {
+    /// Send queue, aligned to 64 bytes.
+    pub send_queue: DevicePtr,
+    /// Its entries of 64 bytes, a power of two.
+    pub entries: u32,
+    /// Doorbell record of 8 bytes; its second half is the send counter.
+    pub record: DevicePtr,
+    /// Collapsed completion entry of 64 bytes.
+    pub completion: DevicePtr,
+}
+
+/// A queue pair as its owner sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Its number, which doorbells and entries carry.
+    pub number: u32,
+    /// Where the GPU stores doorbells.
+    pub doorbell: DevicePtr,
+}
+
+/// What a peer needs to connect to a queue pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueAddress {
+    /// The NIC.
+    pub nic: u64,
+    /// The queue pair.
+    pub number: u32,
+}
+
+/// What a NIC counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NicCounters {
+    /// RDMA writes.
+    pub writes: u64,
+    /// Bytes that RDMA writes carried.
+    pub write_bytes: u64,
+    /// Writes whose payload lay in the entry.
+    pub inline_writes: u64,
+    /// Fetch-and-adds.
+    pub atomics: u64,
+    /// Doorbells.
+    pub doorbells: u64,
+    /// Completions, errors included.
+    pub completions: u64,
+    /// Completions in error.
+    pub errors: u64,
+}
+
+/// One NIC, used by one rank.
+pub trait Nic: Send + Sync + fmt::Debug {
+    /// Lets own queue pairs read and write the window, and those of peers write and add to it.
+    fn register(&self, window: DevicePtr, bytes: u64) -> Result<WindowKeys>;
+
+    /// Takes the window out again.
+    fn deregister(&self, keys: WindowKeys) -> Result<()>;
+
+    /// A queue pair over `memory`; its completion entry was set to "none yet" by the caller.
+    fn create_queue(&self, memory: &QueueMemory) -> Result<Queue>;
+
+    /// Ends a queue pair.
+    fn destroy_queue(&self, number: u32) -> Result<()>;
+
+    /// What a peer needs to connect to queue pair `number`.
+    fn address(&self, number: u32) -> QueueAddress;
+
+    /// Connects own queue pair `number` to a peer's. Both ends call it.
+    fn connect(&self, number: u32, peer: QueueAddress) -> Result<()>;
+
+    /// What was counted since the NIC was there.
+    fn counters(&self) -> Result<NicCounters>;
+
+    /// What one queue pair counted.
+    fn queue_counters(&self, number: u32) -> Result<NicCounters>;
+}

@@ -1,0 +1,210 @@
+//! What a caller wants done, and what comes back: dispatch, combine, and the handle between them.
+
+mod pending;
+
+pub use pending::Pending;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::comm::shared::Shared;
+use crate::error::{Error, Result};
+use crate::mem::{Buffer, DType, Tensor};
+
+/// Longest time without progress before kernels give up, unless an operation says otherwise.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(100);
+/// Alignment of rows: bulk copies move 16 bytes.
+const ROW_ALIGN_BYTES: u64 = 16;
+
+/// What an operation under way holds on to.
+#[derive(Debug)]
+#[allow(dead_code)] // held, not looked at
+pub(crate) struct Keep {
+    pub tensors: Vec<Tensor>,
+    pub handle: Handle,
+}
+
+/// Send each token's row to the ranks of its experts.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Dispatch {
+    pub(crate) x: Tensor,
+    pub(crate) topk_idx: Tensor,
+    pub(crate) topk_weights: Option<Tensor>,
+    pub(crate) timeout: Duration,
+}
+
+impl Dispatch {
+    /// Rows `x`, bf16 `[tokens, hidden]`, to the experts `topk_idx`, i32 `[tokens, topk]`; -1 masks a choice.
+    pub fn new(x: &Tensor, topk_idx: &Tensor) -> Dispatch {
+        Dispatch { x: x.clone(), topk_idx: topk_idx.clone(), topk_weights: None, timeout: TIMEOUT_DEFAULT }
+    }
+
+    /// Weights of the choices, f32 `[tokens, topk]`, to travel with the rows.
+    pub fn weights(mut self, topk_weights: &Tensor) -> Dispatch {
+        self.topk_weights = Some(topk_weights.clone());
+        self
+    }
+
+    /// Longest time without progress before the kernels give up.
+    pub fn timeout(mut self, timeout: Duration) -> Dispatch {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Checks all tensors; gives the number of tokens.
+    pub(crate) fn check(&self, shared: &Shared) -> Result<usize> {
+        let shape = &shared.plan.shape;
+        let tokens = rows_of("x", &self.x, DType::Bf16, shape.hidden() as usize, shared)?;
+        if tokens > shape.max_tokens() as usize {
+            return Err(Error::argument(
+                "x",
+                format!("{tokens} tokens"),
+                format!("at most {}, the communicator's max_tokens", shape.max_tokens()),
+            ));
+        }
+        check_align("x", &self.x)?;
+        let mut choices = vec![("topk_idx", &self.topk_idx, DType::I32)];
+        choices.extend(self.topk_weights.as_ref().map(|weights| ("topk_weights", weights, DType::F32)));
+        for (name, tensor, dtype) in choices {
+            if rows_of(name, tensor, dtype, shape.topk() as usize, shared)? != tokens {
+                return Err(Error::argument(
+                    name,
+                    format!("{} rows", tensor.shape()[0]),
+                    format!("{tokens}, the tokens of x"),
+                ));
+            }
+        }
+        check_timeout(self.timeout)?;
+        Ok(tokens)
+    }
+}
+
+/// Rows that arrived, in order of (source rank, token).
+#[derive(Debug)]
+pub struct Dispatched {
+    /// bf16 `[rows, hidden]`.
+    pub x: Tensor,
+    /// i32 `[rows, topk]`: number of a local expert, or -1 for choices of other ranks.
+    pub topk_idx: Tensor,
+    /// f32 `[rows, topk]`, when the dispatch carried weights.
+    pub topk_weights: Option<Tensor>,
+    /// i32 `[rows, 2]`: source rank and token.
+    pub source: Tensor,
+    /// Number of rows.
+    pub rows: usize,
+    /// (token, choice) pairs of each local expert.
+    pub expert_counts: Vec<u32>,
+    /// The routing, for [`Combine`].
+    pub handle: Handle,
+}
+
+/// Bring rows back to their tokens and sum them.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Combine {
+    pub(crate) rows_x: Tensor,
+    pub(crate) handle: Handle,
+    pub(crate) timeout: Duration,
+}
+
+impl Combine {
+    /// Rows `x`, bf16 `[rows, hidden]` in the order in which the dispatch delivered them, back along `handle`.
+    pub fn new(x: &Tensor, handle: &Handle) -> Combine {
+        Combine { rows_x: x.clone(), handle: handle.clone(), timeout: TIMEOUT_DEFAULT }
+    }
+
+    /// Longest time without progress before the kernels give up.
+    pub fn timeout(mut self, timeout: Duration) -> Combine {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) fn check(&self, shared: &Shared) -> Result<()> {
+        let handle = &self.handle.inner;
+        if handle.communicator != shared.id {
+            return Err(Error::argument(
+                "handle",
+                format!("of communicator {}", handle.communicator),
+                format!("a handle from a dispatch of this communicator, {}", shared.id),
+            ));
+        }
+        let rows = rows_of("x", &self.rows_x, DType::Bf16, shared.plan.shape.hidden() as usize, shared)?;
+        if rows != handle.rows {
+            return Err(Error::argument(
+                "x",
+                format!("{rows} rows"),
+                format!("{}, the rows of the dispatch", handle.rows),
+            ));
+        }
+        check_align("x", &self.rows_x)?;
+        check_timeout(self.timeout)
+    }
+}
+
+/// What combine gives.
+#[derive(Debug)]
+pub struct Combined {
+    /// bf16 `[tokens, hidden]`: for each own token the sum of its rows; zero for a token that went nowhere.
+    pub x: Tensor,
+}
+
+/// The routing of a dispatch. Any number may be alive; clones share it.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(crate) inner: Arc<HandleInner>,
+}
+
+/// A handle's memory and sizes.
+#[derive(Debug)]
+pub(crate) struct HandleInner {
+    pub buffer: Buffer,
+    pub communicator: u64,
+    pub tokens: usize,
+    pub rows: usize,
+}
+
+impl Handle {
+    /// Tokens that were dispatched from this rank.
+    pub fn tokens(&self) -> usize {
+        self.inner.tokens
+    }
+
+    /// Rows that were delivered to this rank.
+    pub fn rows(&self) -> usize {
+        self.inner.rows
+    }
+}
+
+/// Checks a tensor's owner, type and row length; gives its rows.
+fn rows_of(name: &str, tensor: &Tensor, dtype: DType, columns: usize, shared: &Shared) -> Result<usize> {
+    if tensor.communicator() != shared.id {
+        return Err(Error::argument(
+            name,
+            format!("a tensor of communicator {}", tensor.communicator()),
+            format!("a tensor made by this communicator, {}", shared.id),
+        ));
+    }
+    if tensor.dtype() != dtype {
+        return Err(Error::argument(name, tensor.dtype(), dtype.to_string()));
+    }
+    match tensor.shape() {
+        [rows, found] if *found == columns => Ok(*rows),
+        shape => Err(Error::argument(name, format!("shape {shape:?}"), format!("[rows, {columns}]"))),
+    }
+}
+
+fn check_align(name: &str, tensor: &Tensor) -> Result<()> {
+    if tensor.ptr().address().is_multiple_of(ROW_ALIGN_BYTES) {
+        return Ok(());
+    }
+    Err(Error::argument(name, format!("address {}", tensor.ptr()), format!("aligned to {ROW_ALIGN_BYTES} bytes")))
+}
+
+fn check_timeout(timeout: Duration) -> Result<()> {
+    // Kernels add it to a 64-bit clock in nanoseconds: half the range keeps the sum from wrapping.
+    if timeout.is_zero() || timeout.as_nanos() > u128::from(u64::MAX / 2) {
+        return Err(Error::argument("timeout", format!("{timeout:?}"), "more than zero and less than 292 years"));
+    }
+    Ok(())
+}

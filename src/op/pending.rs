@@ -1,0 +1,65 @@
+//! An operation whose kernels may still be running.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::comm::shared::{Shared, Ticket};
+use crate::driver::Wait;
+use crate::error::{Error, Result};
+
+/// An operation under way. What it reads and writes is kept until its kernels have ended, also when this is dropped.
+#[must_use = "results are handed out by `wait`"]
+pub struct Pending<T> {
+    shared: Arc<Shared>,
+    op: &'static str,
+    ticket: Ticket,
+    output: Option<T>,
+}
+
+impl<T> Pending<T> {
+    pub(crate) fn new(shared: &Arc<Shared>, op: &'static str, ticket: Ticket, output: T) -> Pending<T> {
+        Pending { shared: Arc::clone(shared), op, ticket, output: Some(output) }
+    }
+
+    /// Waits until the kernels have ended and hands the results out. After [`Error::WaitTimeout`] it can be called
+    /// again: the operation goes on.
+    ///
+    /// # Errors
+    /// [`Error::WaitTimeout`]; [`Error::Ended`] when a kernel gave up; [`Error::Argument`] when the results were
+    /// handed out already; what the driver says.
+    pub fn wait(&mut self, timeout: Duration) -> Result<T> {
+        if self.output.is_none() {
+            return Err(Error::argument("pending", "results were handed out already", "one successful wait"));
+        }
+        if self.shared.wait(self.ticket, timeout)? == Wait::TimedOut {
+            let waited_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            return Err(Error::WaitTimeout { op: self.op, rank: self.shared.rank, waited_ms });
+        }
+        let output = self.output.take();
+        self.shared.collect(self.ticket)?;
+        output.ok_or_else(|| Error::Bug("a pending operation lost its results".into()))
+    }
+
+    /// Whether the kernels have ended: whether `wait` would return at once.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn is_done(&self) -> Result<bool> {
+        self.shared.is_done(self.ticket)
+    }
+}
+
+impl<T> Drop for Pending<T> {
+    fn drop(&mut self) {
+        if self.output.is_some() {
+            self.shared.abandon(self.ticket);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("op", &self.op).field("rank", &self.shared.rank).finish_non_exhaustive()
+    }
+}

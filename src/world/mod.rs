@@ -1,0 +1,256 @@
+//! All ranks of a world in one process: threads on one emulated cluster, or on drivers that the caller brings.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::comm::connect::{Offer, Prepared};
+use crate::comm::Communicator;
+#[cfg(feature = "emu")]
+use crate::driver::emu::EmuMachine;
+use crate::driver::Driver;
+use crate::error::{Error, Result};
+use crate::fabric::Nic;
+use crate::kernel::launch::KernelSet;
+use crate::plan::{Fabric, Plan, Shape, Tuning};
+use crate::topology::Topology;
+
+/// Longest that closing a world waits for a rank's kernels.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// SMs of a rank's launches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sms {
+    /// CTAs of a dispatch.
+    pub dispatch: u32,
+    /// CTAs of a combine.
+    pub combine: u32,
+}
+
+/// What a world is made of.
+#[derive(Debug, Clone)]
+pub struct WorldConfig {
+    /// Nodes and GPUs.
+    pub topology: Topology,
+    /// What is moved.
+    pub shape: Shape,
+    /// How it is moved.
+    pub tuning: Tuning,
+    /// Ranks that use other SM counts than `tuning` says.
+    pub sms: BTreeMap<u32, Sms>,
+    /// Inter-node fabric.
+    pub fabric: Fabric,
+    /// The emulated cluster; its nodes and GPUs follow the topology.
+    #[cfg(feature = "emu")]
+    pub machine: warpferry_emu::MachineConfig,
+}
+
+impl WorldConfig {
+    /// A world with default tuning, mlx5 fabric, and an emulated cluster with all checks.
+    pub fn new(topology: Topology, shape: Shape) -> WorldConfig {
+        WorldConfig {
+            topology,
+            shape,
+            tuning: Tuning::default_for(topology, shape.hidden_bytes()),
+            sms: BTreeMap::new(),
+            fabric: Fabric::Mlx5,
+            #[cfg(feature = "emu")]
+            machine: warpferry_emu::MachineConfig::new(topology.nodes() as usize, topology.gpus_per_node() as usize),
+        }
+    }
+
+    /// With this tuning.
+    #[must_use]
+    pub fn tuning(mut self, tuning: Tuning) -> WorldConfig {
+        self.tuning = tuning;
+        self
+    }
+
+    /// With this fabric.
+    #[must_use]
+    pub fn fabric(mut self, fabric: Fabric) -> WorldConfig {
+        self.fabric = fabric;
+        self
+    }
+
+    /// With other SM counts for one rank.
+    #[must_use]
+    pub fn sms(mut self, rank: u32, sms: Sms) -> WorldConfig {
+        self.sms.insert(rank, sms);
+        self
+    }
+
+    /// The plan of `rank`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming what does not fit.
+    pub fn plan(&self, rank: u32) -> Result<Plan> {
+        let mut tuning = self.tuning.clone();
+        if let Some(sms) = self.sms.get(&rank) {
+            tuning.dispatch_sms = sms.dispatch;
+            tuning.combine_sms = sms.combine;
+        }
+        Plan::new(self.topology, self.shape, tuning, self.fabric)
+    }
+
+    /// Device memory of all ranks in bytes, with one handle each.
+    ///
+    /// # Errors
+    /// As [`WorldConfig::plan`].
+    pub fn memory_bytes(&self) -> Result<u64> {
+        (0..self.topology.ranks()).try_fold(0, |sum, rank| {
+            let need = self.plan(rank)?.memory_bytes();
+            Ok(sum + need.window_bytes + need.state_bytes + need.queue_bytes + need.handle_bytes)
+        })
+    }
+}
+
+/// GPU and NIC of a rank.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// The GPU.
+    pub driver: Arc<dyn Driver>,
+    /// The NIC; needed by fabric mlx5 when there is more than one node.
+    pub nic: Option<Arc<dyn Nic>>,
+}
+
+/// Makes a communicator for every device, in rank order.
+///
+/// # Errors
+/// [`Error::Argument`] when the number of devices is not that of ranks; what plan and driver say.
+pub fn connect(config: &WorldConfig, devices: &[Device]) -> Result<Vec<Communicator>> {
+    connect_kernels(config, devices, KernelSet::embedded(config.fabric)?)
+}
+
+pub(crate) fn connect_kernels(
+    config: &WorldConfig,
+    devices: &[Device],
+    kernels: KernelSet,
+) -> Result<Vec<Communicator>> {
+    let ranks = config.topology.ranks();
+    if devices.len() as u64 != u64::from(ranks) {
+        return Err(Error::argument("devices", devices.len(), format!("one for each of {ranks} ranks")));
+    }
+    if let Some(rank) = config.sms.keys().find(|&&rank| rank >= ranks) {
+        return Err(Error::argument("sms", format!("of rank {rank}"), format!("ranks below {ranks}")));
+    }
+    let prepared = (0..)
+        .zip(devices)
+        .map(|(rank, device)| {
+            Prepared::new(Arc::clone(&device.driver), device.nic.clone(), config.plan(rank)?, rank, kernels)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let offers: Vec<Offer> = prepared.iter().map(Prepared::offer).collect();
+    prepared.into_iter().map(|rank| rank.join(&offers)).collect()
+}
+
+/// The ranks of a world and what they run on.
+#[derive(Debug)]
+pub struct World {
+    communicators: Vec<Communicator>,
+    #[cfg(feature = "emu")]
+    machine: Option<EmuMachine>,
+}
+
+impl World {
+    /// A world on an emulated cluster. With fabric loopback the cluster is one node of all GPUs, since every rank's
+    /// window must be mapped.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for settings that do not fit each other.
+    #[cfg(feature = "emu")]
+    pub fn emulated(config: WorldConfig) -> Result<World> {
+        let kernels = KernelSet::embedded(config.fabric)?;
+        World::emulated_kernels(config, kernels)
+    }
+
+    #[cfg(feature = "emu")]
+    pub(crate) fn emulated_kernels(config: WorldConfig, kernels: KernelSet) -> Result<World> {
+        config.plan(0)?;
+        let mut machine = config.machine.clone();
+        let topology = config.topology;
+        (machine.nodes, machine.gpus_per_node) = match config.fabric {
+            Fabric::Mlx5 => (topology.nodes() as usize, topology.gpus_per_node() as usize),
+            Fabric::Loopback => (1, topology.ranks() as usize),
+        };
+        let machine = EmuMachine::new(machine)?;
+        let communicators = connect_kernels(&config, &machine.devices(), kernels)?;
+        Ok(World { communicators, machine: Some(machine) })
+    }
+
+    /// A world on devices of the caller: one a rank, in rank order.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub fn on_devices(config: &WorldConfig, devices: &[Device]) -> Result<World> {
+        let communicators = connect(config, devices)?;
+        Ok(World {
+            communicators,
+            #[cfg(feature = "emu")]
+            machine: None,
+        })
+    }
+
+    /// Runs `act` once a rank, each on a thread of its own, and gives the results in rank order.
+    ///
+    /// On the emulator the threads take turns: one runs until it waits for the cluster, and the cluster runs when all
+    /// wait. So a run depends on nothing but its inputs. Threads must not wait for each other by other means.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when another run of the same cluster is under way.
+    pub fn run<T: Send>(&mut self, act: impl Fn(&mut Communicator) -> T + Sync) -> Result<Vec<T>> {
+        #[cfg(feature = "emu")]
+        if let Some(machine) = self.machine.clone() {
+            return machine.run(self.communicators.iter_mut().collect(), |communicator| act(communicator));
+        }
+        let act = &act;
+        Ok(std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                self.communicators.iter_mut().map(|communicator| scope.spawn(move || act(communicator))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        }))
+    }
+
+    /// The ranks' communicators.
+    pub fn communicators(&mut self) -> &mut [Communicator] {
+        &mut self.communicators
+    }
+
+    /// The emulated cluster, when the world has one.
+    #[cfg(feature = "emu")]
+    pub fn machine(&self) -> Option<&EmuMachine> {
+        self.machine.as_ref()
+    }
+
+    /// Waits for every rank and frees all memory.
+    ///
+    /// # Errors
+    /// [`Error::WaitTimeout`] when kernels go on; what the driver says. What could be freed was.
+    pub fn close(mut self) -> Result<()> {
+        self.release()
+    }
+
+    fn release(&mut self) -> Result<()> {
+        // All ranks must be quiet before the first frees its window.
+        let mut outcome = Ok(());
+        for communicator in &self.communicators {
+            let shared = communicator.shared();
+            if let Err(error) = crate::comm::shared::quiet(&shared.driver, shared.stream, shared.rank, CLOSE_TIMEOUT) {
+                outcome = outcome.and(Err(error));
+            }
+        }
+        outcome?;
+        self.communicators.drain(..).try_for_each(|communicator| communicator.close(CLOSE_TIMEOUT))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            tracing::warn!(%error, "world dropped with ranks that could not be closed");
+        }
+    }
+}
