@@ -18,8 +18,8 @@ pub const RESULT_BYTES: u32 = 2048;
 const BARRIERS: u32 = 1024;
 /// mbarriers of a worker: one a stage, one for each half of the stages when they hold the terms of a sum.
 const BARRIERS_PER_WORKER: u32 = STAGES + 2;
-/// Bytes of a worker's list of destinations or sources, 32 entries of 8 bytes; positions of the flows follow it.
-const LIST_BYTES: u32 = 256;
+/// Bytes of a worker's list of destinations or sources: 32 addresses and 32 positions; flow positions follow it.
+const LIST_BYTES: u32 = 384;
 
 /// Which of the two kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
