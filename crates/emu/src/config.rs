@@ -1,0 +1,171 @@
+//! What a machine is made of and how it is driven.
+
+use thiserror::Error;
+
+/// Size of a machine, its checks and its schedule.
+#[derive(Debug, Clone)]
+pub struct MachineConfig {
+    /// Number of nodes.
+    pub nodes: usize,
+    /// GPUs of each node. GPU `node * gpus_per_node + local` is rank `local` of node `node`.
+    pub gpus_per_node: usize,
+    /// What every GPU has.
+    pub gpu: GpuConfig,
+    /// Which misuses are looked for.
+    pub checks: Checks,
+    /// Who runs next, and when asynchronous work lands.
+    pub schedule: Schedule,
+    /// Keep the choices made, for [`Schedule::Replay`].
+    pub record_choices: bool,
+    /// What happens when nothing can move.
+    pub stall: Stall,
+    /// The NICs and the network between them.
+    pub nic: warpferry_nic::NetworkConfig,
+    /// Bounds on a run.
+    pub limits: Limits,
+    /// Seed of the garbage in undefined registers and stale shared memory.
+    pub garbage_seed: u64,
+}
+
+/// One GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuConfig {
+    /// Number of SMs.
+    pub sms: usize,
+    /// Shared memory of one SM, and the most one CTA may have.
+    pub shared_bytes_per_sm: u32,
+    /// Resident threads of one SM.
+    pub max_threads_per_sm: u32,
+    /// Resident CTAs of one SM.
+    pub max_ctas_per_sm: u32,
+    /// Limit of resident CTAs of the whole GPU, as when other kernels hold its SMs.
+    pub resident_ctas: Option<usize>,
+    /// Device memory.
+    pub memory_bytes: u64,
+}
+
+/// Which misuses are looked for. Bounds and rights always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checks {
+    /// A register or the host takes a byte that nobody wrote.
+    pub uninitialized: bool,
+    /// An access is not aligned to its size. Bulk copies and atomics are checked always.
+    pub alignment: bool,
+    /// A NIC reads bytes that their writer has not made visible to the bus.
+    pub bus_visibility: bool,
+}
+
+/// Who runs next, how long, and when asynchronous work lands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Schedule {
+    /// Everyone in turn, asynchronous work in order, fixed turns.
+    RoundRobin,
+    /// Drawn from a seed: agents, lengths of turns, landing of copies, sleeping times.
+    Random {
+        /// The seed.
+        seed: u64,
+    },
+    /// The choices of an earlier run, see [`crate::Machine::recorded_choices`]. Beyond their end, plain choices.
+    Replay(Vec<u32>),
+}
+
+/// What happens when every warp is parked and nothing is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stall {
+    /// Let time pass in growing steps, so that the kernels' own deadlines fire, and report a deadlock if they do not.
+    AdvanceTime,
+    /// Report at once.
+    Report,
+}
+
+/// Bounds on a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Warp instructions of the machine's life; beyond it a run ends as stalled.
+    pub warp_instructions: u64,
+    /// Time jumps without any change before a stall counts as a deadlock.
+    pub stall_rounds: u32,
+}
+
+/// A configuration that makes no machine.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// A number is outside its range.
+    #[error("{field} is {have}, must be in {min}..={max}")]
+    Range {
+        /// Name of the field.
+        field: &'static str,
+        /// What was given.
+        have: u64,
+        /// Least valid.
+        min: u64,
+        /// Greatest valid.
+        max: u64,
+    },
+}
+
+impl MachineConfig {
+    /// A machine of `nodes` x `gpus_per_node` with defaults: all checks, round robin.
+    pub fn new(nodes: usize, gpus_per_node: usize) -> MachineConfig {
+        MachineConfig {
+            nodes,
+            gpus_per_node,
+            gpu: GpuConfig::default(),
+            checks: Checks::ALL,
+            schedule: Schedule::RoundRobin,
+            record_choices: false,
+            stall: Stall::AdvanceTime,
+            nic: warpferry_nic::NetworkConfig::default(),
+            limits: Limits::default(),
+            garbage_seed: 0x5eed,
+        }
+    }
+
+    /// Checks every number against its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let range = |field, have: u64, min, max| {
+            if (min..=max).contains(&have) {
+                Ok(())
+            } else {
+                Err(ConfigError::Range { field, have, min, max })
+            }
+        };
+        range("nodes", self.nodes as u64, 1, 4096)?;
+        range("gpus_per_node", self.gpus_per_node as u64, 1, 256)?;
+        range("gpu.sms", self.gpu.sms as u64, 1, 1024)?;
+        range("gpu.shared_bytes_per_sm", self.gpu.shared_bytes_per_sm as u64, 1024, 1 << 20)?;
+        range("gpu.max_threads_per_sm", self.gpu.max_threads_per_sm as u64, 32, 4096)?;
+        range("gpu.max_ctas_per_sm", self.gpu.max_ctas_per_sm as u64, 1, 64)?;
+        if let Some(ctas) = self.gpu.resident_ctas {
+            range("gpu.resident_ctas", ctas as u64, 1, 1 << 20)?;
+        }
+        range("gpu.memory_bytes", self.gpu.memory_bytes, 1 << 16, 1 << 42)?;
+        range("limits.stall_rounds", self.limits.stall_rounds as u64, 1, 60)
+    }
+}
+
+impl Default for GpuConfig {
+    fn default() -> Self {
+        GpuConfig {
+            sms: 132,
+            shared_bytes_per_sm: 227 * 1024,
+            max_threads_per_sm: 2048,
+            max_ctas_per_sm: 32,
+            resident_ctas: None,
+            memory_bytes: 80 << 30,
+        }
+    }
+}
+
+impl Checks {
+    /// Everything is checked.
+    pub const ALL: Checks = Checks { uninitialized: true, alignment: true, bus_visibility: true };
+    /// Only bounds and rights.
+    pub const NONE: Checks = Checks { uninitialized: false, alignment: false, bus_visibility: false };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { warp_instructions: u64::MAX, stall_rounds: 45 }
+    }
+}

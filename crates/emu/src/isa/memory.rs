@@ -1,0 +1,432 @@
+//! Loads, stores, atomics, address conversion, cache hints.
+
+use super::lower::{mask_of, Address, Lower, Place, Reason};
+use super::moves::copy;
+use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW};
+use crate::program::{Access, AccessSpace, Args, Atomic, AtomicKind, Op, Order, Registers, Scope};
+use warpferry_ptx::ast::{Operand, Type};
+
+type Done = Result<(), Reason>;
+
+/// A state space as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Global,
+    Shared,
+    Local,
+    Param,
+    Const,
+}
+
+const SPACES: &[(&str, Written)] = &[
+    ("global", Written::Global),
+    ("shared", Written::Shared),
+    ("shared::cta", Written::Shared),
+    // A cluster is one CTA here, so its shared memory is the CTA's.
+    ("shared::cluster", Written::Shared),
+    ("local", Written::Local),
+    ("param", Written::Param),
+    ("param::entry", Written::Param),
+    ("param::func", Written::Param),
+    ("const", Written::Const),
+];
+
+/// Order, scope and `.mmio` of an access, with the rules that tie them.
+fn ordering(l: &mut Lower, default: Order) -> Result<(Order, Scope, bool), Reason> {
+    let mmio = l.modifiers.flag("mmio");
+    let weak = l.modifiers.flag("weak");
+    let volatile = l.modifiers.flag("volatile");
+    let order = l.modifiers.order();
+    let scope = l.modifiers.scope();
+    match (order, scope) {
+        _ if weak as u32 + volatile as u32 + order.is_some() as u32 > 1 => Err("more than one order".into()),
+        (None, Some(_)) => Err("a scope without an order".into()),
+        (Some(_), None) => Err("the scope is missing".into()),
+        (Some(order), Some(scope)) if mmio && (order != Order::Relaxed || scope != Scope::Sys) => {
+            Err(".mmio needs .relaxed.sys".into())
+        }
+        (None, _) if mmio => Err(".mmio needs .relaxed.sys".into()),
+        (Some(order), Some(scope)) => Ok((order, scope, mmio)),
+        (None, None) if volatile => Ok((Order::Volatile, Scope::Sys, false)),
+        (None, None) if weak => Ok((Order::Weak, Scope::Cta, false)),
+        (None, None) => Ok((default, Scope::Cta, false)),
+    }
+}
+
+/// The space of an access, given what is written and what the address names.
+fn space(l: &Lower, written: Option<Written>, address: Address) -> Result<(AccessSpace, Address), Reason> {
+    let mismatch = || "the variable is in another state space".to_string();
+    Ok(match written {
+        None => (AccessSpace::Generic, l.generic(address)?),
+        Some(Written::Global | Written::Const) => match address.place {
+            None | Some(Place::Global(_)) => (AccessSpace::Global, address),
+            _ => return Err(mismatch()),
+        },
+        Some(Written::Shared) => match address.place {
+            None | Some(Place::Shared(_)) => (AccessSpace::Shared, address),
+            _ => return Err(mismatch()),
+        },
+        Some(Written::Local | Written::Param) => match address.place {
+            None | Some(Place::Frame(_)) => (AccessSpace::Local, address),
+            _ => return Err(mismatch()),
+        },
+    })
+}
+
+fn check_width(address: &Address, space: AccessSpace) -> Done {
+    if address.narrow && matches!(space, AccessSpace::Global | AccessSpace::Generic) {
+        return Err("a 32-bit register cannot hold this address".into());
+    }
+    Ok(())
+}
+
+/// Elements of a load or store: bytes of each, and their operands.
+fn elements<'m>(ty: Type, vector: u8, operand: &'m Operand) -> Result<(u8, Vec<&'m Operand>), Reason> {
+    if matches!(ty, Type::Pred | Type::F16x2 | Type::BF16x2 | Type::E4M3x2 | Type::E5M2x2 | Type::TF32) {
+        return Err(format!("type {ty:?} is not supported here"));
+    }
+    let size = ty.bytes() as u8;
+    if vector == 1 {
+        return Ok((size, vec![operand]));
+    }
+    let Operand::Vector(parts) = operand else {
+        return Err("a vector access needs {a, b, ..}".into());
+    };
+    let total = size as u32 * vector as u32;
+    if parts.len() != vector as usize || total > 32 || (vector == 8 && size != 4) {
+        return Err(format!("{} elements of {size} bytes with .v{vector}", parts.len()));
+    }
+    Ok((size, parts.iter().collect()))
+}
+
+/// The operand behind `.L2::cache_hint` must be a 64-bit register.
+fn policy(l: &mut Lower, hinted: bool, operands: usize) -> Done {
+    l.finish(operands + hinted as usize..=operands + hinted as usize)?;
+    if hinted {
+        l.source(operands, Type::B64)?;
+    }
+    Ok(())
+}
+
+pub(super) fn load(l: &mut Lower) -> Done {
+    let (order, scope, mmio) = ordering(l, Order::Weak)?;
+    let written = l.modifiers.choice(SPACES);
+    l.modifiers.choice(&[("ca", ()), ("cg", ()), ("cs", ()), ("lu", ()), ("cv", ())]);
+    l.modifiers.flag("nc");
+    let hinted = l.modifiers.cache_hints();
+    let (vector, ty) = (l.modifiers.vector(), l.modifiers.ty()?);
+    policy(l, hinted, 2)?;
+    if matches!(order, Order::Release | Order::AcqRel | Order::Sc) {
+        return Err("a load cannot have this order".into());
+    }
+    let (size, parts) = elements(ty, vector, l.operand(0)?)?;
+    let address = l.address(1)?;
+    let param = written == Some(Written::Param) && (l.scope.is_entry && !matches!(address.place, Some(Place::Frame(_))));
+    let mut columns = [0u16; 8];
+    let mut register = 0;
+    let (mut size, mut count) = (size, parts.len() as u8);
+    if ty == Type::B128 {
+        if vector != 1 {
+            return Err("a vector of .b128 is not supported".into());
+        }
+        let (low, high) = l.wide(parts[0])?;
+        (columns[0], columns[1], size, count) = (low, high, 8, 2);
+    } else {
+        for (column, part) in columns.iter_mut().zip(&parts) {
+            let dest = l.dest_of(part)?;
+            if dest.bytes < ty.bytes() {
+                return Err(format!("the destination register is too narrow for {ty:?}"));
+            }
+            *column = dest.column;
+            if !matches!(part, Operand::Sink) {
+                if register != 0 && register != dest.bytes {
+                    return Err("destination registers of different widths".into());
+                }
+                register = dest.bytes;
+            }
+        }
+    }
+    let signed = matches!(ty, Type::S8 | Type::S16 | Type::S32);
+    let extend = if signed && register > ty.bytes() { mask_of(register) } else { 0 };
+    let (space, address) = if param {
+        match address.place {
+            None | Some(Place::Param(_)) => (AccessSpace::Global, address),
+            _ => return Err("the variable is not a parameter".into()),
+        }
+    } else {
+        let (space, address) = space(l, written, address)?;
+        check_width(&address, space)?;
+        (space, address)
+    };
+    if mmio && !matches!(space, AccessSpace::Global | AccessSpace::Generic) {
+        return Err(".mmio is for global memory".into());
+    }
+    let access = Access {
+        space,
+        order,
+        scope,
+        mmio,
+        size,
+        count,
+        columns,
+        extend,
+        base: address.base,
+        offset: address.offset,
+    };
+    l.emit(if param { Op::LoadParam(access.into()) } else { Op::Load(access.into()) }, Args::default());
+    Ok(())
+}
+
+pub(super) fn store(l: &mut Lower) -> Done {
+    let (order, scope, mmio) = ordering(l, Order::Weak)?;
+    let written = l.modifiers.choice(SPACES);
+    l.modifiers.choice(&[("wb", ()), ("cg", ()), ("cs", ()), ("wt", ())]);
+    let hinted = l.modifiers.cache_hints();
+    let (vector, ty) = (l.modifiers.vector(), l.modifiers.ty()?);
+    policy(l, hinted, 2)?;
+    if matches!(order, Order::Acquire | Order::AcqRel | Order::Sc) {
+        return Err("a store cannot have this order".into());
+    }
+    if written == Some(Written::Const) {
+        return Err("constant memory cannot be written".into());
+    }
+    let (size, parts) = elements(ty, vector, l.operand(1)?)?;
+    let mut columns = [0u16; 8];
+    let (mut size, mut count) = (size, parts.len() as u8);
+    if ty == Type::B128 {
+        if vector != 1 {
+            return Err("a vector of .b128 is not supported".into());
+        }
+        let (low, high) = l.wide(parts[0])?;
+        (columns[0], columns[1], size, count) = (low, high, 8, 2);
+    } else {
+        for (column, part) in columns.iter_mut().zip(&parts) {
+            *column = l.source_of(part, ty)?;
+        }
+    }
+    let address = l.address(0)?;
+    if matches!(address.place, Some(Place::Param(_))) {
+        return Err("a kernel parameter cannot be written".into());
+    }
+    let (space, address) = space(l, written, address)?;
+    check_width(&address, space)?;
+    let access = Access {
+        space,
+        order,
+        scope,
+        mmio,
+        size,
+        count,
+        columns,
+        extend: 0,
+        base: address.base,
+        offset: address.offset,
+    };
+    l.emit(Op::Store(access.into()), Args::default());
+    Ok(())
+}
+
+pub(super) fn atomic(l: &mut Lower) -> Done {
+    let returns = l.instruction.opcode == "atom";
+    l.modifiers.flag("noftz");
+    let order = l.modifiers.order();
+    let scope = l.modifiers.scope().unwrap_or(Scope::Gpu);
+    let written = l.modifiers.choice(SPACES);
+    let hinted = l.modifiers.cache_hints();
+    let name = l.modifiers.require(
+        "operation",
+        &[
+            ("and", "and"),
+            ("or", "or"),
+            ("xor", "xor"),
+            ("exch", "exch"),
+            ("cas", "cas"),
+            ("add", "add"),
+            ("inc", "inc"),
+            ("dec", "dec"),
+            ("min", "min"),
+            ("max", "max"),
+        ],
+    )?;
+    let ty = l.modifiers.ty()?;
+    use AtomicKind::*;
+    let kind = match (name, ty) {
+        ("and", Type::B32 | Type::B64) => And,
+        ("or", Type::B32 | Type::B64) => Or,
+        ("xor", Type::B32 | Type::B64) => Xor,
+        ("exch", Type::B32 | Type::B64) if returns => Exchange,
+        ("cas", Type::B16 | Type::B32 | Type::B64) if returns => CompareSwap,
+        ("add", Type::U32 | Type::S32 | Type::U64 | Type::S64) => Add,
+        ("add", Type::F32) => AddF32,
+        ("add", Type::F64) => AddF64,
+        ("add", Type::F16) => AddF16,
+        ("add", Type::BF16) => AddBf16,
+        ("add", Type::F16x2) => AddF16x2,
+        ("add", Type::BF16x2) => AddBf16x2,
+        ("inc", Type::U32) => Inc,
+        ("dec", Type::U32) => Dec,
+        ("min", Type::U32 | Type::U64) => MinUnsigned,
+        ("max", Type::U32 | Type::U64) => MaxUnsigned,
+        ("min", Type::S32 | Type::S64) => MinSigned,
+        ("max", Type::S32 | Type::S64) => MaxSigned,
+        _ => return Err(format!("{name} of type {ty:?} is not supported")),
+    };
+    if !returns && matches!(order, Some(Order::Acquire | Order::AcqRel)) {
+        return Err("red is relaxed or release".into());
+    }
+    let first = returns as usize;
+    let count = first + 2 + (kind == CompareSwap) as usize;
+    policy(l, hinted, count)?;
+    let address = l.address(first)?;
+    let (space, address) = space(l, written, address)?;
+    check_width(&address, space)?;
+    if space == AccessSpace::Local {
+        return Err("atomics work in global and shared memory".into());
+    }
+    let d = if returns { l.dest_for(0, ty)? } else { 0 };
+    let a = l.source(first + 1, ty)?;
+    let b = if kind == CompareSwap { l.source(first + 2, ty)? } else { a };
+    let atomic = Atomic {
+        space,
+        order: order.unwrap_or(Order::Relaxed),
+        scope,
+        kind,
+        size: ty.bytes() as u8,
+        returns,
+        base: address.base,
+        offset: address.offset,
+    };
+    l.emit(Op::Atomic(atomic.into()), Args { d, a, b, ..Args::default() });
+    Ok(())
+}
+
+fn to_shared(r: &mut Registers, mask: u32, s: &Args) {
+    r.unary(mask, s, |a| a.wrapping_sub(SHARED_WINDOW))
+}
+
+fn from_shared(r: &mut Registers, mask: u32, s: &Args) {
+    r.unary(mask, s, |a| a.wrapping_add(SHARED_WINDOW))
+}
+
+fn to_local(r: &mut Registers, mask: u32, s: &Args) {
+    r.unary(mask, s, |a| a.wrapping_sub(LOCAL_WINDOW))
+}
+
+fn from_local(r: &mut Registers, mask: u32, s: &Args) {
+    r.unary(mask, s, |a| a.wrapping_add(LOCAL_WINDOW))
+}
+
+pub(super) fn cvta(l: &mut Lower) -> Done {
+    let to = l.modifiers.flag("to");
+    let written = l.modifiers.require("state space", SPACES)?;
+    let ty = l.modifiers.ty()?;
+    l.finish(2..=2)?;
+    if ty != Type::U64 {
+        return Err("addresses have 64 bits".into());
+    }
+    let run = match (written, to) {
+        (Written::Shared, true) => to_shared,
+        (Written::Shared, false) => from_shared,
+        (Written::Local, true) => to_local,
+        (Written::Local, false) => from_local,
+        (Written::Param, _) => return Err("generic addresses of parameters are not supported".into()),
+        _ => copy(),
+    };
+    let d = l.dest_for(0, ty)?;
+    let operand = l.operand(1)?;
+    // A shared address may come from a 32-bit register.
+    let narrow = matches!(operand, Operand::Register(_)) && written == Written::Shared && !to;
+    let a = l.source(1, if narrow { Type::U32 } else { ty })?;
+    l.emit_pure(run, Args { d, a, ..Args::default() });
+    Ok(())
+}
+
+/// Lanes whose address has `imm` as its window; 0 asks for global memory.
+fn in_window(r: &mut Registers, mask: u32, s: &Args) {
+    let (column, want) = (&r.columns[s.a as usize], s.imm as u64);
+    let mut bits = 0;
+    for (lane, address) in column.iter().enumerate() {
+        let window = address >> 32;
+        let holds = if want == 0 { window > LOCAL_WINDOW >> 32 } else { window == want };
+        bits |= (holds as u32) << lane;
+    }
+    r.write_predicate(s.d, mask, bits);
+}
+
+pub(super) fn isspacep(l: &mut Lower) -> Done {
+    let written = l.modifiers.require("state space", SPACES)?;
+    l.finish(2..=2)?;
+    let imm = match written {
+        Written::Global => 0,
+        Written::Shared => (SHARED_WINDOW >> 32) as u32,
+        Written::Local => (LOCAL_WINDOW >> 32) as u32,
+        _ => return Err("only global, shared and local are supported".into()),
+    };
+    let target = l.operand(0)?;
+    let (d, a) = (l.dest_predicate(target)?, l.source(1, Type::U64)?);
+    l.emit_pure(in_window, Args { d, a, imm, ..Args::default() });
+    Ok(())
+}
+
+/// `prefetch`, `prefetchu`, `applypriority`: nothing happens here.
+pub(super) fn hint(l: &mut Lower) -> Done {
+    l.modifiers.choice(SPACES);
+    l.modifiers.require(
+        "cache level",
+        &[("L1", ()), ("L2", ()), ("L2::evict_last", ()), ("L2::evict_normal", ())],
+    )?;
+    l.finish(1..=2)?;
+    l.address(0)?;
+    l.emit(Op::Nop, Args::default());
+    Ok(())
+}
+
+/// `discard.L2` gives the hardware leave to drop the bytes; here they stay.
+pub(super) fn discard(l: &mut Lower) -> Done {
+    l.modifiers.choice(SPACES);
+    l.modifiers.require("cache level", &[("L2", ())])?;
+    l.finish(2..=2)?;
+    l.address(0)?;
+    l.emit(Op::Nop, Args::default());
+    Ok(())
+}
+
+/// A cache policy is a number without meaning here.
+pub(super) fn createpolicy(l: &mut Lower) -> Done {
+    l.modifiers.require("kind", &[("fractional", ()), ("range", ()), ("cvt", ())])?;
+    let known = |m: &&str| m.starts_with("L2::") || matches!(*m, "b64" | "global" | "L2");
+    if let Some(unknown) = l.modifiers.take_rest().into_iter().find(|m| !known(m)) {
+        return Err(format!("modifier .{unknown} is unknown or not supported here"));
+    }
+    let (d, a) = (l.dest_for(0, Type::B64)?, l.constant(0)?);
+    l.emit_pure(copy(), Args { d, a, ..Args::default() });
+    Ok(())
+}
+
+/// The same address for rank 0, the only CTA of a cluster; an invalid one for any other rank.
+fn map_rank(r: &mut Registers, mask: u32, s: &Args) {
+    let invalid = s.imm as u64 | (s.imm as u64) << 32;
+    r.binary(mask, s, |a, rank| if rank as u32 == 0 { a } else { invalid })
+}
+
+pub(super) fn mapa(l: &mut Lower) -> Done {
+    let shared = l.modifiers.flag("shared::cluster");
+    let ty = l.modifiers.ty()?;
+    l.finish(3..=3)?;
+    if !matches!(ty, Type::U32 | Type::U64) || (ty == Type::U32 && !shared) {
+        return Err(format!("type {ty:?} is not supported here"));
+    }
+    let (d, a, b) = (l.dest_for(0, ty)?, l.source(1, ty)?, l.source(2, Type::U32)?);
+    l.emit_pure(map_rank, Args { d, a, b, imm: u32::MAX, ..Args::default() });
+    Ok(())
+}
+
+pub(super) fn getctarank(l: &mut Lower) -> Done {
+    l.modifiers.flag("shared::cluster");
+    let ty = l.modifiers.ty()?;
+    l.finish(2..=2)?;
+    l.source(1, ty)?;
+    let (d, a) = (l.dest_for(0, Type::U32)?, l.constant(0)?);
+    l.emit_pure(copy(), Args { d, a, ..Args::default() });
+    Ok(())
+}

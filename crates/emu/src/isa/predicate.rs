@@ -1,0 +1,292 @@
+//! Comparisons and selection.
+
+use super::lower::{Lower, Reason};
+use crate::program::{lanes, Args, Pure, Registers};
+use warpferry_ptx::ast::{Operand, Type};
+
+type Done = Result<(), Reason>;
+
+/// A comparison of columns: predicate `d` (and `e` its complement) get the lanes for which it holds, combined with
+/// predicate `c` as `imm` tells: bits 0 to 1 none, and, or, xor; bit 2 negates `c`; bit 3 writes `e`.
+macro_rules! compare {
+    ($f:expr) => {{
+        fn run(r: &mut Registers, mask: u32, s: &Args) {
+            let bits = r.compare(mask, s, $f);
+            combine(r, mask, s, bits)
+        }
+        run as Pure
+    }};
+}
+
+#[inline(always)]
+fn combine(r: &mut Registers, mask: u32, s: &Args, bits: u32) {
+    if s.imm == 0 {
+        return r.write_predicate(s.d, mask, bits);
+    }
+    let c = r.predicates[s.c as usize] ^ if s.imm & 4 != 0 { u32::MAX } else { 0 };
+    let join = |x: u32| match s.imm & 3 {
+        0 => x,
+        1 => x & c,
+        2 => x | c,
+        _ => x ^ c,
+    };
+    r.write_predicate(s.d, mask, join(bits));
+    if s.imm & 8 != 0 {
+        r.write_predicate(s.e, mask, join(!bits));
+    }
+}
+
+macro_rules! by_type_compare {
+    ($ty:expr, |$a:ident, $b:ident| $body:expr) => {{
+        use Type::*;
+        match $ty {
+            U16 | B16 => compare!(|x, y| { let ($a, $b) = (x as u16, y as u16); $body }),
+            S16 => compare!(|x, y| { let ($a, $b) = (x as i16, y as i16); $body }),
+            U32 | B32 => compare!(|x, y| { let ($a, $b) = (x as u32, y as u32); $body }),
+            S32 => compare!(|x, y| { let ($a, $b) = (x as i32, y as i32); $body }),
+            U64 | B64 => compare!(|$a, $b| $body),
+            S64 => compare!(|x, y| { let ($a, $b) = (x as i64, y as i64); $body }),
+            F32 => compare!(|x, y| { let ($a, $b) = (f32::from_bits(x as u32), f32::from_bits(y as u32)); $body }),
+            F64 => compare!(|x, y| { let ($a, $b) = (f64::from_bits(x), f64::from_bits(y)); $body }),
+            F16 => compare!(|x, y| { let ($a, $b) = (super::half::f16_value(x as u16), super::half::f16_value(y as u16)); $body }),
+            BF16 => compare!(|x, y| { let ($a, $b) = (super::half::bf16_value(x as u16), super::half::bf16_value(y as u16)); $body }),
+            _ => return Err(format!("type {:?} is not supported here", $ty)),
+        }
+    }};
+}
+
+/// Unordered comparisons, for floats only.
+macro_rules! float_compare {
+    ($ty:expr, |$a:ident, $b:ident| $body:expr) => {{
+        use Type::*;
+        match $ty {
+            F32 => compare!(|x, y| { let ($a, $b) = (f32::from_bits(x as u32), f32::from_bits(y as u32)); $body }),
+            F64 => compare!(|x, y| { let ($a, $b) = (f64::from_bits(x), f64::from_bits(y)); $body }),
+            F16 => compare!(|x, y| { let ($a, $b) = (super::half::f16_value(x as u16), super::half::f16_value(y as u16)); $body }),
+            BF16 => compare!(|x, y| { let ($a, $b) = (super::half::bf16_value(x as u16), super::half::bf16_value(y as u16)); $body }),
+            _ => return Err("the comparison is for floats only".into()),
+        }
+    }};
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Comparison {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    Lo,
+    Ls,
+    Hi,
+    Hs,
+    Equ,
+    Neu,
+    Ltu,
+    Leu,
+    Gtu,
+    Geu,
+    Num,
+    Nan,
+}
+
+const COMPARISONS: &[(&str, Comparison)] = &[
+    ("eq", Comparison::Eq),
+    ("ne", Comparison::Ne),
+    ("lt", Comparison::Lt),
+    ("le", Comparison::Le),
+    ("gt", Comparison::Gt),
+    ("ge", Comparison::Ge),
+    ("lo", Comparison::Lo),
+    ("ls", Comparison::Ls),
+    ("hi", Comparison::Hi),
+    ("hs", Comparison::Hs),
+    ("equ", Comparison::Equ),
+    ("neu", Comparison::Neu),
+    ("ltu", Comparison::Ltu),
+    ("leu", Comparison::Leu),
+    ("gtu", Comparison::Gtu),
+    ("geu", Comparison::Geu),
+    ("num", Comparison::Num),
+    ("nan", Comparison::Nan),
+];
+
+fn comparison(comparison: Comparison, ty: Type) -> Result<Pure, Reason> {
+    use Comparison::*;
+    let unsigned = matches!(ty, Type::U16 | Type::U32 | Type::U64);
+    if matches!(comparison, Lo | Ls | Hi | Hs) && !unsigned {
+        return Err("the comparison is for unsigned types only".into());
+    }
+    if matches!(ty, Type::B16 | Type::B32 | Type::B64) && !matches!(comparison, Eq | Ne) {
+        return Err("untyped bits compare by eq and ne only".into());
+    }
+    Ok(match comparison {
+        Eq => by_type_compare!(ty, |a, b| a == b),
+        // Of floats the ordered form: false when one is NaN.
+        Ne => by_type_compare!(ty, |a, b| a < b || a > b),
+        Lt | Lo => by_type_compare!(ty, |a, b| a < b),
+        Le | Ls => by_type_compare!(ty, |a, b| a <= b),
+        Gt | Hi => by_type_compare!(ty, |a, b| a > b),
+        Ge | Hs => by_type_compare!(ty, |a, b| a >= b),
+        Equ => float_compare!(ty, |a, b| !(a < b || a > b)),
+        Neu => float_compare!(ty, |a, b| a != b),
+        Ltu => float_compare!(ty, |a, b| !(a >= b)),
+        Leu => float_compare!(ty, |a, b| !(a > b)),
+        Gtu => float_compare!(ty, |a, b| !(a <= b)),
+        Geu => float_compare!(ty, |a, b| !(a < b)),
+        Num => float_compare!(ty, |a, b| !a.is_nan() && !b.is_nan()),
+        Nan => float_compare!(ty, |a, b| a.is_nan() || b.is_nan()),
+    })
+}
+
+/// Boolean operator of `setp` and `set`, as bits 0 to 1 of `imm`.
+const JOINS: &[(&str, u32)] = &[("and", 1), ("or", 2), ("xor", 3)];
+
+/// Flushes a subnormal `f32` column into a temporary when `.ftz` asks for it.
+fn flushed(l: &mut Lower, ftz: bool, column: u16) -> Result<u16, Reason> {
+    if !ftz {
+        return Ok(column);
+    }
+    let d = l.temporary()?;
+    let run = unary!(|a| super::f32math::flush(f32::from_bits(a as u32)).to_bits() as u64);
+    l.emit_pure(run, Args { d, a: column, ..Args::default() });
+    Ok(d)
+}
+
+struct Comparing {
+    run: Pure,
+    args: Args,
+}
+
+/// Operands `first`, `first + 1` and the joined predicate after them.
+fn comparing(l: &mut Lower, ty: Type, what: Comparison, join: u32, ftz: bool, first: usize) -> Result<Comparing, Reason> {
+    if ftz && ty != Type::F32 {
+        return Err(".ftz is for f32 only".into());
+    }
+    let run = comparison(what, ty)?;
+    let (a, b) = (l.source(first, ty)?, l.source(first + 1, ty)?);
+    let (a, b) = (flushed(l, ftz, a)?, flushed(l, ftz, b)?);
+    let mut args = Args { a, b, imm: join, ..Args::default() };
+    if join != 0 {
+        let operand = l.operand(first + 2)?;
+        let (c, negated) = l.source_predicate(operand)?;
+        args.c = c;
+        args.imm |= (negated as u32) << 2;
+    }
+    Ok(Comparing { run, args })
+}
+
+pub(super) fn setp(l: &mut Lower) -> Done {
+    let what = l.modifiers.require("comparison", COMPARISONS)?;
+    let join = l.modifiers.choice(JOINS).unwrap_or(0);
+    let ftz = l.modifiers.flag("ftz");
+    let ty = l.modifiers.ty()?;
+    let count = if join == 0 { 3 } else { 4 };
+    l.finish(count..=count)?;
+    let mut compare = comparing(l, ty, what, join, ftz, 1)?;
+    match l.operand(0)? {
+        Operand::Pair(p, q) => {
+            compare.args.d = l.dest_predicate(p)?;
+            compare.args.e = l.dest_predicate(q)?;
+            compare.args.imm |= 8;
+        }
+        p => compare.args.d = l.dest_predicate(p)?,
+    }
+    l.emit_pure(compare.run, compare.args);
+    Ok(())
+}
+
+/// Predicate `a` as a value: `imm` where it holds, else 0.
+fn spread(r: &mut Registers, mask: u32, s: &Args) {
+    let bits = r.predicates[s.a as usize];
+    for i in lanes(mask) {
+        r.columns[s.d as usize][i] = if bits >> i & 1 == 1 { s.imm as u64 } else { 0 };
+    }
+}
+
+pub(super) fn set(l: &mut Lower) -> Done {
+    let what = l.modifiers.require("comparison", COMPARISONS)?;
+    let join = l.modifiers.choice(JOINS).unwrap_or(0);
+    let ftz = l.modifiers.flag("ftz");
+    let (out, ty) = (l.modifiers.ty()?, l.modifiers.ty()?);
+    let count = if join == 0 { 3 } else { 4 };
+    l.finish(count..=count)?;
+    let truth = match out {
+        Type::U32 | Type::S32 => u32::MAX,
+        Type::F32 => 1f32.to_bits(),
+        _ => return Err(format!("a result of type {out:?} is not supported")),
+    };
+    let mut compare = comparing(l, ty, what, join, ftz, 1)?;
+    let bits = l.linker.predicate()?;
+    compare.args.d = bits;
+    l.emit_pure(compare.run, compare.args);
+    let d = l.dest_for(0, out)?;
+    l.emit_pure(spread, Args { d, a: bits, imm: truth, ..Args::default() });
+    Ok(())
+}
+
+fn select(r: &mut Registers, mask: u32, s: &Args) {
+    let bits = r.predicates[s.c as usize] ^ if s.imm & 1 != 0 { u32::MAX } else { 0 };
+    let (a, b) = (&r.columns[s.a as usize], &r.columns[s.b as usize]);
+    let out = std::array::from_fn(|i| if bits >> i & 1 == 1 { a[i] } else { b[i] });
+    r.write(s.d, mask, &out);
+}
+
+pub(super) fn selp(l: &mut Lower) -> Done {
+    let ty = l.modifiers.ty()?;
+    if matches!(ty, Type::Pred | Type::B128) {
+        return Err(format!("type {ty:?} is not supported here"));
+    }
+    l.finish(4..=4)?;
+    let (d, a, b) = (l.dest_for(0, ty)?, l.source(1, ty)?, l.source(2, ty)?);
+    let operand = l.operand(3)?;
+    let (c, negated) = l.source_predicate(operand)?;
+    l.emit_pure(select, Args { d, a, b, c, imm: negated as u32, ..Args::default() });
+    Ok(())
+}
+
+pub(super) fn slct(l: &mut Lower) -> Done {
+    let ftz = l.modifiers.flag("ftz");
+    let (ty, by) = (l.modifiers.ty()?, l.modifiers.ty()?);
+    l.finish(4..=4)?;
+    let run = match by {
+        Type::S32 if !ftz => ternary!(|a, b, c| if c as i32 >= 0 { a } else { b }),
+        Type::F32 if ftz => {
+            ternary!(|a, b, c| if super::f32math::flush(f32::from_bits(c as u32)) >= 0.0 { a } else { b })
+        }
+        Type::F32 => ternary!(|a, b, c| if f32::from_bits(c as u32) >= 0.0 { a } else { b }),
+        _ => return Err(format!("selection by {by:?} is not supported")),
+    };
+    let (d, a, b, c) = (l.dest_for(0, ty)?, l.source(1, ty)?, l.source(2, ty)?, l.source(3, by)?);
+    l.emit_pure(run, Args { d, a, b, c, ..Args::default() });
+    Ok(())
+}
+
+pub(super) fn testp(l: &mut Lower) -> Done {
+    let property = l.modifiers.require(
+        "property",
+        &[("finite", 0), ("infinite", 1), ("number", 2), ("notanumber", 3), ("normal", 4), ("subnormal", 5)],
+    )?;
+    let ty = l.modifiers.ty()?;
+    l.finish(2..=2)?;
+    let run = match (ty, property) {
+        (Type::F32, 0) => compare!(|a, _| f32::from_bits(a as u32).is_finite()),
+        (Type::F32, 1) => compare!(|a, _| f32::from_bits(a as u32).is_infinite()),
+        (Type::F32, 2) => compare!(|a, _| !f32::from_bits(a as u32).is_nan()),
+        (Type::F32, 3) => compare!(|a, _| f32::from_bits(a as u32).is_nan()),
+        (Type::F32, 4) => compare!(|a, _| f32::from_bits(a as u32).is_normal()),
+        (Type::F32, _) => compare!(|a, _| f32::from_bits(a as u32).is_subnormal()),
+        (Type::F64, 0) => compare!(|a, _| f64::from_bits(a).is_finite()),
+        (Type::F64, 1) => compare!(|a, _| f64::from_bits(a).is_infinite()),
+        (Type::F64, 2) => compare!(|a, _| !f64::from_bits(a).is_nan()),
+        (Type::F64, 3) => compare!(|a, _| f64::from_bits(a).is_nan()),
+        (Type::F64, 4) => compare!(|a, _| f64::from_bits(a).is_normal()),
+        (Type::F64, _) => compare!(|a, _| f64::from_bits(a).is_subnormal()),
+        _ => return Err(format!("type {ty:?} is not supported here")),
+    };
+    let target = l.operand(0)?;
+    let (d, a) = (l.dest_predicate(target)?, l.source(1, ty)?);
+    l.emit_pure(run, Args { d, a, b: a, ..Args::default() });
+    Ok(())
+}

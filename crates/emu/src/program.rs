@@ -1,0 +1,466 @@
+//! Decoded code of an entry: what the interpreter runs.
+//!
+//! A value register is a column of 32 lanes; constants and special registers are columns too, so that every source
+//! operand is a plain column number. A predicate register is a bit mask of lanes. Functions that an entry calls are
+//! linked into its code with registers of their own, which is why recursion is refused.
+
+use crate::error::Location;
+use crate::isa::Dynamic;
+use crate::launch::EntryInfo;
+
+/// One register of a warp: a value per lane, zero-extended from the register's width.
+pub(crate) type Column = [u64; 32];
+
+/// All lanes.
+pub(crate) const FULL: u32 = u32::MAX;
+
+/// Predicate number that means "no guard".
+pub(crate) const NO_GUARD: u16 = u16::MAX;
+
+/// The condition code of `add.cc` and its kind.
+pub(crate) const CARRY: u16 = 0;
+
+/// The registers of one warp.
+#[derive(Debug, Default)]
+pub(crate) struct Registers {
+    pub columns: Vec<Column>,
+    pub predicates: Vec<u32>,
+}
+
+/// Operands of a pure instruction: columns or predicates, as the function takes them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Args {
+    pub d: u16,
+    pub a: u16,
+    pub b: u16,
+    pub c: u16,
+    pub e: u16,
+    pub imm: u32,
+}
+
+/// An instruction that only maps registers to registers, lane by lane.
+pub(crate) type Pure = fn(&mut Registers, u32, &Args);
+
+/// A decoded instruction.
+#[derive(Debug, Clone)]
+pub(crate) struct Inst {
+    pub op: Op,
+    pub args: Args,
+    /// Predicate that guards it, or [`NO_GUARD`].
+    pub guard: u16,
+    pub negated: bool,
+}
+
+/// What an instruction does.
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    Pure(Pure),
+    /// A special register that changes while the kernel runs, into `d`.
+    Dynamic(Dynamic),
+    Nop,
+    Branch {
+        target: u32,
+    },
+    /// `brx.idx` with the index in `a`.
+    BranchIndex(Box<[u32]>),
+    /// Leaves the return address in column `d`.
+    Call {
+        target: u32,
+    },
+    /// To the address in column `a`.
+    Return,
+    Exit,
+    Trap,
+    Load(Box<Access>),
+    Store(Box<Access>),
+    /// Copies `imm` bytes of local memory from frame offset `a` to frame offset `b`.
+    CopyFrame,
+    /// A kernel parameter; `base` holds the offset.
+    LoadParam(Box<Access>),
+    Atomic(Box<Atomic>),
+    Fence {
+        order: Order,
+        scope: Scope,
+    },
+    /// `fence.proxy.*`, `fence.mbarrier_init`: an event, nothing to do in a consistent memory.
+    ProxyFence,
+    /// Lane exchange of the member mask in `c`.
+    Shuffle(Shuffle),
+    Vote(Vote),
+    Match {
+        bytes: u8,
+        all: bool,
+    },
+    Redux(Redux),
+    Elect,
+    WarpBarrier,
+    Barrier(Box<Barrier>),
+    Mbarrier(Box<Mbarrier>),
+    Bulk(Box<Bulk>),
+    BulkCommit,
+    BulkWait {
+        /// Groups that may still be pending.
+        pending: u32,
+        /// Only the reads of the sources.
+        read: bool,
+    },
+    /// Duration in `a`.
+    Nanosleep,
+}
+
+/// Memory orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Weak,
+    Volatile,
+    Relaxed,
+    Acquire,
+    Release,
+    AcqRel,
+    Sc,
+}
+
+/// Scopes, from narrow to wide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    Cta,
+    Cluster,
+    Gpu,
+    Sys,
+}
+
+/// State spaces of an access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessSpace {
+    Global,
+    Shared,
+    Local,
+    Generic,
+}
+
+/// `ld` and `st`.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub space: AccessSpace,
+    pub order: Order,
+    pub scope: Scope,
+    pub mmio: bool,
+    /// Bytes of an element.
+    pub size: u8,
+    /// Elements.
+    pub count: u8,
+    /// Register of each element.
+    pub columns: [u16; 8],
+    /// Sign extension from the element to the register's width: the register's mask, or 0 for none.
+    pub extend: u64,
+    pub base: u16,
+    pub offset: i64,
+}
+
+/// Atomic operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtomicKind {
+    And,
+    Or,
+    Xor,
+    Exchange,
+    CompareSwap,
+    Add,
+    Inc,
+    Dec,
+    MinSigned,
+    MaxSigned,
+    MinUnsigned,
+    MaxUnsigned,
+    AddF32,
+    AddF64,
+    AddF16x2,
+    AddBf16x2,
+    AddF16,
+    AddBf16,
+}
+
+/// `atom` and `red`: operands in columns `a` and `b`, old value into `d`.
+#[derive(Debug, Clone)]
+pub(crate) struct Atomic {
+    pub space: AccessSpace,
+    pub order: Order,
+    pub scope: Scope,
+    pub kind: AtomicKind,
+    pub size: u8,
+    /// `atom` rather than `red`.
+    pub returns: bool,
+    pub base: u16,
+    pub offset: i64,
+}
+
+/// `shfl.sync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shuffle {
+    Up,
+    Down,
+    Butterfly,
+    Index,
+}
+
+/// `vote.sync`. `imm` 1 negates the source predicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vote {
+    All,
+    Any,
+    Uniform,
+    Ballot,
+}
+
+/// `redux.sync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Redux {
+    Add,
+    MinSigned,
+    MaxSigned,
+    MinUnsigned,
+    MaxUnsigned,
+    And,
+    Or,
+    Xor,
+}
+
+/// What a named barrier does beside waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BarrierKind {
+    Sync,
+    Arrive,
+    /// Count of true predicates into column `d`.
+    Popc,
+    /// Conjunction into predicate `d`.
+    And,
+    /// Disjunction into predicate `d`.
+    Or,
+}
+
+/// `bar` and `barrier`. The predicate of a reduction is `c`, negated when `imm` is 1.
+#[derive(Debug, Clone)]
+pub(crate) struct Barrier {
+    pub kind: BarrierKind,
+    pub aligned: bool,
+    /// Column of the barrier's number.
+    pub id: u16,
+    /// Column of the thread count; `None` for all threads.
+    pub threads: Option<u16>,
+}
+
+/// `mbarrier.*`. The address is `base + offset`.
+#[derive(Debug, Clone)]
+pub(crate) struct Mbarrier {
+    pub kind: MbarrierKind,
+    pub generic: bool,
+    pub base: u16,
+    pub offset: i64,
+    pub order: Order,
+    pub scope: Scope,
+}
+
+/// What an `mbarrier` instruction does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MbarrierKind {
+    /// Count in `a`.
+    Init,
+    Inval,
+    /// Count in `a`, bytes in `b`, both columns; state into `d`.
+    Arrive {
+        expect: bool,
+        drop: bool,
+        no_complete: bool,
+    },
+    /// Bytes in `a`.
+    ExpectTx,
+    /// Bytes in `a`.
+    CompleteTx,
+    /// State or parity in `a`, result into predicate `d`.
+    Wait {
+        parity: bool,
+        suspends: bool,
+    },
+    /// State in `a`, into column `d`.
+    PendingCount,
+}
+
+/// `cp.async.bulk`: size in column `a`.
+#[derive(Debug, Clone)]
+pub(crate) struct Bulk {
+    pub to_shared: bool,
+    pub target: u16,
+    pub target_offset: i64,
+    pub source: u16,
+    pub source_offset: i64,
+    /// Address of the mbarrier, for copies into shared memory.
+    pub mbarrier: u16,
+    pub mbarrier_offset: i64,
+}
+
+/// How a column starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ColumnStart {
+    /// A register: undefined.
+    Garbage,
+    Constant(u64),
+    Special(Special),
+    /// Generic address of a module variable, plus an offset.
+    Variable(u32, i64),
+}
+
+/// Special registers that do not change while a warp lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Special {
+    Tid(u8),
+    Ntid(u8),
+    Ctaid(u8),
+    Nctaid(u8),
+    LaneId,
+    WarpId,
+    WarpCount,
+    SmId,
+    SmCount,
+    GridId,
+    LaneMask(LaneMask),
+    DynamicSharedBytes,
+    TotalSharedBytes,
+}
+
+/// The `%lanemask_*` registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum LaneMask {
+    Equal,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+}
+
+/// An entry with everything it calls.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub name: String,
+    pub code: Vec<Inst>,
+    /// For each instruction, index into `locations`.
+    pub source: Vec<u32>,
+    pub locations: Vec<Location>,
+    pub starts: Vec<ColumnStart>,
+    pub predicates: usize,
+    /// Static shared memory; the dynamic part begins here.
+    pub shared_bytes: u32,
+    /// Local memory of a thread.
+    pub frame_bytes: u32,
+    pub info: EntryInfo,
+    /// `.reqntid`.
+    pub required_threads: Option<[u32; 3]>,
+}
+
+impl Program {
+    /// Where the instruction at `pc` stands.
+    pub fn location(&self, pc: u32) -> Location {
+        let last = self.source.len().saturating_sub(1);
+        let index = self.source.get((pc as usize).min(last)).copied().unwrap_or(0);
+        self.locations.get(index as usize).cloned().unwrap_or_else(|| Location {
+            file: String::new(),
+            line: 0,
+            instruction: "end of the code".to_string(),
+        })
+    }
+}
+
+/// The lanes of a mask in ascending order.
+pub(crate) fn lanes(mask: u32) -> impl Iterator<Item = usize> {
+    let mut rest = mask;
+    std::iter::from_fn(move || {
+        if rest == 0 {
+            return None;
+        }
+        let lane = rest.trailing_zeros() as usize;
+        rest &= rest - 1;
+        Some(lane)
+    })
+}
+
+impl Registers {
+    /// Writes a column under a mask.
+    #[inline(always)]
+    pub fn write(&mut self, d: u16, mask: u32, values: &Column) {
+        let column = &mut self.columns[d as usize];
+        if mask == FULL {
+            *column = *values;
+        } else {
+            for lane in lanes(mask) {
+                column[lane] = values[lane];
+            }
+        }
+    }
+
+    /// Replaces a predicate's bits under a mask.
+    #[inline(always)]
+    pub fn write_predicate(&mut self, d: u16, mask: u32, bits: u32) {
+        let predicate = &mut self.predicates[d as usize];
+        *predicate = (*predicate & !mask) | (bits & mask);
+    }
+
+    #[inline(always)]
+    pub fn unary(&mut self, mask: u32, s: &Args, f: impl Fn(u64) -> u64) {
+        if mask == FULL {
+            let a = &self.columns[s.a as usize];
+            let out: Column = std::array::from_fn(|i| f(a[i]));
+            self.columns[s.d as usize] = out;
+        } else {
+            for i in lanes(mask) {
+                self.columns[s.d as usize][i] = f(self.columns[s.a as usize][i]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub fn binary(&mut self, mask: u32, s: &Args, f: impl Fn(u64, u64) -> u64) {
+        if mask == FULL {
+            let (a, b) = (&self.columns[s.a as usize], &self.columns[s.b as usize]);
+            let out: Column = std::array::from_fn(|i| f(a[i], b[i]));
+            self.columns[s.d as usize] = out;
+        } else {
+            for i in lanes(mask) {
+                self.columns[s.d as usize][i] = f(self.columns[s.a as usize][i], self.columns[s.b as usize][i]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub fn ternary(&mut self, mask: u32, s: &Args, f: impl Fn(u64, u64, u64) -> u64) {
+        if mask == FULL {
+            let (a, b, c) =
+                (&self.columns[s.a as usize], &self.columns[s.b as usize], &self.columns[s.c as usize]);
+            let out: Column = std::array::from_fn(|i| f(a[i], b[i], c[i]));
+            self.columns[s.d as usize] = out;
+        } else {
+            for i in lanes(mask) {
+                self.columns[s.d as usize][i] = f(
+                    self.columns[s.a as usize][i],
+                    self.columns[s.b as usize][i],
+                    self.columns[s.c as usize][i],
+                );
+            }
+        }
+    }
+
+    /// Lanes for which a comparison holds.
+    #[inline(always)]
+    pub fn compare(&self, mask: u32, s: &Args, f: impl Fn(u64, u64) -> bool) -> u32 {
+        let (a, b) = (&self.columns[s.a as usize], &self.columns[s.b as usize]);
+        let mut bits = 0u32;
+        if mask == FULL {
+            for i in 0..32 {
+                bits |= (f(a[i], b[i]) as u32) << i;
+            }
+        } else {
+            for i in lanes(mask) {
+                bits |= (f(a[i], b[i]) as u32) << i;
+            }
+        }
+        bits
+    }
+}
