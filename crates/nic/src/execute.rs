@@ -161,25 +161,13 @@ impl Network {
             Err(refusal) => {
                 let cause = refusal.cause;
                 let syndrome = if refusal.remote { cause.remote_syndrome() } else { cause.local_syndrome() };
-                self.record_failure(queue, &entry, syndrome, cause);
-                entry.outcome = Outcome::Failed { syndrome, cause };
-                self.queues[queue].failing = true;
-                if refusal.remote && !matches!(cause, Cause::PeerDown { .. }) {
-                    self.fail_responder(queue);
-                }
+                let refused_by_peer = refusal.remote && !matches!(cause, Cause::PeerDown { .. });
+                entry.outcome = Outcome::Failed { syndrome, cause, refused_by_peer };
                 Act::Failed { syndrome }
             }
         };
         self.queues[queue].window[place] = entry;
         (position, act)
-    }
-
-    /// The responder of a refused request goes to error too.
-    fn fail_responder(&mut self, queue: usize) {
-        if let Some(peer) = self.queues[queue].peer {
-            self.queues[peer].enter_error();
-            self.update(peer);
-        }
     }
 
     fn count(&mut self, queue: usize, entry: &Outstanding) {

@@ -1,10 +1,10 @@
 //! Fetching: the doorbell record, then one entry, its checks, and the faults planned for it.
 
 use crate::bus::{Bus, Purpose};
-use crate::error::{Cause, Failure, Violation};
+use crate::error::{Cause, Violation};
 use crate::execute::Act;
 use crate::fault::FaultAction;
-use crate::network::{Network, MAX_RECORDS};
+use crate::network::Network;
 use crate::queue::{Outcome, Outstanding, Pieces, QueueState};
 use crate::retire::{digest, DIGEST_START};
 use crate::wqe::{self, DataSegment, Fence, Header, Payload, Work, BLOCK_BYTES};
@@ -31,9 +31,6 @@ impl Network {
         let (position, opcode) = (entry.position, entry.opcode);
         state.next = state.next.wrapping_add(entry.blocks);
         state.counters.entries_fetched += 1;
-        if state.state == QueueState::ReadyToSend {
-            state.failing |= matches!(entry.outcome, Outcome::Failed { .. });
-        }
         state.window.push_back(entry);
         (position, Act::Fetched { opcode })
     }
@@ -106,7 +103,7 @@ impl Network {
         }
         let opcode = entry.opcode;
         if let Some(action) = self.faults.meet(nic, number, position, opcode, &entry.work) {
-            self.inject(queue, &mut entry, action);
+            entry.inject(action);
         }
         entry
     }
@@ -132,49 +129,13 @@ impl Network {
         Ok(())
     }
 
-    fn inject(&mut self, queue: usize, entry: &mut Outstanding, action: FaultAction) {
-        match action {
-            FaultAction::DropToError { syndrome } => {
-                let cause = Cause::Planned;
-                self.record_failure(queue, entry, syndrome, cause);
-                entry.outcome = Outcome::Failed { syndrome, cause };
-            }
-            FaultAction::Stall => {
-                entry.stalled = true;
-                entry.outcome = Outcome::Pending;
-            }
-            FaultAction::CorruptKey => match &mut entry.work {
-                Work::Nop => {}
-                Work::Write { remote, .. } | Work::Read { remote, .. } | Work::Atomic { remote, .. } => {
-                    remote.rkey ^= 1
-                }
-            },
-            FaultAction::LoseSignal => entry.lost = matches!(entry.work, Work::Atomic { .. }),
-        }
-    }
-
     fn fail_entry(&mut self, queue: usize, entry: &mut Outstanding, cause: Cause) {
         if self.queues[queue].state == QueueState::Error {
             entry.outcome = Outcome::FLUSHED;
             return;
         }
         let syndrome = cause.local_syndrome();
-        self.record_failure(queue, entry, syndrome, cause);
-        entry.outcome = Outcome::Failed { syndrome, cause };
-    }
-
-    pub(crate) fn record_failure(&mut self, queue: usize, entry: &Outstanding, syndrome: u8, cause: Cause) {
-        if self.failures.len() == MAX_RECORDS {
-            return;
-        }
-        self.failures.push(Failure {
-            nic: self.queues[queue].nic,
-            queue_pair: self.queues[queue].number,
-            position: entry.position,
-            opcode: entry.opcode,
-            syndrome,
-            cause,
-        });
+        entry.outcome = Outcome::Failed { syndrome, cause, refused_by_peer: false };
     }
 }
 
@@ -206,5 +167,25 @@ impl Outstanding {
         };
         self.pieces = Pieces::new(message_bytes, u64::from(max_piece_bytes));
         self.work = work;
+    }
+
+    fn inject(&mut self, action: FaultAction) {
+        match action {
+            FaultAction::DropToError { syndrome } => {
+                let cause = Cause::Planned;
+                self.outcome = Outcome::Failed { syndrome, cause, refused_by_peer: false };
+            }
+            FaultAction::Stall => {
+                self.stalled = true;
+                self.outcome = Outcome::Pending;
+            }
+            FaultAction::CorruptKey => match &mut self.work {
+                Work::Nop => {}
+                Work::Write { remote, .. } | Work::Read { remote, .. } | Work::Atomic { remote, .. } => {
+                    remote.rkey ^= 1
+                }
+            },
+            FaultAction::LoseSignal => self.lost = matches!(self.work, Work::Atomic { .. }),
+        }
     }
 }

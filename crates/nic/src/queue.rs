@@ -24,11 +24,12 @@ pub enum QueueState {
 pub(crate) enum Outcome {
     Pending,
     Done,
-    Failed { syndrome: u8, cause: Cause },
+    Failed { syndrome: u8, cause: Cause, refused_by_peer: bool },
 }
 
 impl Outcome {
-    pub(crate) const FLUSHED: Outcome = Outcome::Failed { syndrome: cqe::SYNDROME_FLUSHED, cause: Cause::Flushed };
+    pub(crate) const FLUSHED: Outcome =
+        Outcome::Failed { syndrome: cqe::SYNDROME_FLUSHED, cause: Cause::Flushed, refused_by_peer: false };
 }
 
 /// How far a position is ahead of another, or behind it when negative. Positions in use are less
@@ -150,8 +151,6 @@ pub(crate) struct Queue {
     /// Entries before this were reported as complete.
     pub(crate) completed: u16,
     pub(crate) window: VecDeque<Outstanding>,
-    /// An entry of the window failed and is not retired yet.
-    pub(crate) failing: bool,
     /// Completion entries written.
     pub(crate) produced: u32,
     /// No completion can be written any more.
@@ -177,7 +176,6 @@ impl Queue {
             next: 0,
             completed: 0,
             window: VecDeque::new(),
-            failing: false,
             produced: 0,
             completions_dead: false,
             delay_ticks: 0,
@@ -250,8 +248,9 @@ impl Queue {
         }
         self.executable(config.ordering, actions);
         let full = self.window.len() >= config.max_outstanding as usize;
-        let stalled = self.window.iter().any(|entry| entry.stalled);
-        if full || stalled || self.failing {
+        // Nothing is fetched after a stalled entry, so it is the last.
+        let stalled = self.window.back().is_some_and(|entry| entry.stalled);
+        if full || stalled {
             return;
         }
         let may_look = config.read_before_post && !self.window.is_empty() && !self.looked;
@@ -290,10 +289,10 @@ impl Queue {
         }
     }
 
-    /// From the first entry that is not done on, everything is flushed.
+    /// Completes what is done, then the first failure as it is, and flushes what follows, done or
+    /// not.
     pub(crate) fn enter_error(&mut self) {
         self.state = QueueState::Error;
-        self.failing = false;
         let mut flush = false;
         for entry in &mut self.window {
             match entry.outcome {

@@ -2,14 +2,15 @@
 
 use crate::bus::{pick, Bus, Choose, Purpose};
 use crate::cqe::{self, Completion};
-use crate::error::{Cause, Violation};
+use crate::error::{Cause, Failure, Violation};
 use crate::execute::{parts, Act, Part, Place};
-use crate::network::Network;
+use crate::network::{Network, MAX_RECORDS};
 use crate::queue::{Outcome, Outstanding, QueueState};
 use crate::wqe::{self, Work};
 
 impl Network {
     pub(crate) fn retire(&mut self, queue: usize, bus: &mut dyn Bus, choose: &mut dyn Choose) -> (u16, Act) {
+        self.fail(queue);
         // Retire is offered only with a finished entry at the front.
         let Some(mut entry) = self.queues[queue].window.pop_front() else {
             return (self.queues[queue].next, Act::Retired);
@@ -24,7 +25,7 @@ impl Network {
             return (position, Act::ReadAgain);
         }
         let (syndrome, cause) = match entry.outcome {
-            Outcome::Failed { syndrome, cause } => (syndrome, Some(cause)),
+            Outcome::Failed { syndrome, cause, .. } => (syndrome, Some(cause)),
             Outcome::Done | Outcome::Pending => (0, None),
         };
         let wanted = match (cause, entry.completion) {
@@ -39,10 +40,43 @@ impl Network {
         } else {
             Act::Retired
         };
-        if cause.is_some() && self.queues[queue].state == QueueState::ReadyToSend {
-            self.queues[queue].enter_error();
-        }
         (position, act)
+    }
+
+    /// When the oldest entry failed: this queue pair goes to error, and with it a peer that refused
+    /// the request. Only now, since what is earlier was to succeed.
+    fn fail(&mut self, queue: usize) {
+        let state = &mut self.queues[queue];
+        let Some(entry) = state.window.front() else {
+            return;
+        };
+        let Outcome::Failed { syndrome, cause, refused_by_peer } = entry.outcome else {
+            return;
+        };
+        if cause == Cause::Flushed {
+            return;
+        }
+        let failure = Failure {
+            nic: state.nic,
+            queue_pair: state.number,
+            position: entry.position,
+            opcode: entry.opcode,
+            syndrome,
+            cause,
+        };
+        if self.failures.len() < MAX_RECORDS {
+            self.failures.push(failure);
+        }
+        if state.state == QueueState::ReadyToSend {
+            state.enter_error();
+        }
+        if let Some(peer) = state.peer.filter(|_| refused_by_peer) {
+            let other = &mut self.queues[peer];
+            if other.peer == Some(queue) && other.state == QueueState::ReadyToSend {
+                other.enter_error();
+                self.update(peer);
+            }
+        }
     }
 
     fn complete(&mut self, queue: usize, entry: &Outstanding, syndrome: u8, cause: Option<Cause>, bus: &mut dyn Bus) {

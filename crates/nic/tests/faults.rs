@@ -78,6 +78,7 @@ fn a_stall_is_silent() {
     let counters = world.network.counters(world.a.pair.number).unwrap();
     assert_eq!((counters.completions, counters.errors), (3, 0));
     assert_eq!(world.network.ready(), 0);
+    assert_eq!(world.network.outstanding(world.a.pair.number), Ok(1));
     let stalled: Vec<_> = world.network.stalled().collect();
     assert_eq!(stalled, [world.a.pair.number]);
     let state = world.network.state(world.a.pair.number);

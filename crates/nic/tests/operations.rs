@@ -60,6 +60,30 @@ fn an_inline_write_moves_its_own_bytes_also_across_the_end_of_the_queue() {
     assert!(world.network.violations().is_empty());
 }
 
+/// Payload in the entry and in memory, side by side: inline payload is padded to a segment's end.
+#[test]
+fn inline_payload_and_memory_mix() {
+    let mut random = Random(3);
+    let mut world = World::new(NetworkConfig { max_write_piece_bytes: 7, ..NetworkConfig::default() });
+    world.fill(SOURCE, 32, &mut random);
+    let data = [world.data(0, 9), world.data(16, 5)];
+    let both = wqe::rdma_write(world.a.signaled(), world.remote(0), &data);
+    let mut entry = both[..48].to_vec();
+    entry.extend_from_slice(&(wqe::INLINE_BIT | 13).to_be_bytes());
+    entry.extend_from_slice(&[7; 13]);
+    entry.resize(80, 0);
+    entry.extend_from_slice(&both[48..64]);
+    entry.resize(128, 0);
+    entry[7] = 6;
+    assert!(!world.run_one(&entry).is_error());
+    let mut expected = world.bus.memory.bytes(SOURCE, 9).to_vec();
+    expected.extend_from_slice(&[7; 13]);
+    expected.extend_from_slice(world.bus.memory.bytes(SOURCE + 16, 5));
+    assert_eq!(world.bus.memory.bytes(TARGET, 27), expected);
+    let counters = world.network.counters(world.a.pair.number).unwrap();
+    assert_eq!((counters.write_pieces, counters.write_bytes), (4, 27));
+}
+
 #[test]
 fn atomics_change_a_little_endian_word_and_return_the_old_one() {
     let mut world = World::new(NetworkConfig::default());

@@ -263,6 +263,27 @@ fn entries_are_found_before_their_doorbell() {
     assert!(found > 0 && found < 40, "{found} of 40");
 }
 
+/// A device that looks whenever it can comes to rest all the same.
+#[test]
+fn looking_early_ends() {
+    let mut world = World::new(NetworkConfig { read_before_post: true, ..NetworkConfig::default() });
+    let mut a = world.a;
+    for _ in 0..3 {
+        let entry = wqe::rdma_write(a.signaled(), world.remote(0), &[world.data(0, 8)]);
+        world.post(&mut a, &entry);
+    }
+    world.ring(&a);
+    // Fetching is the last of the acts offered.
+    let mut last = |n: usize| n - 1;
+    let steps = (0..100).take_while(|_| {
+        let acted = world.network.step(&mut world.bus, &mut last);
+        acted != StepOutcome::Idle
+    });
+    assert!(steps.count() < 100);
+    let counters = world.network.counters(a.pair.number).unwrap();
+    assert_eq!(counters.completions, 3);
+}
+
 /// Changing an entry or its payload before the completion is found when the device reads again.
 #[test]
 fn what_is_under_way_must_not_change() {

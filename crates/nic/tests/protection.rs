@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::{World, REGION_BYTES, SOURCE, TARGET};
+use common::{Random, World, REGION_BYTES, SOURCE, TARGET};
 use warpferry_nic::cqe;
 use warpferry_nic::wqe::{self, DataSegment, Remote};
 use warpferry_nic::{
-    Cause, ConfigError, Network, NetworkConfig, NicId, QueueConfig, QueuePairNumber, QueueState, Rights, Violation,
+    Cause, ConfigError, Network, NetworkConfig, NicId, Ordering, QueueConfig, QueuePairNumber, QueueState, Rights,
+    Violation,
 };
 
 fn world() -> World {
@@ -206,6 +207,92 @@ fn a_peer_that_was_reset_does_not_answer_and_both_can_start_again() {
     world.a.next = 0;
     let entry = wqe::rdma_write(world.a.signaled(), world.remote(0), &[world.data(0, 8)]);
     assert!(!world.run_one(&entry).is_error());
+}
+
+/// A peer that is connected anew, to another queue pair, does not answer its old one.
+#[test]
+fn a_peer_that_went_to_another_does_not_answer() {
+    let mut world = world();
+    let b = world.b.pair.number;
+    let third = world.add_pair().pair.number;
+    world.network.reset(b).unwrap();
+    world.network.reset(third).unwrap();
+    world.network.connect(b, third).unwrap();
+    let entry = wqe::rdma_write(world.a.signaled(), world.remote(0), &[world.data(0, 8)]);
+    let syndrome = refused(&mut world, &entry);
+    assert_eq!(syndrome, cqe::SYNDROME_TRANSPORT_RETRY_EXCEEDED);
+}
+
+/// A write that was placed early, past one that failed, does not complete as if all were well.
+#[test]
+fn nothing_succeeds_after_a_failure() {
+    let mut placed_early = 0;
+    for seed in 0..60 {
+        let mut random = Random(seed);
+        let config = NetworkConfig { ordering: Ordering::WritesUnordered, ..NetworkConfig::default() };
+        let mut world = World::with_queues(config, |config| config.collapsed = false);
+        let mut a = world.a;
+        let failing = random.below(8);
+        for index in 0..8 {
+            world.set_word(SOURCE + index * 8, 1);
+            let mut remote = world.remote(index * 8);
+            remote.rkey ^= u32::from(index == failing);
+            let data = [world.data(index * 8, 8)];
+            let entry = wqe::rdma_write(a.signaled(), remote, &data);
+            world.post(&mut a, &entry);
+        }
+        world.ring(&a);
+        world.run_random(&mut random);
+        for index in 0..8 {
+            let completion = world.completion_at(&a, index);
+            let expected = match index.cmp(&failing) {
+                std::cmp::Ordering::Less => 0,
+                std::cmp::Ordering::Equal => cqe::SYNDROME_REMOTE_ACCESS,
+                std::cmp::Ordering::Greater => cqe::SYNDROME_FLUSHED,
+            };
+            assert_eq!(completion.syndrome, expected, "seed {seed} entry {index}");
+            let word = world.bus.memory.word(TARGET + index * 8);
+            placed_early += u64::from(index > failing && word == 1);
+        }
+    }
+    assert!(placed_early > 0);
+}
+
+/// `ce` 1 asks for a completion of the first error only.
+#[test]
+fn completions_of_the_first_error_only() {
+    let mut world = world();
+    let mut a = world.a;
+    let first_error = |control: wqe::Control| wqe::Control { completion: wqe::COMPLETION_ON_FIRST_ERROR, ..control };
+    for _ in 0..4 {
+        let remote = Remote { rkey: 0, ..world.remote(0) };
+        let entry = wqe::rdma_write(first_error(a.control()), remote, &[world.data(0, 8)]);
+        world.post(&mut a, &entry);
+    }
+    world.ring(&a);
+    world.run();
+    let counters = world.network.counters(a.pair.number).unwrap();
+    assert_eq!((counters.entries_fetched, counters.errors), (4, 1));
+    assert_eq!(world.completion(&a).entry_counter, 0);
+}
+
+/// A completion queue that is not there is told once, and ends the queue pair.
+#[test]
+fn completions_that_cannot_be_written() {
+    let mut world = World::with_queues(NetworkConfig::default(), |config| {
+        config.completion_queue_address = 64;
+    });
+    let mut a = world.a;
+    for _ in 0..3 {
+        let entry = wqe::nop(a.signaled());
+        world.post(&mut a, &entry);
+    }
+    world.ring(&a);
+    world.run();
+    let violations = world.network.violations();
+    assert_eq!(violations.len(), 1);
+    assert!(matches!(violations[0], Violation::Memory { .. }));
+    assert_eq!(world.network.state(a.pair.number), Ok(QueueState::Error));
 }
 
 #[test]
