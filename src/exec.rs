@@ -107,7 +107,7 @@ fn run_combine(shared: &Arc<Shared>, op: Combine, out: Tensor, status: HostBuffe
         tensor("out", &out),
         Region { arg: "status", address: status_at, bytes: status_bytes(plan.sms) },
     ];
-    shared.functions.combine.launch(&shared.driver, dimensions(shared, plan), &args, &regions)?;
+    shared.functions.combine.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)?;
     let parts = vec![StatusPart { source: Source::Op(Op::Combine), first: PRELUDE_LINES, lines: plan.sms }];
     let keep = Keep { tensors: vec![op.rows_x, out.clone()], handle: op.handle };
     let ticket = shared.begin("combine", status, parts, keep)?;
@@ -129,7 +129,7 @@ fn launch_layout(shared: &Shared, op: &Dispatch, tokens: usize, handle: &Buffer,
         Region { arg: "status", address: status_at, bytes: status_bytes(1) },
     ];
     let at = Dimensions { grid: 1, block: LAYOUT_THREADS, shared_bytes: 0, stream: shared.stream };
-    shared.functions.layout.launch(&shared.driver, at, &args, &regions)
+    shared.functions.layout.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 
 fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &HostBuffer) -> Result<()> {
@@ -147,7 +147,7 @@ fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &Hos
         Region { arg: "status", address: status_at, bytes: status_bytes(1) },
     ];
     let at = Dimensions { grid: 1, block: EXCHANGE_THREADS, shared_bytes: 0, stream: shared.stream };
-    shared.functions.exchange.launch(&shared.driver, at, &args, &regions)
+    shared.functions.exchange.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 
 fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &HostBuffer) -> Result<()> {
@@ -180,7 +180,7 @@ fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &Ho
     ];
     regions.extend(op.topk_weights.as_ref().map(|weights| tensor("topk_weights", weights)));
     regions.extend(out.topk_weights.as_ref().map(|weights| tensor("rows_weights", weights)));
-    shared.functions.dispatch.launch(&shared.driver, dimensions(shared, plan), &args, &regions)
+    shared.functions.dispatch.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)
 }
 
 /// What an exchange tells the host.

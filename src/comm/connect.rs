@@ -180,6 +180,7 @@ impl Prepared {
             queues: queue_memory,
             imported,
             queue_numbers: queues.iter().map(|queue| queue.number).collect(),
+            doorbells: queues.iter().map(|queue| queue.doorbell).collect(),
             keys,
         };
         let shared = Shared::new(rank, self.plan, self.driver, self.stream, self.control, nic, self.functions, memory);

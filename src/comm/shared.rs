@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::driver::{Driver, EventId, StreamId, Wait};
+use crate::driver::{AccessRule, Driver, EventId, StreamId, Wait};
 use crate::error::{Error, Result};
 use crate::fabric::{Nic, WindowKeys};
 use crate::kernel::args;
@@ -18,6 +18,8 @@ use crate::status::{Cause, Source, StatusReport};
 
 /// Longest that setting up or tearing down waits for copies of the communicator's own.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a doorbell.
+const DOORBELL_BYTES: u64 = 8;
 /// Status lines of a dispatch before those of its CTAs: layout and exchange.
 pub(crate) const PRELUDE_LINES: u32 = 2;
 
@@ -47,7 +49,28 @@ pub(crate) struct Memory {
     /// Mappings of other ranks' windows.
     pub imported: Vec<DevicePtr>,
     pub queue_numbers: Vec<u32>,
+    pub doorbells: Vec<DevicePtr>,
     pub keys: Option<WindowKeys>,
+}
+
+impl Memory {
+    fn reach(&self) -> Vec<AccessRule> {
+        let rule = |address, bytes, read, write| AccessRule { address, bytes, read, write };
+        let whole = |buffer: &Buffer, write| rule(buffer.ptr(), buffer.bytes(), true, write);
+        let mut rules = vec![whole(&self.window, true), whole(&self.state, true), whole(&self.comm, false)];
+        // Windows have one size on all ranks.
+        rules.extend(self.imported.iter().map(|&ptr| rule(ptr, self.window.bytes(), true, true)));
+        rules.extend([&self.dispatch, &self.combine].map(|block| whole(block, false)));
+        rules.extend(self.tables.iter().map(|table| whole(table, false)));
+        rules.extend(self.queues.iter().map(|queues| whole(queues, true)));
+        let first = self.doorbells.iter().min();
+        let last = self.doorbells.iter().max();
+        rules.extend(first.zip(last).map(|(&first, &last)| {
+            rule(first, last.address() - first.address() + DOORBELL_BYTES, false, true)
+        }));
+        rules.retain(|rule| rule.bytes > 0);
+        rules
+    }
 }
 
 /// A call whose kernels were launched.
@@ -101,6 +124,8 @@ pub(crate) struct Shared {
     pub totals: HostBlock,
     memory: Mutex<Option<Memory>>,
     pub addresses: BlockAddresses,
+    /// What every kernel may touch besides its arguments' memory: blocks, tables, windows, queues, doorbells.
+    pub reach: Vec<AccessRule>,
     calls: Mutex<Calls>,
 }
 
@@ -148,6 +173,7 @@ impl Shared {
             combine: memory.combine.ptr(),
             state: memory.state.ptr(),
         };
+        let reach = memory.reach();
         Arc::new(Shared {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             rank,
@@ -160,6 +186,7 @@ impl Shared {
             totals: *memory.totals.block(),
             memory: Mutex::new(Some(memory)),
             addresses,
+            reach,
             calls: Mutex::default(),
         })
     }

@@ -9,7 +9,7 @@ pub mod emu;
 pub mod fault;
 pub mod null;
 pub mod trace;
-#[cfg(feature = "emu")]
+#[cfg(any(test, feature = "emu"))]
 pub(crate) mod turns;
 pub mod wrap;
 

@@ -20,7 +20,8 @@ const ALIGN: u64 = 256;
 #[derive(Debug)]
 pub struct NullDriver {
     info: DriverInfo,
-    next: AtomicU64,
+    next_address: AtomicU64,
+    next_name: AtomicU64,
     blocks: Mutex<HashMap<u64, Vec<u8>>>,
     functions: Mutex<Vec<FunctionAttributes>>,
 }
@@ -36,14 +37,15 @@ impl NullDriver {
                 shared_bytes: crate::plan::launch::SHARED_BYTES_MAX,
                 memory_bytes: 80 << 30,
             },
-            next: AtomicU64::new(1 << 32),
+            next_address: AtomicU64::new(1 << 32),
+            next_name: AtomicU64::new(1),
             blocks: Mutex::default(),
             functions: Mutex::default(),
         }
     }
 
     fn take(&self, bytes: u64) -> u64 {
-        self.next.fetch_add(bytes.next_multiple_of(ALIGN).max(ALIGN), Ordering::Relaxed)
+        self.next_address.fetch_add(bytes.next_multiple_of(ALIGN).max(ALIGN), Ordering::Relaxed)
     }
 
     fn blocks(&self) -> MutexGuard<'_, HashMap<u64, Vec<u8>>> {
@@ -150,7 +152,7 @@ impl Driver for NullDriver {
     }
 
     fn create_stream(&self) -> Result<StreamId> {
-        Ok(StreamId(self.next.fetch_add(1, Ordering::Relaxed)))
+        Ok(StreamId(self.next_name.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn destroy_stream(&self, _stream: StreamId) -> Result<()> {
@@ -166,7 +168,7 @@ impl Driver for NullDriver {
     }
 
     fn create_event(&self) -> Result<EventId> {
-        Ok(EventId(self.next.fetch_add(1, Ordering::Relaxed)))
+        Ok(EventId(self.next_name.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn destroy_event(&self, _event: EventId) -> Result<()> {

@@ -221,3 +221,124 @@ impl<E: Engine> Table<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Method: an engine that counts up and answers a wait when its count is reached; agents write down what they do.
+    //! Whatever the threads' luck, the record is the same.
+
+    use super::*;
+
+    /// Counts; a wait is over when the count is reached.
+    struct Counter {
+        count: u64,
+        record: Vec<(usize, u64)>,
+    }
+
+    impl Engine for Counter {
+        type Wait = u64;
+        type Answer = u64;
+
+        fn poll(&mut self, wait: &u64) -> Option<u64> {
+            (*wait <= self.count).then_some(self.count)
+        }
+
+        fn advance(&mut self, waits: &[u64]) -> Vec<(usize, u64)> {
+            self.count = *waits.iter().min().expect("there is a wait");
+            let count = self.count;
+            (0..waits.len()).filter(|&index| waits[index] <= count).map(|index| (index, count)).collect()
+        }
+    }
+
+    fn turns() -> Turns<Counter> {
+        Turns::new(Counter { count: 0, record: Vec::new() })
+    }
+
+    /// A small generator, so that agents do different things from a seed.
+    fn draw(seed: &mut u64) -> u64 {
+        *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        *seed >> 33
+    }
+
+    fn play(seed: u64, agents: usize) -> Vec<(usize, u64)> {
+        let turns = turns();
+        let ends = turns
+            .run((0..agents).collect(), |agent, item| {
+                assert_eq!(agent, item);
+                let mut state = seed ^ (agent as u64) << 32;
+                let mut at = 0;
+                for _ in 0..draw(&mut state) % 20 {
+                    at = turns.wait(agent, at + draw(&mut state) % 5).expect("the agent has its turn");
+                    // Real time must not matter.
+                    if draw(&mut state).is_multiple_of(7) {
+                        std::thread::sleep(std::time::Duration::from_micros(draw(&mut state) % 200));
+                    }
+                    turns.with(|engine| engine.record.push((agent, at)));
+                }
+                at
+            })
+            .expect("no other run is under way");
+        assert_eq!(ends.len(), agents);
+        turns.with(|engine| std::mem::take(&mut engine.record))
+    }
+
+    #[test]
+    fn a_run_depends_on_its_inputs_only() {
+        for seed in 0..20 {
+            let first = play(seed, 1 + seed as usize % 9);
+            for _ in 0..5 {
+                assert_eq!(play(seed, 1 + seed as usize % 9), first, "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn agents_run_in_order_between_two_phases_of_the_engine() {
+        let turns = turns();
+        turns
+            .run(vec![(); 4], |agent, ()| {
+                for step in 1..=3 {
+                    turns.wait(agent, step).expect("the agent has its turn");
+                    turns.with(|engine| engine.record.push((agent, step)));
+                }
+            })
+            .expect("no other run is under way");
+        let expected: Vec<_> = (1..=3).flat_map(|step| (0..4).map(move |agent| (agent, step))).collect();
+        assert_eq!(turns.with(|engine| engine.record.clone()), expected);
+    }
+
+    #[test]
+    fn a_thread_outside_a_run_drives_the_engine_itself() {
+        let turns = turns();
+        assert_eq!(turns.wait(7, 100), Ok(100));
+        assert_eq!(turns.wait(3, 50), Ok(100));
+    }
+
+    #[test]
+    fn outsiders_and_nested_runs_are_refused() {
+        let turns = turns();
+        let found = turns.run(vec![(), ()], |agent, ()| {
+            let other = turns.wait(1 - agent, 5);
+            let nested = turns.run(vec![()], |_, ()| ()).err();
+            (other, nested)
+        });
+        let found = found.expect("no other run is under way");
+        assert_eq!(found, vec![(Err(Misuse::Outsider), Some(Misuse::Nested)); 2]);
+        assert_eq!(turns.run(Vec::<()>::new(), |_, ()| ()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn an_agent_that_panics_stops_nobody_else() {
+        let turns = turns();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            turns.run(vec![(); 3], |agent, ()| {
+                turns.wait(agent, 1).expect("the agent has its turn");
+                assert!(agent != 1, "agent 1 gives up");
+                turns.wait(agent, 2).expect("the agent has its turn");
+                turns.with(|engine| engine.record.push((agent, 2)));
+            })
+        }));
+        assert!(result.is_err(), "the panic is passed on");
+        assert_eq!(turns.with(|engine| engine.record.clone()), [(0, 2), (2, 2)]);
+    }
+}

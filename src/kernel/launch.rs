@@ -62,18 +62,27 @@ impl<A: Args> Kernel<A> {
         Ok(Kernel { image, function, args: PhantomData })
     }
 
-    /// Puts a launch into its stream. `regions` says how large the memory behind the arguments is, so that a driver
-    /// can hold the kernel to its contract.
+    /// Puts a launch into its stream. `regions` says how large the memory behind the arguments is and `reach` what
+    /// else the kernel may touch, so that a driver can hold it to its contract.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when a CTA is larger than the kernel allows; what the driver says.
-    pub fn launch(&self, driver: &Arc<dyn Driver>, at: Dimensions, args: &A, regions: &[Region]) -> Result<()> {
+    pub fn launch(
+        &self,
+        driver: &Arc<dyn Driver>,
+        at: Dimensions,
+        args: &A,
+        regions: &[Region],
+        reach: &[AccessRule],
+    ) -> Result<()> {
         if at.block > self.image.max_threads {
             return Err(Error::Unsupported {
                 need: format!("CTAs of {} threads", at.block),
                 have: format!("kernel {} allows {}", self.image.name, self.image.max_threads),
             });
         }
+        let mut access = self.rules(regions);
+        access.extend_from_slice(reach);
         driver.launch(&Launch {
             function: self.function,
             grid: at.grid,
@@ -81,7 +90,7 @@ impl<A: Args> Kernel<A> {
             shared_bytes: at.shared_bytes,
             stream: at.stream,
             args: &args.to_bytes(),
-            access: &self.rules(regions),
+            access: &access,
         })
     }
 

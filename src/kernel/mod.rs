@@ -1,6 +1,8 @@
 //! Kernels as the host sees them: embedded images and typed arguments.
 
 pub mod args;
+#[cfg(test)]
+pub(crate) mod hollow;
 pub mod image;
 pub mod launch;
 mod table;

@@ -1,5 +1,8 @@
 //! All ranks of a world in one process: threads on one emulated cluster, or on drivers that the caller brings.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,247 @@
+//! Host side without kernels: call sequences, argument errors, failing drivers, and who keeps memory alive.
+//!
+//! Method: worlds on the null driver with hollow kernels; traces are compared and every driver call is made to fail
+//! in turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use half::bf16;
+
+use super::{connect_kernels, Device, Sms, WorldConfig};
+use crate::comm::Communicator;
+use crate::driver::fault::{FaultRule, Faults};
+use crate::driver::null::NullDriver;
+use crate::driver::trace::Trace;
+use crate::driver::Driver;
+use crate::error::Error;
+use crate::kernel::hollow;
+use crate::op::{Combine, Dispatch};
+use crate::plan::{Fabric, Shape, Tuning};
+use crate::topology::Topology;
+
+const HIDDEN: usize = 16;
+const TOPK: usize = 2;
+const WAIT: Duration = Duration::from_secs(1);
+
+fn config(nodes: u32, gpus: u32) -> WorldConfig {
+    let topology = Topology::new(nodes, gpus).expect("a small world");
+    let shape = Shape::new(HIDDEN as u32, nodes * gpus, TOPK.min((nodes * gpus) as usize) as u32, 8);
+    let mut tuning = Tuning::default_for(topology, 2 * HIDDEN as u32);
+    (tuning.channels, tuning.dispatch_sms, tuning.combine_sms) = (4, 2, 2);
+    WorldConfig::new(topology, shape.expect("a small shape")).tuning(tuning).fabric(Fabric::Loopback)
+}
+
+fn world_on(config: &WorldConfig, drivers: Vec<Arc<dyn Driver>>) -> crate::Result<Vec<Communicator>> {
+    let devices: Vec<Device> = drivers.into_iter().map(|driver| Device { driver, nic: None }).collect();
+    connect_kernels(config, &devices, hollow::set())
+}
+
+fn null_drivers(count: usize) -> Vec<Arc<dyn Driver>> {
+    (0..count).map(|_| Arc::new(NullDriver::new()) as Arc<dyn Driver>).collect()
+}
+
+fn pair() -> Communicator {
+    world_on(&config(1, 2), null_drivers(2)).expect("a world of two").remove(0)
+}
+
+/// Dispatch and combine of `tokens` tokens.
+fn round_trip(communicator: &mut Communicator, tokens: usize) -> crate::Result<()> {
+    let x = communicator.tensor(&vec![bf16::ONE; tokens * HIDDEN], &[tokens, HIDDEN])?;
+    let topk_idx = communicator.tensor(&vec![0i32; tokens * TOPK], &[tokens, TOPK])?;
+    let weights = communicator.tensor(&vec![1f32; tokens * TOPK], &[tokens, TOPK])?;
+    let dispatched = communicator.dispatch(Dispatch::new(&x, &topk_idx).weights(&weights))?.wait(WAIT)?;
+    communicator.combine(Combine::new(&dispatched.x, &dispatched.handle))?.wait(WAIT)?;
+    Ok(())
+}
+
+fn argument(result: crate::Result<impl std::fmt::Debug>) -> (String, String, String) {
+    match result.expect_err("the argument is wrong") {
+        Error::Argument { argument, value, valid } => (argument, value, valid),
+        other => panic!("an argument error was expected, not: {other}"),
+    }
+}
+
+#[test]
+fn a_dispatch_and_a_combine_make_these_calls() {
+    let trace = Trace::new();
+    let drivers = null_drivers(2).into_iter().map(|driver| trace.wrap(driver)).collect();
+    let mut ranks = world_on(&config(1, 2), drivers).expect("a world of two");
+    let rank = &mut ranks[0];
+    let x = rank.tensor(&[bf16::ONE; HIDDEN], &[1, HIDDEN]).expect("a row");
+    let topk_idx = rank.tensor(&[0, 1], &[1, TOPK]).expect("two choices");
+    trace.clear();
+    let mut pending = rank.dispatch(Dispatch::new(&x, &topk_idx)).expect("the null driver does everything");
+    let expected = "alloc alloc_host write_host fill launch launch wait_word read_host alloc alloc alloc launch \
+                    create_event record_event";
+    assert_eq!(trace.names().join(" "), expected);
+    trace.clear();
+    let dispatched = pending.wait(WAIT).expect("nothing fails");
+    // Status of layout, exchange and dispatch.
+    assert_eq!(trace.names().join(" "), "synchronize_event read_host read_host read_host");
+    trace.clear();
+    let mut combined = rank.combine(Combine::new(&dispatched.x, &dispatched.handle)).expect("nothing fails");
+    // Status block and event are used again.
+    assert_eq!(trace.names().join(" "), "alloc write_host launch record_event");
+    assert_eq!(combined.wait(WAIT).expect("nothing fails").x.shape(), [1, HIDDEN]);
+}
+
+#[test]
+fn launches_carry_the_plan() {
+    let trace = Trace::new();
+    let mut config = config(1, 2).sms(1, Sms { dispatch: 4, combine: 1 });
+    config.tuning.workers = 5;
+    let drivers = null_drivers(2).into_iter().map(|driver| trace.wrap(driver)).collect();
+    let mut ranks = world_on(&config, drivers).expect("a world of two");
+    trace.clear();
+    round_trip(&mut ranks[1], 3).expect("nothing fails");
+    let launches: Vec<String> =
+        trace.calls().into_iter().filter(|call| call.name == "launch").map(|call| call.arguments).collect();
+    let plan = ranks[1].plan();
+    assert_eq!(launches.len(), 4);
+    assert!(launches[0].contains("grid 1 block 1024 shared 0"), "{}", launches[0]);
+    assert!(launches[1].contains("grid 1 block 512 shared 0"), "{}", launches[1]);
+    let dispatch = format!("grid 4 block 192 shared {}", plan.dispatch.shared_bytes);
+    assert!(launches[2].contains(&dispatch), "{} has no {dispatch}", launches[2]);
+    let combine = format!("grid 1 block 192 shared {}", plan.combine.shared_bytes);
+    assert!(launches[3].contains(&combine), "{} has no {combine}", launches[3]);
+}
+
+#[test]
+fn bad_tensors_are_named() {
+    let mut rank = pair();
+    let x = rank.tensor(&[bf16::ONE; 4 * HIDDEN], &[4, HIDDEN]).expect("four rows");
+    let idx = rank.tensor(&[0i32; 4 * TOPK], &[4, TOPK]).expect("four tokens");
+    let weights = rank.tensor(&[0f32; 4 * TOPK], &[4, TOPK]).expect("four tokens");
+
+    assert_eq!(argument(rank.dispatch(Dispatch::new(&idx, &idx))).0, "x");
+    assert_eq!(argument(rank.dispatch(Dispatch::new(&x, &x))).0, "topk_idx");
+    assert_eq!(argument(rank.dispatch(Dispatch::new(&x, &weights))), ("topk_idx".into(), "f32".into(), "i32".into()));
+    assert_eq!(argument(rank.dispatch(Dispatch::new(&x, &idx).weights(&idx))).0, "topk_weights");
+
+    let narrow = rank.tensor(&[bf16::ONE; 4 * 8], &[4, 8]).expect("short rows");
+    let found = argument(rank.dispatch(Dispatch::new(&narrow, &idx)));
+    assert_eq!(found, ("x".into(), "shape [4, 8]".into(), "[rows, 16]".into()));
+    let flat = x.reshape(&[4 * HIDDEN]).expect("as many elements");
+    assert_eq!(argument(rank.dispatch(Dispatch::new(&flat, &idx))).1, "shape [64]");
+    let fewer = idx.narrow(0..3).expect("three rows");
+    assert_eq!(argument(rank.dispatch(Dispatch::new(&x, &fewer))).1, "3 rows");
+
+    let many = rank.tensor(&[bf16::ONE; 9 * HIDDEN], &[9, HIDDEN]).expect("nine rows");
+    let many_idx = rank.tensor(&[0i32; 9 * TOPK], &[9, TOPK]).expect("nine tokens");
+    assert!(argument(rank.dispatch(Dispatch::new(&many, &many_idx))).2.contains("at most 8"));
+
+    // A view that starts in the middle of 16 bytes.
+    let column = rank.tensor(&[bf16::ONE; 2 * HIDDEN], &[2 * HIDDEN, 1]).expect("a column");
+    let odd = column.narrow(1..1 + HIDDEN).and_then(|view| view.reshape(&[1, HIDDEN])).expect("a view");
+    let one = idx.narrow(0..1).expect("a token");
+    assert!(argument(rank.dispatch(Dispatch::new(&odd, &one))).2.contains("16 bytes"));
+
+    let zero = Dispatch::new(&x, &idx).timeout(Duration::ZERO);
+    assert_eq!(argument(rank.dispatch(zero)).0, "timeout");
+    rank.check_usable().expect("argument errors break nothing");
+}
+
+#[test]
+fn tensors_and_handles_stay_with_their_communicator() {
+    let (mut here, there) = (pair(), pair());
+    let x = here.tensor(&[bf16::ONE; HIDDEN], &[1, HIDDEN]).expect("a row");
+    let idx = here.tensor(&[0i32; TOPK], &[1, TOPK]).expect("a token");
+    let foreign = there.tensor(&[bf16::ONE; HIDDEN], &[1, HIDDEN]).expect("a row");
+    let found = argument(here.dispatch(Dispatch::new(&foreign, &idx)));
+    assert_eq!(found.0, "x");
+    assert!(found.1.contains("communicator"), "{}", found.1);
+
+    let mut other = pair();
+    let dispatched = here.dispatch(Dispatch::new(&x, &idx)).and_then(|mut p| p.wait(WAIT)).expect("nothing fails");
+    assert_eq!(argument(other.combine(Combine::new(&dispatched.x, &dispatched.handle))).0, "handle");
+    let found = argument(here.combine(Combine::new(&x, &dispatched.handle)));
+    assert_eq!((found.0.as_str(), found.1.as_str()), ("x", "1 rows"));
+}
+
+#[test]
+fn shared_memory_is_not_written() {
+    let mut rank = pair();
+    let mut x = rank.tensor(&[bf16::ONE; HIDDEN], &[1, HIDDEN]).expect("a row");
+    let idx = rank.tensor(&[0i32; TOPK], &[1, TOPK]).expect("a token");
+    x.write(&[bf16::ZERO; HIDDEN]).expect("nobody shares it");
+    assert_eq!(argument(x.write(&[bf16::ZERO; 3])).0, "values");
+    assert_eq!(argument(x.write(&[0f32; HIDDEN])).0, "element");
+    let mut pending = rank.dispatch(Dispatch::new(&x, &idx)).expect("nothing fails");
+    assert_eq!(argument(x.write(&[bf16::ZERO; HIDDEN])).0, "tensor");
+    let _dispatched = pending.wait(WAIT).expect("nothing fails");
+    x.write(&[bf16::ZERO; HIDDEN]).expect("the operation has ended");
+    assert!(argument(pending.wait(WAIT)).1.contains("already"));
+}
+
+#[test]
+fn a_dropped_operation_keeps_its_memory_until_it_has_ended() {
+    let trace = Trace::new();
+    let drivers = null_drivers(2).into_iter().map(|driver| trace.wrap(driver)).collect();
+    let mut ranks = world_on(&config(1, 2), drivers).expect("a world of two");
+    let rank = &mut ranks[0];
+    let x = rank.tensor(&[bf16::ONE; HIDDEN], &[1, HIDDEN]).expect("a row");
+    let idx = rank.tensor(&[0i32; TOPK], &[1, TOPK]).expect("a token");
+    let pending = rank.dispatch(Dispatch::new(&x, &idx)).expect("nothing fails");
+    trace.clear();
+    drop((pending, x, idx));
+    assert!(!trace.names().contains(&"free"), "{:?}", trace.names());
+    rank.check_usable().expect("nothing fails");
+    // x, topk_idx, three outputs and the handle.
+    assert_eq!(trace.names().iter().filter(|&&name| name == "free").count(), 6);
+}
+
+/// Method: the calls of a round trip are traced; then each of them is made to fail on its own, in a fresh world.
+#[test]
+fn every_failing_call_is_reported_and_nothing_panics() {
+    let trace = Trace::new();
+    let drivers: Vec<_> = null_drivers(2).into_iter().map(|driver| trace.wrap(driver)).collect();
+    let mut ranks = world_on(&config(1, 2), drivers).expect("a world of two");
+    round_trip(&mut ranks[0], 2).expect("nothing fails");
+    let calls = trace.names();
+    assert!(calls.len() > 40, "{calls:?}");
+    for name in ["alloc", "launch", "wait_word", "record_event", "synchronize_event", "fill", "load", "import_window"] {
+        assert!(calls.contains(&name), "{name} is not among {calls:?}");
+        for nth in 1..=calls.iter().filter(|&&call| call == name).count() as u64 {
+            let rule = FaultRule { call: name, nth, message: "injected".to_string() };
+            let mut drivers = null_drivers(2);
+            drivers[0] = Faults::wrap(Arc::clone(&drivers[0]), vec![rule]);
+            let Ok(mut ranks) = world_on(&config(1, 2), drivers) else { continue };
+            let Err(error) = round_trip(&mut ranks[0], 2) else { continue };
+            assert!(matches!(&error, Error::Driver { call, .. } if *call == name), "{name} {nth}: {error}");
+            let late = matches!(name, "launch" | "wait_word" | "record_event" | "synchronize_event");
+            match round_trip(&mut ranks[0], 2) {
+                Ok(()) => assert!(!late, "{name} {nth}: a call of the collective was lost, yet the next one goes"),
+                Err(Error::Broken { cause, .. }) => assert_eq!(cause.to_string(), error.to_string()),
+                Err(other) => panic!("{name} {nth}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn worlds_that_do_not_fit_are_refused() {
+    let refused = |config: &WorldConfig, drivers| argument(world_on(config, drivers));
+    assert_eq!(refused(&config(1, 2), null_drivers(3)).0, "devices");
+    assert_eq!(refused(&config(1, 2).sms(2, Sms { dispatch: 1, combine: 1 }), null_drivers(2)).0, "sms");
+    assert_eq!(refused(&config(1, 2).sms(1, Sms { dispatch: 5, combine: 1 }), null_drivers(2)).0, "dispatch_sms");
+    assert_eq!(refused(&config(2, 1).fabric(Fabric::Mlx5), null_drivers(2)).0, "fabric");
+}
+
+#[test]
+fn ranks_with_different_plans_do_not_join() {
+    use crate::comm::connect::Prepared;
+    let prepare = |rank: u32, depth: u32| {
+        let mut config = config(1, 2);
+        config.tuning.depth_nv = depth;
+        let plan = config.plan(rank).expect("a small plan");
+        Prepared::new(null_drivers(1).remove(0), None, plan, rank, hollow::set()).expect("the null driver does it")
+    };
+    let ranks = [prepare(0, 8), prepare(1, 16)];
+    let offers: Vec<_> = ranks.iter().map(Prepared::offer).collect();
+    for rank in ranks {
+        let found = argument(rank.join(&offers));
+        assert_eq!(found.0, "offers");
+        assert!(found.1.contains("plan"), "{}", found.1);
+    }
+}
