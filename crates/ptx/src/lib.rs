@@ -17,8 +17,10 @@ mod parser;
 mod raw;
 mod resolve;
 mod special;
+pub mod table;
 
 pub use contract::{check_contract, contracts, Contract, ContractError};
 pub use error::ParseError;
 pub use parser::parse;
 pub use special::{is_special_register, special_register_bits};
+pub use table::{check, Diagnostic};
