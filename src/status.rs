@@ -16,8 +16,8 @@ pub enum Cause {
     Nic {
         /// mlx5 syndrome of the completion.
         syndrome: u32,
-        /// Node at the other end.
-        node: u32,
+        /// Rank at the other end.
+        peer: u32,
         /// Channel of the queue pair.
         channel: u32,
     },
@@ -150,7 +150,11 @@ impl StatusLine {
         let seen = u64_at(bytes, head("seen"));
         let cause = match code {
             1 => Cause::Timeout,
-            2 => Cause::Nic { syndrome: detail, node: expected as u32, channel: seen as u32 },
+            2 => Cause::Nic {
+                syndrome: detail,
+                peer: topology.rank(expected as u32, topology.local(rank)),
+                channel: seen as u32,
+            },
             3 => Cause::StaleSlot { peer: detail, expected, seen },
             4 => Cause::Cancelled,
             5 => Cause::Overlap,
@@ -160,11 +164,11 @@ impl StatusLine {
             9 => Cause::Aborted,
             other => Cause::Unknown(other),
         };
-        let waits = (u32_at(bytes, head("waits")) as usize).min(STATUS_WAITS);
+        let waits = (u32_at(bytes, head("waits_recorded")) as usize).min(STATUS_WAITS);
         let waits = (0..waits)
             .map(|index| {
                 let at = StatusHead::BYTES + index * StatusWait::BYTES;
-                Wait::parse(&bytes[at..at + StatusWait::BYTES], source, rank, topology)
+                Wait::parse(&bytes[at..at + StatusWait::BYTES], source)
             })
             .collect();
         Some(StatusLine { cta: u32_at(bytes, head("cta")), cause, waits })
@@ -172,38 +176,19 @@ impl StatusLine {
 }
 
 impl Wait {
-    fn parse(bytes: &[u8], source: Source, rank: u32, topology: Topology) -> Wait {
+    fn parse(bytes: &[u8], source: Source) -> Wait {
         let field = |name: &str| offset(StatusWait::FIELDS, name);
         let stream = u32_at(bytes, field("stream"));
-        let number = u32_at(bytes, field("peer"));
         let stage = match (source, stream & 0xff) {
             (Source::Exchange, _) => Stage::Exchange,
             (_, 0) => Stage::Send,
             (_, 1) => Stage::Forward,
             _ => Stage::Receive,
         };
-        // Streams between nodes name a node: the rank meant is the one on this rank's rail.
-        let names_rank = matches!(
-            (source, stage),
-            (Source::Exchange, _) | (Source::Op(Op::Dispatch), Stage::Receive) | (Source::Op(Op::Combine), Stage::Send)
-        );
-        let local = topology.local(rank);
-        let peer = if names_rank {
-            match (source, stage) {
-                // The rows of source rank s reach us through the rank of our node on the rail of s.
-                (Source::Op(_), _) if topology.node(number) == topology.node(rank) => number,
-                (Source::Op(_), _) => topology.rank(topology.node(rank), topology.local(number)),
-                _ => number,
-            }
-        } else if number < topology.nodes() {
-            topology.rank(number, local)
-        } else {
-            number
-        };
         Wait {
             stage,
             channel: stream >> 16,
-            peer,
+            peer: u32_at(bytes, field("peer")),
             draining: stream & 0x100 != 0,
             needed: u64_at(bytes, field("needed")),
             seen: u64_at(bytes, field("seen")),
@@ -250,9 +235,9 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cause::Timeout => write!(f, "no progress within the deadline"),
-            Cause::Nic { syndrome, node, channel } => write!(
+            Cause::Nic { syndrome, peer, channel } => write!(
                 f,
-                "NIC error {syndrome:#04x} ({}) on the queue pair to node {node}, channel {channel}",
+                "NIC error {syndrome:#04x} ({}) on the queue pair to rank {peer}, channel {channel}",
                 syndrome_name(*syndrome)
             ),
             Cause::StaleSlot { peer, expected, seen } => write!(

@@ -215,6 +215,8 @@ block! {
         kind: u32, draining: u32,
         /// Kind's own: first row, token or mask; least token that may come next.
         base: u32, token_least: u32,
+        /// Rank that has to act before the stream can go on.
+        awaited: u32, reserved: u32,
     }
 }
 
@@ -239,7 +241,7 @@ block! {
     StatusWait, "WAIT" {
         /// Kind in bits 0 to 7, draining in bit 8, channel from bit 16.
         stream: u32,
-        /// Node or rank waited for.
+        /// Rank waited for.
         peer: u32,
         /// Value of the word waited for: needed and seen.
         needed: u64, seen: u64,
@@ -249,7 +251,7 @@ block! {
 /// Bytes of a status line.
 pub const STATUS_LINE_BYTES: usize = StatusHead::BYTES + STATUS_WAITS * StatusWait::BYTES;
 
-const _: () = assert!(QueueBlock::BYTES == 64 && StreamRecord::BYTES == 48 && STATUS_LINE_BYTES == 128);
+const _: () = assert!(QueueBlock::BYTES == 64 && StreamRecord::BYTES == 56 && STATUS_LINE_BYTES == 128);
 
 /// Text of `ptx/include/blocks.ptxh`.
 pub fn header() -> String {
