@@ -307,3 +307,38 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Over lengths around each boundary: pieces cover the message once, in whatever order they
+    /// are taken, are as long as asked for if 64 are enough, and else start at multiples of 64.
+    #[test]
+    fn pieces_cover_a_message_once() {
+        for max_piece_bytes in [1, 3, 64, 100, 4096] {
+            let full = MAX_PIECES * max_piece_bytes;
+            for message_bytes in [0, 1, 2, 63, 64, 65, full - 1, full, full + 1, 5 * full, 1 << 31] {
+                let mut pieces = Pieces::new(message_bytes, max_piece_bytes);
+                assert!(pieces.count() <= MAX_PIECES);
+                assert_eq!(pieces.left() as u64, pieces.count());
+                let (mut covered, mut starts) = (0, Vec::new());
+                while let Some(piece) = pieces.take(pieces.left() / 2) {
+                    let (start, bytes) = pieces.range(piece);
+                    assert!(bytes > 0);
+                    covered += bytes;
+                    starts.push(start);
+                    let alignment = if message_bytes <= full { max_piece_bytes } else { 64 };
+                    assert_eq!(start % alignment, 0);
+                    if message_bytes <= full {
+                        assert!(bytes <= max_piece_bytes);
+                    }
+                }
+                assert_eq!((covered, pieces.left()), (message_bytes, 0));
+                starts.sort_unstable();
+                starts.dedup();
+                assert_eq!(starts.len() as u64, pieces.count());
+            }
+        }
+    }
+}

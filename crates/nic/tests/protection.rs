@@ -6,8 +6,8 @@ use common::{Random, World, REGION_BYTES, SOURCE, TARGET};
 use warpferry_nic::cqe;
 use warpferry_nic::wqe::{self, DataSegment, Remote};
 use warpferry_nic::{
-    Cause, ConfigError, Network, NetworkConfig, NicId, Ordering, QueueConfig, QueuePairNumber, QueueState, Rights,
-    Violation,
+    Cause, ConfigError, Network, NetworkConfig, NicId, Ordering, Plain, QueueConfig, QueuePairNumber, QueueState,
+    Rights, Violation,
 };
 
 fn world() -> World {
@@ -221,6 +221,29 @@ fn a_peer_that_went_to_another_does_not_answer() {
     let entry = wqe::rdma_write(world.a.signaled(), world.remote(0), &[world.data(0, 8)]);
     let syndrome = refused(&mut world, &entry);
     assert_eq!(syndrome, cqe::SYNDROME_TRANSPORT_RETRY_EXCEEDED);
+}
+
+/// A refusal that is told late leaves alone a peer that is no longer connected.
+#[test]
+fn a_late_refusal_does_not_reach_a_new_connection() {
+    let mut world = world();
+    let mut a = world.a;
+    let remote = Remote { rkey: 0, ..world.remote(0) };
+    let entry = wqe::rdma_write(a.signaled(), remote, &[world.data(0, 8)]);
+    world.post(&mut a, &entry);
+    world.ring(&a);
+    // Fetched, and refused, but not retired.
+    for _ in 0..2 {
+        world.network.step(&mut world.bus, &mut Plain);
+    }
+    let b = world.b.pair.number;
+    let third = world.add_pair().pair.number;
+    world.network.reset(b).unwrap();
+    world.network.reset(third).unwrap();
+    world.network.connect(b, third).unwrap();
+    world.run();
+    assert_eq!(world.completion(&a).syndrome, cqe::SYNDROME_REMOTE_ACCESS);
+    assert_eq!(world.network.state(b), Ok(QueueState::ReadyToSend));
 }
 
 /// A write that was placed early, past one that failed, does not complete as if all were well.
