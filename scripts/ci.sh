@@ -54,6 +54,6 @@ unset PTXAS
 step fetch-ptxas bash scripts/fetch-ptxas.sh
 PTXAS=$PWD/tools/cuda/bin/ptxas WARPFERRY_REQUIRE_PTXAS=1 step tests-with-ptxas bash -c "$test_command"
 step main bash -c "$main_command"
-grep -q 'verified' "$log/main" || { echo "ci: \`$main_command\` did not print verified" >&2; exit 1; }
+grep -q '^verified' "$log/main" || { echo "ci: \`$main_command\` did not print verified" >&2; exit 1; }
 
 echo "ci: all green; $skipped skipped without ptxas, each said so above and ran with it; $SECONDS s"

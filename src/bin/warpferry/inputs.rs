@@ -1,0 +1,203 @@
+//! What the ranks of a demo send: expert choices and rows.
+
+use warpferry::plan::Shape;
+use warpferry::reference::bf16;
+use warpferry::routing::Routing;
+use warpferry::{Error, Result, Topology};
+
+use crate::options::DemoOptions;
+
+/// Recorded routing that ships with the program: see `tests/data/README.md`.
+const SAMPLE: &[u8] = include_bytes!("../../../tests/data/routing_v3_e256_k8.safetensors");
+/// Random choices when only one of experts and top-k was given.
+const EXPERTS_DEFAULT: u32 = 256;
+const TOPK_DEFAULT: u32 = 8;
+
+/// Inputs of all ranks.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Where the choices come from.
+    pub origin: String,
+    /// Sizes.
+    pub shape: Shape,
+    /// One a rank.
+    pub ranks: Vec<RankInputs>,
+}
+
+/// Inputs of one rank.
+#[derive(Debug)]
+pub struct RankInputs {
+    /// bf16 `[tokens, hidden]`.
+    pub x: Vec<u16>,
+    /// `[tokens, topk]`.
+    pub topk_idx: Vec<i32>,
+    /// `[tokens, topk]`.
+    pub topk_weights: Vec<f32>,
+}
+
+/// Expert choices of all ranks, and where they come from.
+struct Choices {
+    origin: String,
+    experts: u32,
+    topk: u32,
+    ranks: Vec<(Vec<i32>, Vec<f32>)>,
+}
+
+impl Inputs {
+    /// Reads or draws the inputs that `options` ask for.
+    pub fn new(options: &DemoOptions, topology: Topology) -> Result<Inputs> {
+        let choices = choices(options, topology)?;
+        let shape = options.shape(choices.experts, choices.topk)?;
+        shape.check(topology)?;
+        let elements = options.tokens as usize * options.hidden as usize;
+        let ranks = (0_u64..)
+            .zip(choices.ranks)
+            .map(|(rank, (topk_idx, topk_weights))| {
+                let mut random = Random::new(options.seed.unwrap_or(0) ^ (rank + 1) << 32);
+                let x = (0..elements).map(|_| random.bf16()).collect();
+                RankInputs { x, topk_idx, topk_weights }
+            })
+            .collect();
+        Ok(Inputs { origin: choices.origin, shape, ranks })
+    }
+}
+
+fn choices(options: &DemoOptions, topology: Topology) -> Result<Choices> {
+    if let Some(path) = &options.routing {
+        return recorded(Routing::load(path)?, path.display().to_string(), options, topology);
+    }
+    if options.experts.is_none() && options.topk.is_none() {
+        let sample = Routing::from_bytes("the committed sample", SAMPLE)?;
+        let need = u64::from(options.tokens) * u64::from(topology.ranks());
+        if need <= sample.tokens() as u64 {
+            return recorded(sample, "committed sample".to_string(), options, topology);
+        }
+        let origin = format!("random ({need} tokens, the committed sample has {})", sample.tokens());
+        return drawn(origin, options, topology);
+    }
+    drawn("random".to_string(), options, topology)
+}
+
+fn recorded(routing: Routing, origin: String, options: &DemoOptions, topology: Topology) -> Result<Choices> {
+    let (experts, topk) = (routing.experts(), routing.topk());
+    for (name, given, have) in [("experts", options.experts, experts), ("topk", options.topk, topk)] {
+        if let Some(given) = given.filter(|&given| given != have) {
+            return Err(Error::argument(name, given, format!("{have}, as {origin} says")));
+        }
+    }
+    let dealt = routing.deal(topology, options.tokens)?;
+    let ranks = dealt
+        .iter()
+        .map(|rank| {
+            // A file without weights: every choice counts the same.
+            let weights =
+                rank.topk_weights.map_or_else(|| vec![1.0 / topk as f32; rank.topk_idx.len()], <[f32]>::to_vec);
+            (rank.topk_idx.to_vec(), weights)
+        })
+        .collect();
+    Ok(Choices { origin, experts, topk, ranks })
+}
+
+/// Distinct experts, each as likely as any other; weights sum to one.
+fn drawn(origin: String, options: &DemoOptions, topology: Topology) -> Result<Choices> {
+    let experts = options.experts.unwrap_or(EXPERTS_DEFAULT);
+    let topk = options.topk.unwrap_or(TOPK_DEFAULT);
+    options.shape(experts, topk)?.check(topology)?;
+    let mut random = Random::new(options.seed.unwrap_or(0));
+    let mut order: Vec<i32> = (0..experts as i32).collect();
+    let ranks = (0..topology.ranks())
+        .map(|_| {
+            let (mut idx, mut weights) = (Vec::new(), Vec::new());
+            for _ in 0..options.tokens {
+                let drawn: Vec<f32> = (0..topk).map(|_| random.unit() + 0.1).collect();
+                let sum: f32 = drawn.iter().sum();
+                weights.extend(drawn.iter().map(|weight| weight / sum));
+                // The first steps of a shuffle: as many distinct experts as are wanted.
+                for place in 0..topk as usize {
+                    let other = place + random.below(order.len() - place);
+                    order.swap(place, other);
+                    idx.push(order[place]);
+                }
+            }
+            (idx, weights)
+        })
+        .collect();
+    Ok(Choices { origin, experts, topk, ranks })
+}
+
+/// SplitMix64: small, seeded, good enough for test data.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `bound`, which is not 0.
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// From 0 to 1.
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 24) as f32
+    }
+
+    /// Activations as a layer has them: most within -2 to 2, with all mantissas.
+    fn bf16(&mut self) -> u16 {
+        let sum = self.unit() + self.unit() + self.unit() - 1.5;
+        bf16::from_f32(sum * 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn inputs(words: &[&str]) -> Result<Inputs> {
+        let options = DemoOptions::parse_from(["demo", "--hidden", "8"].iter().chain(words));
+        Inputs::new(&options, options.topology()?)
+    }
+
+    #[test]
+    fn the_default_world_uses_the_sample() {
+        let inputs = inputs(&[]).expect("valid");
+        assert_eq!(inputs.origin, "committed sample");
+        assert_eq!((inputs.shape.experts(), inputs.shape.topk(), inputs.ranks.len()), (256, 8, 8));
+        assert_ne!(inputs.ranks[0].x, inputs.ranks[1].x);
+    }
+
+    #[test]
+    fn other_sizes_draw_distinct_experts() {
+        for words in [&["--experts", "16", "--topk", "16"][..], &["--tokens", "200"]] {
+            let inputs = inputs(words).expect("valid");
+            assert!(inputs.origin.starts_with("random"), "{}", inputs.origin);
+            let topk = inputs.shape.topk() as usize;
+            for rank in &inputs.ranks {
+                for token in rank.topk_idx.chunks(topk) {
+                    let mut sorted = token.to_vec();
+                    sorted.sort_unstable();
+                    sorted.dedup();
+                    assert_eq!(sorted.len(), topk);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        for words in [&["--experts", "12"][..], &["--experts", "16", "--topk", "17"], &["--routing", "/no/such/file"]] {
+            assert!(inputs(words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! `warpferry`: shows dispatch and combine at work on an emulated cluster, and what this machine offers.
+
+mod demo;
+mod doctor;
+mod inputs;
+mod options;
+mod report;
+mod traffic;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use options::DemoOptions;
+
+/// Expert-parallel dispatch and combine: hand-written PTX, run here by the library's own emulator.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs dispatch and combine on an emulated cluster and compares every bit with the reference (default).
+    Demo(Box<DemoOptions>),
+    /// Says what of GPU, driver, NIC, verbs and ptxas is here, and what follows.
+    Doctor(doctor::DoctorOptions),
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command.unwrap_or_else(|| Command::Demo(Box::new(DemoOptions::parse_from(["demo"]))));
+    let outcome = match command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Doctor(options) => {
+            doctor::run(&options);
+            Ok(true)
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Options of `demo`, and what they make of a world.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Parser;
+use warpferry::plan::{Role, Roles, Shape, Tuning};
+use warpferry::{Error, Result, Topology};
+
+/// SMs of a launch unless told otherwise.
+const SMS_DEFAULT: u32 = 8;
+
+/// Options of `demo`. What is not given follows the library's defaults for the world.
+#[derive(Debug, Clone, Parser)]
+pub struct DemoOptions {
+    /// Nodes of the world
+    #[arg(long, default_value_t = 2)]
+    pub nodes: u32,
+    /// GPUs of each node
+    #[arg(long, default_value_t = 4)]
+    pub gpus_per_node: u32,
+    /// Tokens of each rank
+    #[arg(long, default_value_t = 128)]
+    pub tokens: u32,
+    /// Elements of a row (bf16)
+    #[arg(long, default_value_t = 7168)]
+    pub hidden: u32,
+    /// Experts of the world; without a routing file this draws random choices
+    #[arg(long)]
+    pub experts: Option<u32>,
+    /// Experts a token chooses; without a routing file this draws random choices
+    #[arg(long)]
+    pub topk: Option<u32>,
+    /// Recorded routing: a safetensors file with `topk_idx`, dealt out to the ranks in file order
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub routing: Option<PathBuf>,
+    /// Channels of the protocol
+    #[arg(long)]
+    pub channels: Option<u32>,
+    /// SMs (CTAs) of each launch
+    #[arg(long)]
+    pub sms: Option<u32>,
+    /// Most messages a claim moves, between nodes and within
+    #[arg(long)]
+    pub chunk: Option<u32>,
+    /// Slots of a ring between nodes
+    #[arg(long)]
+    pub depth_ib: Option<u32>,
+    /// Slots of a ring within a node
+    #[arg(long)]
+    pub depth_nv: Option<u32>,
+    /// Worker warps of a CTA
+    #[arg(long)]
+    pub workers: Option<u32>,
+    /// `dynamic`, `fixed`, or a list of s(end), f(orward), r(eceive) for each worker: `rfs,srf,f`
+    #[arg(long, default_value = "dynamic")]
+    pub roles: RolesOption,
+    /// Seed of rows, of random choices, and of the emulator's schedule (without it: round robin)
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Let NICs place the writes of a queue pair out of order
+    #[arg(long)]
+    pub unordered: bool,
+    /// Turn the emulator's checks off, all but bounds and rights
+    #[arg(long)]
+    pub no_checks: bool,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `--roles`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolesOption(pub Roles);
+
+impl FromStr for RolesOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<RolesOption, String> {
+        let kind = |letter: char| match letter {
+            's' => Ok(Role::Send),
+            'f' => Ok(Role::Forward),
+            'r' => Ok(Role::Receive),
+            other => Err(format!("`{other}` is no role: valid are s, f and r, or the words dynamic and fixed")),
+        };
+        Ok(RolesOption(match text {
+            "dynamic" => Roles::Dynamic,
+            "fixed" => Roles::Fixed,
+            list => Roles::Custom(
+                list.split(',')
+                    .map(|worker| worker.chars().map(kind).collect())
+                    .collect::<std::result::Result<_, _>>()?,
+            ),
+        }))
+    }
+}
+
+impl DemoOptions {
+    /// The world's topology.
+    pub fn topology(&self) -> Result<Topology> {
+        Topology::new(self.nodes, self.gpus_per_node)
+    }
+
+    /// Shape for the routing in use.
+    pub fn shape(&self, experts: u32, topk: u32) -> Result<Shape> {
+        Shape::new(self.hidden, experts, topk, self.tokens.max(1))
+    }
+
+    /// Tuning: the library's defaults with what was given in their place.
+    pub fn tuning(&self, topology: Topology, shape: &Shape) -> Result<Tuning> {
+        let mut tuning = Tuning::default_for(topology, shape.hidden_bytes());
+        let set = |field: &mut u32, given: Option<u32>| *field = given.unwrap_or(*field);
+        set(&mut tuning.channels, self.channels);
+        set(&mut tuning.depth_ib, self.depth_ib);
+        set(&mut tuning.depth_nv, self.depth_nv);
+        set(&mut tuning.workers, self.workers);
+        let sms = self.sms.unwrap_or(SMS_DEFAULT.min(tuning.channels));
+        (tuning.dispatch_sms, tuning.combine_sms) = (sms, sms);
+        // Defaults bend to the rings asked for; a chunk that was asked for is taken or refused as it is.
+        let fit = |chunk: u32, depth: u32| self.chunk.unwrap_or(chunk.min(depth / 2).max(1));
+        tuning.chunk_ib = fit(tuning.chunk_ib, tuning.depth_ib);
+        tuning.chunk_nv = fit(tuning.chunk_nv, tuning.depth_nv);
+        tuning.roles = self.roles.0.clone();
+        if let (Roles::Custom(list), None) = (&tuning.roles, self.workers) {
+            tuning.workers =
+                u32::try_from(list.len()).map_err(|_| Error::argument("roles", list.len(), "one list a worker"))?;
+        }
+        tuning.check(topology)?;
+        Ok(tuning)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> DemoOptions {
+        DemoOptions::parse_from(std::iter::once("demo").chain(words.iter().copied()))
+    }
+
+    fn tuning(words: &[&str]) -> Result<Tuning> {
+        let options = parsed(words);
+        options.tuning(options.topology()?, &options.shape(256, 8)?)
+    }
+
+    #[test]
+    fn reads_roles() {
+        use Role::{Forward, Receive, Send};
+        assert_eq!("fixed".parse(), Ok(RolesOption(Roles::Fixed)));
+        let list = vec![vec![Receive, Forward, Send], vec![Send]];
+        assert_eq!("rfs,s".parse(), Ok(RolesOption(Roles::Custom(list))));
+        assert!("rfx".parse::<RolesOption>().expect_err("no role").contains("`x`"));
+    }
+
+    #[test]
+    fn defaults_fit_each_other() {
+        for words in [
+            &[][..],
+            &["--channels", "1"],
+            &["--depth-nv", "2", "--depth-ib", "2"],
+            &["--roles", "s,f,r"],
+            &["--nodes", "1", "--gpus-per-node", "1"],
+            &["--nodes", "40", "--gpus-per-node", "8", "--channels", "8"],
+        ] {
+            tuning(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn what_was_given_is_taken_or_refused() {
+        let given = tuning(&["--channels", "4", "--sms", "2", "--chunk", "3", "--depth-ib", "8"]).expect("valid");
+        assert_eq!((given.channels, given.dispatch_sms, given.combine_sms), (4, 2, 2));
+        assert_eq!((given.chunk_ib, given.chunk_nv, given.depth_ib), (3, 3, 8));
+        for words in [&["--chunk", "9"][..], &["--sms", "64"], &["--roles", "s,r"], &["--depth-nv", "3"]] {
+            assert!(tuning(words).is_err(), "{words:?}");
+        }
+    }
+}

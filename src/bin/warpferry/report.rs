@@ -1,0 +1,173 @@
+//! What a demo reports: a table for people, one JSON object for programs.
+
+use std::fmt;
+
+use serde_json::{json, Value};
+use warpferry::plan::Plan;
+
+use crate::traffic::{Counted, Least, Slots};
+
+/// Results of a demo.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Every bit of both operations equals the reference.
+    pub verified: bool,
+    /// The plan of rank 0.
+    pub plan: Plan,
+    /// Where the expert choices come from.
+    pub routing: String,
+    /// Tokens of a rank.
+    pub tokens: u32,
+    /// Seed given.
+    pub seed: Option<u64>,
+    /// Least possible traffic of either operation.
+    pub least: Least,
+    /// Rows that dispatch delivered.
+    pub rows: u64,
+    /// Dispatch.
+    pub dispatch: OpReport,
+    /// Combine.
+    pub combine: OpReport,
+}
+
+/// One operation of all ranks.
+#[derive(Debug, Clone, Copy)]
+pub struct OpReport {
+    /// Slots moved.
+    pub slots: Slots,
+    /// Counters.
+    pub counted: Counted,
+    /// Wall time, with copies of inputs and outputs.
+    pub seconds: f64,
+}
+
+impl Report {
+    fn row_bytes(&self) -> u64 {
+        u64::from(self.plan.shape.hidden_bytes())
+    }
+
+    fn seconds(&self) -> f64 {
+        self.dispatch.seconds + self.combine.seconds
+    }
+
+    fn warp_instructions(&self) -> u64 {
+        self.dispatch.counted.warp_instructions + self.combine.counted.warp_instructions
+    }
+
+    fn op_json(&self, op: &OpReport) -> Value {
+        json!({
+            "ib_bytes": op.slots.between * self.row_bytes(),
+            "ib_bytes_min": self.least.between * self.row_bytes(),
+            "ib_wire_bytes": op.counted.write_bytes,
+            "ib_slots": op.slots.between,
+            "ib_writes": op.counted.writes,
+            "ib_atomics": op.counted.atomics,
+            "doorbells": op.counted.doorbells,
+            "nvlink_bytes": op.slots.within * self.row_bytes(),
+            "nvlink_bytes_min": self.least.within * self.row_bytes(),
+            "nvlink_wire_bytes": op.counted.peer_bytes,
+            "nvlink_slots": op.slots.within,
+            "warp_instructions": op.counted.warp_instructions,
+            "seconds": op.seconds,
+        })
+    }
+
+    /// One object. `ib_*` and `nvlink_*` at its top are those of dispatch; each operation has its own below.
+    pub fn to_json(&self) -> Value {
+        let (topology, shape, tuning) = (self.plan.topology, &self.plan.shape, &self.plan.tuning);
+        let dispatch = self.op_json(&self.dispatch);
+        json!({
+            "verified": self.verified,
+            "nodes": topology.nodes(),
+            "gpus_per_node": topology.gpus_per_node(),
+            "ranks": topology.ranks(),
+            "tokens": self.tokens,
+            "hidden": shape.hidden(),
+            "experts": shape.experts(),
+            "topk": shape.topk(),
+            "routing": self.routing,
+            "seed": self.seed,
+            "channels": tuning.channels,
+            "sms": self.plan.dispatch.sms,
+            "rows_dispatched": self.rows,
+            "ib_bytes": dispatch["ib_bytes"],
+            "ib_bytes_min": dispatch["ib_bytes_min"],
+            "nvlink_bytes": dispatch["nvlink_bytes"],
+            "nvlink_bytes_min": dispatch["nvlink_bytes_min"],
+            "warp_instructions": self.warp_instructions(),
+            "seconds": self.seconds(),
+            "dispatch": dispatch,
+            "combine": self.op_json(&self.combine),
+        })
+    }
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Payload against the least possible.
+fn against(have: u64, least: u64) -> String {
+    let mib = have as f64 / f64::from(1 << 20);
+    match least {
+        _ if have == least => format!("{mib:.2} MiB, the least"),
+        0 => format!("{mib:.2} MiB, least 0"),
+        _ => format!("{mib:.2} MiB, {:.2} x least", have as f64 / least as f64),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ops = [&self.dispatch, &self.combine];
+        let mut line = |name: &str, cell: &dyn Fn(&OpReport) -> String| {
+            writeln!(f, "{name:<30}{:>26}{:>26}", cell(ops[0]), cell(ops[1]))
+        };
+        let bytes = self.row_bytes();
+        line("", &|op| if std::ptr::eq(op, ops[0]) { "dispatch" } else { "combine" }.to_string())?;
+        line("rows", &|_| grouped(self.rows))?;
+        line("IB payload", &|op| against(op.slots.between * bytes, self.least.between * bytes))?;
+        line("  slots", &|op| grouped(op.slots.between))?;
+        line("  bytes written by NICs", &|op| grouped(op.counted.write_bytes))?;
+        line("  writes", &|op| grouped(op.counted.writes))?;
+        line("  fetch-and-adds", &|op| grouped(op.counted.atomics))?;
+        line("  doorbells", &|op| grouped(op.counted.doorbells))?;
+        line("NVLink payload", &|op| against(op.slots.within * bytes, self.least.within * bytes))?;
+        line("  slots", &|op| grouped(op.slots.within))?;
+        line("  bytes stored by bulk copies", &|op| grouped(op.counted.peer_bytes))?;
+        line("warp instructions", &|op| grouped(op.counted.warp_instructions))?;
+        line("seconds", &|op| format!("{:.2}", op.seconds))?;
+        let speed = self.warp_instructions() as f64 / self.seconds().max(1e-9) / 1e6;
+        writeln!(f, "\nemulator {speed:.1} million warp instructions a second")?;
+        if self.verified {
+            write!(f, "verified: dispatch and combine equal the reference, bit for bit")
+        } else {
+            write!(f, "NOT verified: results differ from the reference")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_digits() {
+        assert_eq!(["0", "999", "1,000", "1,234,567"], [0, 999, 1000, 1_234_567].map(grouped)[..]);
+    }
+
+    #[test]
+    fn says_when_it_is_the_least() {
+        assert_eq!(against(1 << 20, 1 << 20), "1.00 MiB, the least");
+        assert_eq!(against(3 << 20, 2 << 20), "3.00 MiB, 1.50 x least");
+        assert_eq!(against(0, 0), "0.00 MiB, the least");
+    }
+}

@@ -1,0 +1,151 @@
+//! Payload between GPUs: the least possible, and what was counted.
+
+use warpferry::plan::Plan;
+use warpferry::reference::Layout;
+use warpferry::Topology;
+
+/// Rows that cross a fabric once each. Dispatch and combine have the same least: combine is dispatch backwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Least {
+    /// Rows that dispatch delivers: one for each (token, destination rank).
+    pub rows: u64,
+    /// Between nodes: one for each (token, other node with a destination).
+    pub between: u64,
+    /// Within a node, between two GPUs: one for each (token, destination rank) but where the destination is the GPU
+    /// that the token starts from or arrives at (the one with the source's local index).
+    pub within: u64,
+}
+
+impl Least {
+    /// Counts the tokens of all ranks.
+    pub fn new(topology: Topology, layouts: &[Layout]) -> Least {
+        let mut least = Least::default();
+        for (source, layout) in (0..).zip(layouts) {
+            for token in 0..layout.tokens() {
+                let ranks = layout.destinations(token);
+                let mut nodes: Vec<u32> = ranks.iter().map(|&rank| topology.node(rank)).collect();
+                nodes.dedup(); // ranks ascend, so equal nodes are neighbours
+                least.rows += ranks.len() as u64;
+                least.between += nodes.iter().filter(|&&node| node != topology.node(source)).count() as u64;
+                least.within +=
+                    ranks.iter().filter(|&&rank| topology.local(rank) != topology.local(source)).count() as u64;
+            }
+        }
+        least
+    }
+}
+
+/// What NICs and emulator counted, of all ranks, since the world was made or between two readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Bytes of RDMA writes.
+    pub write_bytes: u64,
+    /// RDMA writes.
+    pub writes: u64,
+    /// Fetch-and-adds.
+    pub atomics: u64,
+    /// Doorbells.
+    pub doorbells: u64,
+    /// Bytes that bulk copies stored into the memory of other GPUs.
+    pub peer_bytes: u64,
+    /// Warp instructions.
+    pub warp_instructions: u64,
+}
+
+impl Counted {
+    /// What was counted since `earlier`.
+    pub fn since(self, earlier: Counted) -> Counted {
+        Counted {
+            write_bytes: self.write_bytes - earlier.write_bytes,
+            writes: self.writes - earlier.writes,
+            atomics: self.atomics - earlier.atomics,
+            doorbells: self.doorbells - earlier.doorbells,
+            peer_bytes: self.peer_bytes - earlier.peer_bytes,
+            warp_instructions: self.warp_instructions - earlier.warp_instructions,
+        }
+    }
+}
+
+/// Slots that one operation of all ranks moved, from what was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Slots {
+    /// Between nodes.
+    pub between: u64,
+    /// Within a node, between two GPUs.
+    pub within: u64,
+}
+
+/// Which operation was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// Dispatch, with its exchange of counts.
+    Dispatch,
+    /// Combine.
+    Combine,
+}
+
+impl Slots {
+    /// Takes apart what an operation wrote: between nodes whole slots, and with dispatch one box of counts to every
+    /// other node; within a node the used part of each slot.
+    ///
+    /// # Errors
+    /// When the bytes are no whole number of slots: something else was written.
+    pub fn new(op: Op, plan: &Plan, counted: &Counted) -> Result<Slots, String> {
+        let (topology, shape) = (plan.topology, &plan.shape);
+        let (slot, used, boxes) = match op {
+            Op::Dispatch => {
+                let used = shape.dispatch_header_bytes(topology) + shape.hidden_bytes();
+                let boxes = u64::from(topology.ranks()) * u64::from(topology.nodes() - 1);
+                (shape.dispatch_slot_bytes(topology), used, boxes)
+            }
+            Op::Combine => {
+                (shape.combine_slot_bytes(), warpferry::plan::shape::COMBINE_HEADER_BYTES + shape.hidden_bytes(), 0)
+            }
+        };
+        let box_bytes = boxes * u64::from(plan.window.box_bytes);
+        let ring_bytes = counted.write_bytes.checked_sub(box_bytes).ok_or("fewer bytes than the exchange writes")?;
+        let whole = |bytes: u64, unit: u32, what: &str| match bytes % u64::from(unit) {
+            0 => Ok(bytes / u64::from(unit)),
+            _ => Err(format!("{op:?}: {bytes} bytes {what} are no multiple of {unit}, the bytes of a slot")),
+        };
+        Ok(Slots {
+            between: whole(ring_bytes, slot, "between nodes")?,
+            within: whole(counted.peer_bytes, used, "within nodes")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warpferry::plan::{Fabric, Shape, Tuning};
+
+    use super::*;
+
+    #[test]
+    fn counts_by_hand() {
+        let topology = Topology::new(2, 2).expect("valid");
+        let shape = Shape::new(8, 4, 4, 4).expect("valid");
+        let layout = |idx: &[i32]| Layout::new(topology, shape, idx).expect("valid");
+        // Rank 0 (node 0, local 0): everywhere; itself only; rank 3 only; nowhere.
+        let own = layout(&[0, 1, 2, 3, 0, 0, -1, -1, 3, -1, -1, -1, -1, -1, -1, -1]);
+        // Rank 3 (node 1, local 1): rank 2, and rank 1 of the other node, which is its rail peer.
+        let other = layout(&[2, 1, -1, -1]);
+        let least = Least::new(topology, &[own, layout(&[]), layout(&[]), other]);
+        assert_eq!(least, Least { rows: 8, between: 3, within: 4 });
+    }
+
+    #[test]
+    fn takes_bytes_apart() {
+        let topology = Topology::new(2, 2).expect("valid");
+        let shape = Shape::new(64, 4, 2, 4).expect("valid");
+        let plan = Plan::new(topology, shape, Tuning::default_for(topology, 128), Fabric::Mlx5).expect("valid");
+        let boxes = 4 * u64::from(plan.window.box_bytes);
+        let slot = u64::from(shape.dispatch_slot_bytes(topology));
+        let used = u64::from(shape.dispatch_header_bytes(topology)) + 128;
+        let counted = Counted { write_bytes: boxes + 7 * slot, peer_bytes: 3 * used, ..Counted::default() };
+        assert_eq!(Slots::new(Op::Dispatch, &plan, &counted), Ok(Slots { between: 7, within: 3 }));
+        assert!(Slots::new(Op::Combine, &plan, &counted).is_err());
+        let odd = Counted { peer_bytes: 3 * used + 16, ..counted };
+        assert!(Slots::new(Op::Dispatch, &plan, &odd).expect_err("16 bytes more").contains("within"));
+    }
+}
