@@ -165,9 +165,9 @@ impl Prepared {
         let dispatch = block(&self.plan.dispatch.block.to_bytes())?;
         let combine = block(&self.plan.combine.block.to_bytes())?;
         super::shared::synchronize(&self.driver, self.stream, rank)?;
-        let (nic, keys, queues, queue_memory) = match self.nic {
-            Some(own) => (Some(own.nic), Some(own.keys), own.queues, Some(own.memory)),
-            None => (None, None, Vec::new(), None),
+        let (nic, keys, slots, queues, queue_memory) = match self.nic {
+            Some(own) => (Some(own.nic), Some(own.keys), own.slots, own.queues, Some(own.memory)),
+            None => (None, None, Vec::new(), Vec::new(), None),
         };
         let memory = Memory {
             window: self.window,
@@ -179,7 +179,7 @@ impl Prepared {
             totals: self.totals,
             queues: queue_memory,
             imported,
-            queue_numbers: queues.iter().map(|queue| queue.number).collect(),
+            queue_pairs: slots.iter().zip(&queues).map(|(slot, queue)| (slot.lane, queue.number)).collect(),
             doorbells: queues.iter().map(|queue| queue.doorbell).collect(),
             keys,
         };

@@ -100,7 +100,7 @@ pub(super) fn comm_block(plan: &Plan, rank: u32, at: Addresses) -> CommBlock {
 
 /// What a queue pair is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(crate) enum Lane {
     Payload { channel: u32 },
     Credit { channel: u32 },
     Exchange,

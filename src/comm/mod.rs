@@ -1,7 +1,7 @@
 //! A rank's part of a world: what it calls dispatch and combine on.
 
 pub mod connect;
-mod constants;
+pub(crate) mod constants;
 pub(crate) mod shared;
 
 use std::fmt;
@@ -13,12 +13,23 @@ use shared::Shared;
 use crate::driver::{Driver, DriverInfo};
 use crate::error::Result;
 use crate::exec;
-use crate::fabric::Nic;
+use crate::fabric::{Nic, NicCounters};
 use crate::mem::tensor::Owner;
 use crate::mem::{DType, Element, Tensor};
 use crate::op::{Combine, Combined, Dispatch, Dispatched, Pending};
 use crate::plan::Plan;
 use crate::topology::Topology;
+
+/// What a rank's queue pairs carried since the communicator was made, by purpose; all zero without NICs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Slots and the signals behind them.
+    pub payload: NicCounters,
+    /// Credit for slots that were taken.
+    pub credit: NicCounters,
+    /// Boxes of counts.
+    pub exchange: NicCounters,
+}
 
 /// One rank of a world.
 ///
@@ -100,6 +111,14 @@ impl Communicator {
     /// The NIC, when the fabric uses one.
     pub fn nic(&self) -> Option<&Arc<dyn Nic>> {
         self.shared.nic.as_ref()
+    }
+
+    /// What this rank's queue pairs carried.
+    ///
+    /// # Errors
+    /// What the NIC says.
+    pub fn traffic(&self) -> Result<Traffic> {
+        self.shared.traffic()
     }
 
     /// Fails with the cause when the communicator is broken.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::constants::Lane;
+use super::Traffic;
 use crate::driver::{AccessRule, Driver, EventId, StreamId, Wait};
 use crate::error::{Error, Result};
 use crate::fabric::{Nic, WindowKeys};
@@ -48,7 +50,8 @@ pub(crate) struct Memory {
     pub queues: Option<Buffer>,
     /// Mappings of other ranks' windows.
     pub imported: Vec<DevicePtr>,
-    pub queue_numbers: Vec<u32>,
+    /// Queue pairs and what they carry.
+    pub queue_pairs: Vec<(Lane, u32)>,
     pub doorbells: Vec<DevicePtr>,
     pub keys: Option<WindowKeys>,
 }
@@ -65,9 +68,11 @@ impl Memory {
         rules.extend(self.queues.iter().map(|queues| whole(queues, true)));
         let first = self.doorbells.iter().min();
         let last = self.doorbells.iter().max();
-        rules.extend(first.zip(last).map(|(&first, &last)| {
-            rule(first, last.address() - first.address() + DOORBELL_BYTES, false, true)
-        }));
+        rules.extend(
+            first
+                .zip(last)
+                .map(|(&first, &last)| rule(first, last.address() - first.address() + DOORBELL_BYTES, false, true)),
+        );
         rules.retain(|rule| rule.bytes > 0);
         rules
     }
@@ -369,8 +374,16 @@ impl Shared {
         }
     }
 
-    /// The error of a kernel that gave up: its own words, or the earlier cause that it followed.
+    /// The error of a kernel that gave up: a wrong argument, its own words, or the earlier cause that it followed.
     pub fn ended(&self, op: &'static str, report: StatusReport) -> Error {
+        let wrong_expert = report.lines.iter().find_map(|line| match line.cause {
+            Cause::Expert { token, expert } => Some((token, expert)),
+            _ => None,
+        });
+        if let Some((token, expert)) = wrong_expert {
+            let last = self.plan.shape.experts() - 1;
+            return Error::argument(format!("topk_idx[{token}]"), expert, format!("0 to {last}, or -1 for no expert"));
+        }
         let only_followed = report.lines.iter().all(|line| line.cause == Cause::Aborted);
         match &self.calls().broken {
             Some(cause) if only_followed => Error::Broken { rank: self.rank, cause: Box::new(cause.clone()) },
@@ -401,13 +414,28 @@ impl Shared {
         self.calls().open.is_empty()
     }
 
+    /// What this rank's queue pairs carried.
+    pub fn traffic(&self) -> Result<Traffic> {
+        let mut traffic = Traffic::default();
+        let (Some(nic), Some(memory)) = (&self.nic, &*self.memory()) else { return Ok(traffic) };
+        for &(lane, number) in &memory.queue_pairs {
+            let sum = match lane {
+                Lane::Payload { .. } => &mut traffic.payload,
+                Lane::Credit { .. } => &mut traffic.credit,
+                Lane::Exchange => &mut traffic.exchange,
+            };
+            sum.add(&nic.queue_counters(number)?);
+        }
+        Ok(traffic)
+    }
+
     /// Frees what only a quiet world may free.
     pub fn release(&self, timeout: Duration) -> Result<()> {
         quiet(&self.driver, self.stream, self.rank, timeout)?;
         quiet(&self.driver, self.control, self.rank, timeout)?;
         let Some(memory) = self.memory().take() else { return Ok(()) };
         if let Some(nic) = &self.nic {
-            memory.queue_numbers.iter().try_for_each(|&number| nic.destroy_queue(number))?;
+            memory.queue_pairs.iter().try_for_each(|&(_, number)| nic.destroy_queue(number))?;
             memory.keys.map_or(Ok(()), |keys| nic.deregister(keys))?;
         }
         memory.imported.iter().try_for_each(|&ptr| self.driver.release_window(ptr))?;

@@ -31,6 +31,11 @@ impl DriverId {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         DriverId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// The number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for DriverId {

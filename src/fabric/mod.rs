@@ -70,6 +70,19 @@ pub struct NicCounters {
     pub errors: u64,
 }
 
+impl NicCounters {
+    /// Adds what another counted.
+    pub fn add(&mut self, other: &NicCounters) {
+        self.writes += other.writes;
+        self.write_bytes += other.write_bytes;
+        self.inline_writes += other.inline_writes;
+        self.atomics += other.atomics;
+        self.doorbells += other.doorbells;
+        self.completions += other.completions;
+        self.errors += other.errors;
+    }
+}
+
 /// One NIC, used by one rank.
 pub trait Nic: Send + Sync + fmt::Debug {
     /// Lets own queue pairs read and write the window, and those of peers write and add to it.

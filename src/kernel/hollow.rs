@@ -80,3 +80,18 @@ done:"
     );
     KernelSet { exchange: image::<args::Exchange>("exchange", &exchange), ..set() }
 }
+
+/// The same with an exchange that polls the host's totals for ever.
+#[cfg(feature = "emu")]
+pub(crate) fn stuck_set() -> KernelSet {
+    let exchange = "
+    .reg .u64 totals, stamp;
+    .reg .pred waiting;
+    ld.param.u64    totals, [arg_totals];
+poll:
+    ld.acquire.sys.global.u64 stamp, [totals];
+    setp.eq.u64     waiting, stamp, 0;
+    nanosleep.u32   100;
+    @waiting bra    poll;";
+    KernelSet { exchange: image::<args::Exchange>("exchange", exchange), ..set() }
+}

@@ -1,0 +1,544 @@
+//! The emulated cluster as a driver: kernels' PTX runs on the CPU, deterministically.
+//!
+//! All GPUs of a cluster are one machine. It runs while a host thread waits: for one that drives it alone, or, in
+//! [`EmuMachine::run`], when the threads of all ranks wait (see [`super::turns`]). Timeouts are in the machine's
+//! virtual time: how fast this computer is does not matter.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use warpferry_emu as emu;
+
+use super::turns::{Engine, Misuse, Turns};
+use super::{Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait};
+use crate::error::{Error, Result};
+use crate::fabric::emu::EmuNic;
+use crate::kernel::KernelImage;
+use crate::mem::{DevicePtr, HostBlock, WindowHandle};
+use crate::world::Device;
+
+/// Machine time that a question such as "is it done?" lets pass when the answer is no.
+const GLANCE: Duration = Duration::from_micros(1);
+/// Longest machine time that a copy to the host waits for its stream: kernels end by their own deadline before.
+const COPY_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Turns of the machine between two looks at what hosts wait for.
+const TURNS_PER_LOOK: u32 = 16;
+
+/// An emulated cluster that all its ranks share. Clones are the same cluster.
+#[derive(Clone)]
+pub struct EmuMachine {
+    turns: Arc<Turns<Cluster>>,
+    identity: DriverId,
+    infos: Arc<Vec<DriverInfo>>,
+}
+
+impl EmuMachine {
+    /// A cluster.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the setting that is out of range.
+    pub fn new(config: emu::MachineConfig) -> Result<EmuMachine> {
+        let gpus = config.nodes * config.gpus_per_node;
+        let infos = (0..gpus).map(|gpu| DriverInfo {
+            id: DriverId::next(),
+            name: format!("emulated GPU {gpu}"),
+            sms: config.gpu.sms as u32,
+            shared_bytes: config.gpu.shared_bytes_per_sm,
+            memory_bytes: config.gpu.memory_bytes,
+        });
+        let infos = Arc::new(infos.collect());
+        let machine = emu::Machine::new(config)
+            .map_err(|error| Error::argument("machine", &error, "a machine within the limits named"))?;
+        let cluster = Cluster {
+            machine,
+            functions: Vec::new(),
+            modules: HashMap::new(),
+            gpus,
+            streams: Vec::new(),
+            events: Vec::new(),
+        };
+        Ok(EmuMachine { turns: Arc::new(Turns::new(cluster)), identity: DriverId::next(), infos })
+    }
+
+    /// Driver of one GPU.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when there are not so many GPUs.
+    pub fn driver(&self, gpu: usize) -> Result<Arc<dyn Driver>> {
+        let info = self.infos.get(gpu).cloned();
+        let info = info.ok_or_else(|| Error::argument("gpu", gpu, format!("below {}", self.infos.len())))?;
+        Ok(Arc::new(EmuDriver { machine: self.clone(), gpu, info }))
+    }
+
+    /// GPU and NIC of every rank, in order.
+    pub fn devices(&self) -> Vec<Device> {
+        (0..self.infos.len())
+            .zip(self.infos.iter())
+            .map(|(gpu, info)| Device {
+                driver: Arc::new(EmuDriver { machine: self.clone(), gpu, info: info.clone() }),
+                nic: Some(Arc::new(EmuNic::new(self.clone(), gpu))),
+            })
+            .collect()
+    }
+
+    /// Runs `act` for every item, each on a thread of its own, in turns; item `i` belongs to GPU `i`.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when another run is under way.
+    pub fn run<I: Send, T: Send>(&self, items: Vec<I>, act: impl Fn(I) -> T + Sync) -> Result<Vec<T>> {
+        if items.len() > self.infos.len() {
+            return Err(Error::argument(
+                "items",
+                items.len(),
+                format!("at most one for each of {} GPUs", self.infos.len()),
+            ));
+        }
+        self.turns.run(items, |_, item| act(item)).map_err(|misuse| misused("run", misuse))
+    }
+
+    /// Gives the machine to `act`: statistics, faults of NICs, memory.
+    pub fn with<T>(&self, act: impl FnOnce(&mut emu::Machine) -> T) -> T {
+        self.turns.with(|cluster| act(&mut cluster.machine))
+    }
+
+    fn cluster<T>(&self, act: impl FnOnce(&mut Cluster) -> Result<T>) -> Result<T> {
+        self.turns.with(act)
+    }
+
+    fn wait(&self, call: &'static str, gpu: usize, what: What, timeout: Duration) -> Result<Ended> {
+        let deadline_ns = self.turns.with(|cluster| {
+            let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+            cluster.machine.time_ns().saturating_add(timeout_ns)
+        });
+        let wait = HostWait { call, gpu, what, deadline_ns };
+        self.turns.wait(gpu, wait).map_err(|misuse| misused(call, misuse))?
+    }
+}
+
+impl fmt::Debug for EmuMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmuMachine").field("gpus", &self.infos.len()).finish_non_exhaustive()
+    }
+}
+
+fn misused(call: &'static str, misuse: Misuse) -> Error {
+    let message = match misuse {
+        Misuse::Outsider => "a run of the emulated cluster is under way, and this thread is not the GPU's rank in it",
+        Misuse::Nested => "a run of the emulated cluster is under way already",
+    };
+    Error::Driver { call, message: message.to_string() }
+}
+
+pub(crate) fn failed(call: &'static str) -> impl Fn(emu::MachineError) -> Error {
+    move |error| Error::Driver { call, message: error.to_string() }
+}
+
+struct Function {
+    module: emu::ModuleId,
+    entry: &'static str,
+    attributes: FunctionAttributes,
+}
+
+/// The machine and the names that drivers gave to its parts.
+struct Cluster {
+    machine: emu::Machine,
+    functions: Vec<Function>,
+    modules: HashMap<&'static str, (&'static str, emu::ModuleId)>,
+    gpus: usize,
+    streams: Vec<(usize, emu::StreamId)>,
+    events: Vec<emu::EventId>,
+}
+
+/// What a host thread waits for.
+#[derive(Debug, Clone)]
+enum What {
+    Stream(emu::StreamId),
+    Event(emu::EventId),
+    Word { address: u64, at_least: u64, stream: emu::StreamId },
+}
+
+#[derive(Debug, Clone)]
+struct HostWait {
+    call: &'static str,
+    gpu: usize,
+    what: What,
+    deadline_ns: u64,
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Done,
+    StreamIdle,
+    TimedOut,
+}
+
+impl Cluster {
+    fn stream(&self, call: &'static str, gpu: usize, stream: StreamId) -> Result<emu::StreamId> {
+        match self.streams.get(stream.0 as usize) {
+            Some(&(owner, stream)) if owner == gpu => Ok(stream),
+            Some(&(owner, _)) => {
+                Err(Error::Driver { call, message: format!("stream {} belongs to GPU {owner}, not {gpu}", stream.0) })
+            }
+            None => Err(Error::Driver { call, message: format!("no stream {}", stream.0) }),
+        }
+    }
+
+    fn event(&self, call: &'static str, event: EventId) -> Result<emu::EventId> {
+        let found = self.events.get(event.0 as usize).copied();
+        found.ok_or_else(|| Error::Driver { call, message: format!("no event {}", event.0) })
+    }
+
+    fn function(&self, call: &'static str, function: FunctionId) -> Result<&Function> {
+        let found = self.functions.get(function.0 as usize);
+        found.ok_or_else(|| Error::Driver { call, message: format!("no function {}", function.0) })
+    }
+
+    /// Every GPU shares the decoded text of a kernel.
+    fn module(&mut self, image: &KernelImage) -> Result<emu::ModuleId> {
+        if let Some(&(text, module)) = self.modules.get(image.name) {
+            if std::ptr::eq(text, image.marked_text) {
+                return Ok(module);
+            }
+        }
+        let module = self
+            .machine
+            .load_module(image.name, image.marked_text)
+            .map_err(|error| Error::Driver { call: "load", message: error.to_string() })?;
+        self.modules.insert(image.name, (image.marked_text, module));
+        Ok(module)
+    }
+}
+
+/// Whether a wait is over for another reason than time.
+fn reached(machine: &emu::Machine, wait: &HostWait) -> Result<Option<Ended>> {
+    let failed = failed(wait.call);
+    let idle = |stream| machine.stream_idle(wait.gpu, stream).map_err(&failed);
+    let ended = match wait.what {
+        What::Stream(stream) => idle(stream)?.then_some(Ended::Done),
+        What::Event(event) => machine.event_done(event).map_err(&failed)?.then_some(Ended::Done),
+        What::Word { address, at_least, stream } => {
+            let mut word = [0; 8];
+            machine.read_raw(address, &mut word).map_err(&failed)?;
+            if u64::from_le_bytes(word) >= at_least {
+                Some(Ended::Done)
+            } else {
+                idle(stream)?.then_some(Ended::StreamIdle)
+            }
+        }
+    };
+    Ok(ended)
+}
+
+fn look(machine: &emu::Machine, wait: &HostWait) -> Option<Result<Ended>> {
+    match reached(machine, wait) {
+        Ok(None) => (machine.time_ns() >= wait.deadline_ns).then_some(Ok(Ended::TimedOut)),
+        Ok(Some(ended)) => Some(Ok(ended)),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// The answers that `answer` has, by position.
+fn answers<T>(waits: &[HostWait], answer: impl Fn(&HostWait) -> Option<T>) -> Vec<(usize, T)> {
+    waits.iter().enumerate().filter_map(|(index, wait)| answer(wait).map(|answer| (index, answer))).collect()
+}
+
+impl Engine for Cluster {
+    type Wait = HostWait;
+    type Answer = Result<Ended>;
+
+    fn poll(&mut self, wait: &HostWait) -> Option<Result<Ended>> {
+        look(&self.machine, wait)
+    }
+
+    fn advance(&mut self, waits: &[HostWait]) -> Vec<(usize, Result<Ended>)> {
+        // A fault is told once a GPU; more rounds than that cannot be.
+        for _ in 0..=self.gpus {
+            let mut turns = 0;
+            let outcome = self.machine.run(|machine| {
+                turns += 1;
+                turns % TURNS_PER_LOOK == 0 && waits.iter().any(|wait| look(machine, wait).is_some())
+            });
+            let found = answers(waits, |wait| look(&self.machine, wait));
+            if !found.is_empty() {
+                return found;
+            }
+            let found = match outcome {
+                Ok(emu::RunOutcome::Reached) => Vec::new(),
+                Ok(emu::RunOutcome::Idle) => idle(waits),
+                Ok(emu::RunOutcome::Stalled(report)) => answers(waits, |wait| Some(error(wait, report.to_string()))),
+                Err(fault) => answers(waits, |wait| (wait.gpu == fault.gpu).then(|| error(wait, fault.to_string()))),
+            };
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        answers(waits, |wait| Some(error(wait, "the emulated cluster makes no progress".to_string())))
+    }
+}
+
+/// Nothing is left to do: time alone passes until the first deadline.
+fn idle(waits: &[HostWait]) -> Vec<(usize, Result<Ended>)> {
+    let first = waits.iter().map(|wait| wait.deadline_ns).min();
+    answers(waits, |wait| (Some(wait.deadline_ns) == first).then_some(Ok(Ended::TimedOut)))
+}
+
+fn error(wait: &HostWait, message: String) -> Result<Ended> {
+    Err(Error::Driver { call: wait.call, message })
+}
+
+/// Driver of one GPU of the cluster.
+#[derive(Debug)]
+struct EmuDriver {
+    machine: EmuMachine,
+    gpu: usize,
+    info: DriverInfo,
+}
+
+impl EmuDriver {
+    fn stream(&self, call: &'static str, stream: StreamId) -> Result<emu::StreamId> {
+        self.machine.cluster(|cluster| cluster.stream(call, self.gpu, stream))
+    }
+
+    fn block_address(call: &'static str, block: &HostBlock, offset: u64, bytes: u64) -> Result<u64> {
+        if offset.checked_add(bytes).is_none_or(|end| end > block.bytes) {
+            let message = format!("{bytes} bytes at offset {offset} are outside the block {block:?}");
+            return Err(Error::Driver { call, message });
+        }
+        Ok(block.id + offset)
+    }
+}
+
+/// Window handles carry the cluster, the GPU and the address.
+fn window_handle(cluster: DriverId, gpu: usize, address: u64) -> WindowHandle {
+    let mut bytes = [0; 64];
+    bytes[..8].copy_from_slice(&cluster.number().to_le_bytes());
+    bytes[8..16].copy_from_slice(&(gpu as u64).to_le_bytes());
+    bytes[16..24].copy_from_slice(&address.to_le_bytes());
+    WindowHandle(bytes)
+}
+
+impl Driver for EmuDriver {
+    fn info(&self) -> &DriverInfo {
+        &self.info
+    }
+
+    fn alloc(&self, bytes: u64) -> Result<DevicePtr> {
+        self.machine.with(|machine| machine.alloc(self.gpu, bytes)).map(DevicePtr::new).map_err(failed("alloc"))
+    }
+
+    fn free(&self, ptr: DevicePtr) -> Result<()> {
+        self.machine.with(|machine| machine.free(ptr.address())).map_err(failed("free"))
+    }
+
+    fn alloc_host(&self, bytes: u64) -> Result<HostBlock> {
+        let address = self.machine.with(|machine| {
+            let node = machine.node_of(self.gpu);
+            machine.alloc_host(node, bytes)
+        });
+        let address = address.map_err(failed("alloc_host"))?;
+        Ok(HostBlock { id: address, device: DevicePtr::new(address), bytes })
+    }
+
+    fn free_host(&self, block: &HostBlock) -> Result<()> {
+        self.machine.with(|machine| machine.free(block.id)).map_err(failed("free_host"))
+    }
+
+    fn read_host(&self, block: &HostBlock, offset: u64, into: &mut [u8]) -> Result<()> {
+        let address = Self::block_address("read_host", block, offset, into.len() as u64)?;
+        self.machine.with(|machine| machine.read(address, into)).map_err(failed("read_host"))
+    }
+
+    fn write_host(&self, block: &HostBlock, offset: u64, bytes: &[u8]) -> Result<()> {
+        let address = Self::block_address("write_host", block, offset, bytes.len() as u64)?;
+        self.machine.with(|machine| machine.write(address, bytes)).map_err(failed("write_host"))
+    }
+
+    fn export_window(&self, ptr: DevicePtr) -> Result<WindowHandle> {
+        Ok(window_handle(self.machine.identity, self.gpu, ptr.address()))
+    }
+
+    fn import_window(&self, handle: &WindowHandle) -> Result<DevicePtr> {
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| handle.0[at + index]));
+        let (cluster, gpu, address) = (word(0), word(8), word(16));
+        if cluster != self.machine.identity.number() {
+            return Err(Error::Driver {
+                call: "import_window",
+                message: "the window lies in another emulated cluster".to_string(),
+            });
+        }
+        if gpu == self.gpu as u64 {
+            return Ok(DevicePtr::new(address));
+        }
+        let mapped = self.machine.with(|machine| machine.map_peer(address, self.gpu));
+        mapped.map(DevicePtr::new).map_err(failed("import_window"))
+    }
+
+    fn release_window(&self, ptr: DevicePtr) -> Result<()> {
+        self.machine.with(|machine| machine.unmap(ptr.address())).map_err(failed("release_window"))
+    }
+
+    fn load(&self, image: &KernelImage) -> Result<FunctionId> {
+        self.machine.cluster(|cluster| {
+            let module = cluster.module(image)?;
+            let info = cluster.machine.entry_info(module, image.name).map_err(failed("load"))?;
+            let attributes = FunctionAttributes {
+                static_shared: info.static_shared_bytes,
+                max_threads: info.max_threads,
+                argument_bytes: info.param_bytes as u32,
+            };
+            cluster.functions.push(Function { module, entry: image.name, attributes });
+            Ok(FunctionId(cluster.functions.len() as u64 - 1))
+        })
+    }
+
+    fn attributes(&self, function: FunctionId) -> Result<FunctionAttributes> {
+        self.machine.cluster(|cluster| Ok(cluster.function("attributes", function)?.attributes.clone()))
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let function = cluster.function("launch", launch.function)?;
+            let rule = |rule: &super::AccessRule| emu::AccessRule {
+                address: rule.address.address(),
+                bytes: Some(rule.bytes),
+                read: rule.read,
+                write: rule.write,
+            };
+            let launch = emu::Launch {
+                gpu: self.gpu,
+                stream: cluster.stream("launch", self.gpu, launch.stream)?,
+                module: function.module,
+                entry: function.entry.to_string(),
+                grid: [launch.grid, 1, 1],
+                block: [launch.block, 1, 1],
+                shared_bytes: launch.shared_bytes,
+                args: launch.args.to_vec(),
+                access: launch.access.iter().map(rule).collect(),
+            };
+            cluster.machine.launch(launch).map(drop).map_err(failed("launch"))
+        })
+    }
+
+    fn create_stream(&self) -> Result<StreamId> {
+        self.machine.cluster(|cluster| {
+            let stream = cluster.machine.create_stream(self.gpu).map_err(failed("create_stream"))?;
+            cluster.streams.push((self.gpu, stream));
+            Ok(StreamId(cluster.streams.len() as u64 - 1))
+        })
+    }
+
+    fn destroy_stream(&self, stream: StreamId) -> Result<()> {
+        // The machine keeps streams for its life; one that has run dry costs nothing.
+        self.stream("destroy_stream", stream).map(drop)
+    }
+
+    fn synchronize(&self, stream: StreamId, timeout: Duration) -> Result<Wait> {
+        let stream = self.stream("synchronize", stream)?;
+        self.machine.wait("synchronize", self.gpu, What::Stream(stream), timeout).map(Ended::simply)
+    }
+
+    fn is_idle(&self, stream: StreamId) -> Result<bool> {
+        let stream = self.stream("is_idle", stream)?;
+        self.machine.wait("is_idle", self.gpu, What::Stream(stream), GLANCE).map(|ended| ended == Ended::Done)
+    }
+
+    fn create_event(&self) -> Result<EventId> {
+        self.machine.cluster(|cluster| {
+            let event = cluster.machine.create_event();
+            cluster.events.push(event);
+            Ok(EventId(cluster.events.len() as u64 - 1))
+        })
+    }
+
+    fn destroy_event(&self, event: EventId) -> Result<()> {
+        self.machine.cluster(|cluster| cluster.event("destroy_event", event).map(drop))
+    }
+
+    fn record_event(&self, event: EventId, stream: StreamId) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let event = cluster.event("record_event", event)?;
+            let stream = cluster.stream("record_event", self.gpu, stream)?;
+            cluster.machine.record_event(self.gpu, stream, event).map_err(failed("record_event"))
+        })
+    }
+
+    fn stream_wait_event(&self, stream: StreamId, event: EventId) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let event = cluster.event("stream_wait_event", event)?;
+            let stream = cluster.stream("stream_wait_event", self.gpu, stream)?;
+            cluster.machine.wait_event(self.gpu, stream, event).map_err(failed("stream_wait_event"))
+        })
+    }
+
+    fn synchronize_event(&self, event: EventId, timeout: Duration) -> Result<Wait> {
+        let event = self.machine.cluster(|cluster| cluster.event("synchronize_event", event))?;
+        self.machine.wait("synchronize_event", self.gpu, What::Event(event), timeout).map(Ended::simply)
+    }
+
+    fn is_reached(&self, event: EventId) -> Result<bool> {
+        let event = self.machine.cluster(|cluster| cluster.event("is_reached", event))?;
+        self.machine.wait("is_reached", self.gpu, What::Event(event), GLANCE).map(|ended| ended == Ended::Done)
+    }
+
+    fn copy_to_device(&self, to: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let stream = cluster.stream("copy_to_device", self.gpu, stream)?;
+            let copied = cluster.machine.copy_to_device(self.gpu, stream, to.address(), bytes.to_vec());
+            copied.map_err(failed("copy_to_device"))
+        })
+    }
+
+    fn copy_from_device(&self, into: &mut [u8], from: DevicePtr, stream: StreamId) -> Result<()> {
+        const CALL: &str = "copy_from_device";
+        let stream = self.stream(CALL, stream)?;
+        if self.machine.wait(CALL, self.gpu, What::Stream(stream), COPY_TIMEOUT)? == Ended::TimedOut {
+            return Err(Error::Driver { call: CALL, message: "the stream does not run dry".to_string() });
+        }
+        self.machine.with(|machine| machine.read(from.address(), into)).map_err(failed(CALL))
+    }
+
+    fn copy_within(&self, to: DevicePtr, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let stream = cluster.stream("copy_within", self.gpu, stream)?;
+            let copied = cluster.machine.copy_within(self.gpu, stream, to.address(), from.address(), bytes);
+            copied.map_err(failed("copy_within"))
+        })
+    }
+
+    fn fill(&self, to: DevicePtr, byte: u8, bytes: u64, stream: StreamId) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let stream = cluster.stream("fill", self.gpu, stream)?;
+            cluster.machine.fill_in_stream(self.gpu, stream, to.address(), byte, bytes).map_err(failed("fill"))
+        })
+    }
+
+    fn wait_word(
+        &self,
+        block: &HostBlock,
+        offset: u64,
+        at_least: u64,
+        stream: StreamId,
+        timeout: Duration,
+    ) -> Result<WordWait> {
+        let address = Self::block_address("wait_word", block, offset, 8)?;
+        let stream = self.stream("wait_word", stream)?;
+        let what = What::Word { address, at_least, stream };
+        Ok(match self.machine.wait("wait_word", self.gpu, what, timeout)? {
+            Ended::Done => WordWait::Reached,
+            Ended::StreamIdle => WordWait::StreamIdle,
+            Ended::TimedOut => WordWait::TimedOut,
+        })
+    }
+}
+
+impl Ended {
+    fn simply(self) -> Wait {
+        match self {
+            Ended::TimedOut => Wait::TimedOut,
+            Ended::Done | Ended::StreamIdle => Wait::Done,
+        }
+    }
+}

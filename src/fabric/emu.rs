@@ -1,0 +1,101 @@
+//! The NICs of the emulated cluster: one for each GPU, in one network.
+
+use warpferry_emu as emu;
+use warpferry_nic as nic;
+
+use super::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
+use crate::driver::emu::EmuMachine;
+use crate::error::{Error, Result};
+use crate::mem::DevicePtr;
+
+/// NIC of one GPU of the cluster.
+#[derive(Debug)]
+pub(crate) struct EmuNic {
+    machine: EmuMachine,
+    gpu: usize,
+}
+
+fn failed(call: &'static str) -> impl Fn(nic::ConfigError) -> Error {
+    move |error| Error::Driver { call, message: error.to_string() }
+}
+
+fn counted(counters: &nic::Counters) -> NicCounters {
+    NicCounters {
+        writes: counters.writes,
+        write_bytes: counters.write_bytes,
+        inline_writes: counters.inline_writes,
+        atomics: counters.atomics,
+        doorbells: counters.doorbells,
+        completions: counters.completions,
+        errors: counters.errors,
+    }
+}
+
+impl EmuNic {
+    pub(crate) fn new(machine: EmuMachine, gpu: usize) -> EmuNic {
+        EmuNic { machine, gpu }
+    }
+
+    fn with<T>(
+        &self,
+        call: &'static str,
+        act: impl FnOnce(&mut nic::Network, nic::NicId) -> std::result::Result<T, nic::ConfigError>,
+    ) -> Result<T> {
+        self.machine.with(|machine: &mut emu::Machine| {
+            let id = machine.nic(self.gpu);
+            act(machine.network_mut(), id).map_err(failed(call))
+        })
+    }
+}
+
+impl Nic for EmuNic {
+    fn register(&self, window: DevicePtr, bytes: u64) -> Result<WindowKeys> {
+        let rights =
+            nic::Rights { local_write: true, remote_write: true, remote_atomic: true, ..nic::Rights::default() };
+        let region = self.with("register", |network, id| network.register(id, window.address(), bytes, rights))?;
+        Ok(WindowKeys { local: region.lkey, remote: region.rkey })
+    }
+
+    fn deregister(&self, keys: WindowKeys) -> Result<()> {
+        let region = nic::MemoryRegion { lkey: keys.local, rkey: keys.remote };
+        self.with("deregister", |network, _| network.deregister(region))
+    }
+
+    fn create_queue(&self, memory: &QueueMemory) -> Result<Queue> {
+        let config = nic::QueueConfig::collapsed(
+            memory.send_queue.address(),
+            memory.entries,
+            memory.record.address(),
+            memory.completion.address(),
+        );
+        let pair = self.with("create_queue", |network, id| network.create_queue_pair(id, config))?;
+        let page = self.machine.with(|machine| machine.doorbell_page(self.gpu));
+        Ok(Queue { number: pair.number.0, doorbell: DevicePtr::new(page + pair.doorbell_offset_bytes) })
+    }
+
+    fn destroy_queue(&self, number: u32) -> Result<()> {
+        self.with("destroy_queue", |network, _| network.destroy_queue_pair(nic::QueuePairNumber(number)))
+    }
+
+    fn address(&self, number: u32) -> QueueAddress {
+        QueueAddress { nic: self.gpu as u64, number }
+    }
+
+    fn connect(&self, number: u32, peer: QueueAddress) -> Result<()> {
+        // The model connects both ends at once: the first end that asks does it.
+        let (own, peer) = (nic::QueuePairNumber(number), nic::QueuePairNumber(peer.number));
+        self.with("connect", |network, _| match network.state(own)? {
+            nic::QueueState::Reset => network.connect(own, peer),
+            _ => Ok(()),
+        })
+    }
+
+    fn counters(&self) -> Result<NicCounters> {
+        self.with("counters", |network, id| network.nic_counters(id)).map(|counters| counted(&counters))
+    }
+
+    fn queue_counters(&self, number: u32) -> Result<NicCounters> {
+        let number = nic::QueuePairNumber(number);
+        self.with("queue_counters", |network, _| network.counters(number)).map(|counters| counted(&counters))
+    }
+}
