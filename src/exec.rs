@@ -25,43 +25,58 @@ const GRACE: Duration = Duration::from_secs(10);
 const LAYOUT_PART: StatusPart = StatusPart { source: Source::Exchange, first: 0, lines: 1 };
 const EXCHANGE_PART: StatusPart = StatusPart { source: Source::Exchange, first: 1, lines: 1 };
 
-/// Layout, exchange, host wait for totals, outputs, dispatch.
+/// Layout, exchange, host wait for totals (unless the routing is cached), outputs, dispatch.
 pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dispatched>> {
     shared.check_usable()?;
     let tokens = op.check(shared)?;
-    let handle = Buffer::new(&shared.driver, shared.plan.handle.bytes)?;
     let status = shared.take_status()?;
+    let routing = match &op.cached {
+        Some(handle) => Routing::Cached(handle.clone()),
+        None => Routing::New { buffer: Buffer::new(&shared.driver, shared.plan.handle.bytes)?, tokens },
+    };
     // From the first launch on peers count on this rank: an error must end the kernels and the communicator.
-    run_dispatch(shared, op, tokens, handle, status).inspect_err(|error| shared.fail(error))
+    run_dispatch(shared, op, routing, status).inspect_err(|error| shared.fail(error))
+}
+
+/// Where a dispatch has its routing from.
+enum Routing {
+    Cached(Handle),
+    New { buffer: Buffer, tokens: usize },
+}
+
+/// Counts, tells and hears how many rows go where.
+fn route(shared: &Arc<Shared>, op: &Dispatch, buffer: Buffer, tokens: usize, status: &HostBuffer) -> Result<Handle> {
+    shared.driver.fill(buffer.ptr(), 0, HandleHead::BYTES as u64, shared.stream)?;
+    launch_layout(shared, op, tokens, &buffer, status)?;
+    let exchange = shared.next_exchange();
+    launch_exchange(shared, op, &buffer, status)?;
+    let Totals { rows, expert_counts } = wait_totals(shared, exchange, op.timeout, status)?;
+    let inner = HandleInner { buffer, communicator: shared.id, tokens, rows, expert_counts };
+    Ok(Handle { inner: Arc::new(inner) })
 }
 
 fn run_dispatch(
     shared: &Arc<Shared>,
     op: Dispatch,
-    tokens: usize,
-    handle: Buffer,
+    routing: Routing,
     status: HostBuffer,
 ) -> Result<Pending<Dispatched>> {
-    let driver = &shared.driver;
-    driver.fill(handle.ptr(), 0, HandleHead::BYTES as u64, shared.stream)?;
-    launch_layout(shared, &op, tokens, &handle, &status)?;
-    let exchange = shared.next_exchange();
-    launch_exchange(shared, &op, &handle, &status)?;
-    let totals = wait_totals(shared, exchange, op.timeout, &status)?;
-
-    let rows = totals.rows;
+    let handle = match routing {
+        Routing::Cached(handle) => handle,
+        Routing::New { buffer, tokens } => route(shared, &op, buffer, tokens, &status)?,
+    };
+    let rows = handle.rows();
     let (hidden, topk) = (shared.plan.shape.hidden() as usize, shared.plan.shape.topk() as usize);
     let owner = owner(shared);
     let output = |dtype, columns| Tensor::empty(&owner, dtype, &[rows, columns]);
-    let handle = HandleInner { buffer: handle, communicator: shared.id, tokens, rows };
     let dispatched = Dispatched {
         x: output(DType::Bf16, hidden)?,
         topk_idx: output(DType::I32, topk)?,
         topk_weights: op.topk_weights.as_ref().map(|_| output(DType::F32, topk)).transpose()?,
         source: output(DType::I32, 2)?,
         rows,
-        expert_counts: totals.expert_counts,
-        handle: Handle { inner: Arc::new(handle) },
+        expert_counts: handle.inner.expert_counts.clone(),
+        handle,
     };
     launch_dispatch(shared, &op, &dispatched, &status)?;
 

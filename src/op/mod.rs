@@ -31,18 +31,32 @@ pub struct Dispatch {
     pub(crate) x: Tensor,
     pub(crate) topk_idx: Tensor,
     pub(crate) topk_weights: Option<Tensor>,
+    pub(crate) cached: Option<Handle>,
     pub(crate) timeout: Duration,
 }
 
 impl Dispatch {
     /// Rows `x`, bf16 `[tokens, hidden]`, to the experts `topk_idx`, i32 `[tokens, topk]`; -1 masks a choice.
     pub fn new(x: &Tensor, topk_idx: &Tensor) -> Dispatch {
-        Dispatch { x: x.clone(), topk_idx: topk_idx.clone(), topk_weights: None, timeout: TIMEOUT_DEFAULT }
+        Dispatch {
+            x: x.clone(),
+            topk_idx: topk_idx.clone(),
+            topk_weights: None,
+            cached: None,
+            timeout: TIMEOUT_DEFAULT,
+        }
     }
 
     /// Weights of the choices, f32 `[tokens, topk]`, to travel with the rows.
     pub fn weights(mut self, topk_weights: &Tensor) -> Dispatch {
         self.topk_weights = Some(topk_weights.clone());
+        self
+    }
+
+    /// Uses the routing of an earlier dispatch with the same `topk_idx`: no counting, no exchange of counts, no host
+    /// wait. The backward pass of a combine is such a dispatch. Every rank must do so, or none.
+    pub fn cached(mut self, handle: &Handle) -> Dispatch {
+        self.cached = Some(handle.clone());
         self
     }
 
@@ -72,6 +86,16 @@ impl Dispatch {
                     name,
                     format!("{} rows", tensor.shape()[0]),
                     format!("{tokens}, the tokens of x"),
+                ));
+            }
+        }
+        if let Some(handle) = &self.cached {
+            handle.check_owner(shared)?;
+            if handle.tokens() != tokens {
+                return Err(Error::argument(
+                    "x",
+                    format!("{tokens} tokens"),
+                    format!("{}, the tokens of the cached handle", handle.tokens()),
                 ));
             }
         }
@@ -121,14 +145,8 @@ impl Combine {
     }
 
     pub(crate) fn check(&self, shared: &Shared) -> Result<()> {
+        self.handle.check_owner(shared)?;
         let handle = &self.handle.inner;
-        if handle.communicator != shared.id {
-            return Err(Error::argument(
-                "handle",
-                format!("of communicator {}", handle.communicator),
-                format!("a handle from a dispatch of this communicator, {}", shared.id),
-            ));
-        }
         let rows = rows_of("x", &self.rows_x, DType::Bf16, shared.plan.shape.hidden() as usize, shared)?;
         if rows != handle.rows {
             return Err(Error::argument(
@@ -162,6 +180,7 @@ pub(crate) struct HandleInner {
     pub communicator: u64,
     pub tokens: usize,
     pub rows: usize,
+    pub expert_counts: Vec<u32>,
 }
 
 impl Handle {
@@ -173,6 +192,17 @@ impl Handle {
     /// Rows that were delivered to this rank.
     pub fn rows(&self) -> usize {
         self.inner.rows
+    }
+
+    fn check_owner(&self, shared: &Shared) -> Result<()> {
+        if self.inner.communicator == shared.id {
+            return Ok(());
+        }
+        Err(Error::argument(
+            "handle",
+            format!("of communicator {}", self.inner.communicator),
+            format!("a handle from a dispatch of this communicator, {}", shared.id),
+        ))
     }
 }
 

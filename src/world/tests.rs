@@ -72,7 +72,7 @@ fn a_dispatch_and_a_combine_make_these_calls() {
     let topk_idx = rank.tensor(&[0, 1], &[1, TOPK]).expect("two choices");
     trace.clear();
     let mut pending = rank.dispatch(Dispatch::new(&x, &topk_idx)).expect("the null driver does everything");
-    let expected = "alloc alloc_host write_host fill launch launch wait_word read_host alloc alloc alloc launch \
+    let expected = "alloc_host write_host alloc fill launch launch wait_word read_host alloc alloc alloc launch \
                     create_event record_event";
     assert_eq!(trace.names().join(" "), expected);
     trace.clear();
@@ -84,6 +84,25 @@ fn a_dispatch_and_a_combine_make_these_calls() {
     // Status block and event are used again.
     assert_eq!(trace.names().join(" "), "alloc write_host launch record_event");
     assert_eq!(combined.wait(WAIT).expect("nothing fails").x.shape(), [1, HIDDEN]);
+}
+
+#[test]
+fn a_cached_dispatch_counts_and_exchanges_nothing() {
+    let trace = Trace::new();
+    let drivers = null_drivers(2).into_iter().map(|driver| trace.wrap(driver)).collect();
+    let mut ranks = world_on(&config(1, 2), drivers).expect("a world of two");
+    let rank = &mut ranks[0];
+    let x = rank.tensor(&[bf16::ONE; HIDDEN], &[1, HIDDEN]).expect("a row");
+    let idx = rank.tensor(&[0, 1], &[1, TOPK]).expect("two choices");
+    let first = rank.dispatch(Dispatch::new(&x, &idx)).and_then(|mut p| p.wait(WAIT)).expect("nothing fails");
+    trace.clear();
+    let mut again = rank.dispatch(Dispatch::new(&x, &idx).cached(&first.handle)).expect("nothing fails");
+    assert_eq!(trace.names().join(" "), "write_host alloc alloc alloc launch record_event");
+    assert_eq!(again.wait(WAIT).expect("nothing fails").handle.tokens(), 1);
+    let two = rank.tensor(&[bf16::ONE; 2 * HIDDEN], &[2, HIDDEN]).expect("two rows");
+    let two_idx = rank.tensor(&[0; 4], &[2, TOPK]).expect("four choices");
+    let found = argument(rank.dispatch(Dispatch::new(&two, &two_idx).cached(&first.handle)));
+    assert!(found.2.contains("cached handle"), "{}", found.2);
 }
 
 #[test]
