@@ -225,8 +225,7 @@ pub(super) fn shape(name: &str) -> Option<(Class, u32)> {
         "f32" => (Class::Float(Type::F32), 32),
         "f64" => (Class::Float(Type::F64), 64),
         "bf16" | "e4m3x2" | "e5m2x2" => (Class::OnlyBits, 16),
-        "bf16x2" | "tf32" => (Class::OnlyBits, 32),
-        "u16x2" | "s16x2" => (Class::Integer, 32),
+        "bf16x2" | "tf32" | "u16x2" | "s16x2" => (Class::OnlyBits, 32),
         "f32x2" => (Class::OnlyBits, 64),
         _ => return None,
     })
@@ -292,12 +291,12 @@ impl Context<'_> {
         let unless = |fits: bool, expected: &str| (!fits).then(|| expected.to_string());
         match kind {
             Kind::Typed(typed) => self.typed_refuses(typed, is_written, operand),
-            Kind::Predicate(is_free) => self.predicate_refuses(*is_free, is_written, operand),
+            Kind::Predicate(is_free) => self.predicate_refuses(*is_free, false, operand),
             Kind::Pair(first, is_optional) => match operand {
                 Operand::Pair(one, two) => {
-                    self.kind_refuses(first, is_written, one).or_else(|| self.predicate_refuses(false, is_written, two))
+                    self.half_refuses(first, is_written, one).or_else(|| self.predicate_refuses(false, true, two))
                 }
-                single if *is_optional => self.kind_refuses(first, is_written, single),
+                single if *is_optional => self.half_refuses(first, is_written, single),
                 _ => Some("a pair `d|p`".to_string()),
             },
             Kind::Address(space) => self.address_refuses(*space, operand),
@@ -335,6 +334,14 @@ impl Context<'_> {
         }
     }
 
+    /// The first half of a pair: there a predicate may be the sink.
+    fn half_refuses(&self, kind: &Kind, is_written: bool, operand: &Operand) -> Option<String> {
+        match kind {
+            Kind::Predicate(_) => self.predicate_refuses(false, true, operand),
+            kind => self.kind_refuses(kind, is_written, operand),
+        }
+    }
+
     fn integer_refuses(&self, operand: &Operand, expected: &str) -> Option<String> {
         let fits = self.register(operand).is_some_and(|ty| register_fits(ty, Class::Integer, 32, false));
         (!fits).then(|| expected.to_string())
@@ -351,6 +358,9 @@ impl Context<'_> {
         let Some(count) = count else {
             return self.scalar_refuses(typed, is_written, typed.takes_sink, operand);
         };
+        if *operand == Operand::Sink && typed.takes_sink {
+            return None;
+        }
         let (_, _, name) = self.type_of(typed.ty);
         let Operand::Vector(elements) = operand else {
             return Some(format!("a vector of {count} .{name}"));
@@ -388,7 +398,7 @@ impl Context<'_> {
         }
     }
 
-    fn predicate_refuses(&self, is_free: bool, is_written: bool, operand: &Operand) -> Option<String> {
+    fn predicate_refuses(&self, is_free: bool, takes_sink: bool, operand: &Operand) -> Option<String> {
         let is_predicate = |id: &crate::ast::RegisterId| {
             self.body.registers.get(id.0 as usize).is_some_and(|register| register.ty == Type::Pred)
         };
@@ -397,7 +407,7 @@ impl Context<'_> {
             Operand::NotRegister(id) => is_free && is_predicate(id),
             Operand::Integer(_) => is_free,
             Operand::Special(name) => is_free && special_register_bits(name) == Some(1),
-            Operand::Sink => is_written,
+            Operand::Sink => takes_sink,
             _ => false,
         };
         (!fits).then(|| "a predicate".to_string())
@@ -414,6 +424,7 @@ impl Context<'_> {
         };
         match base {
             AddressBase::Absolute => (root != "local").then(|| format!("a register or a variable in {root} space")),
+            AddressBase::Register(_) if space == "param::func" => Some("a `.param` variable of a call".to_string()),
             AddressBase::Register(id) => {
                 let is_wide_only = !matches!(root, "shared" | "local" | "param");
                 let ty = self.body.registers.get(id.0 as usize).map(|register| register.ty);
