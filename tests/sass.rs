@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use warpferry::kernel::KERNELS;
+use warpferry::kernel::{KernelImage, KERNELS};
 use warpferry_ptx::ast::Instruction;
 
 /// Opcodes with their modifiers, counted.
@@ -25,19 +25,30 @@ fn machine_code_keeps_what_the_sources_say() {
         return skipped("this build had no ptxas, so there is no machine code");
     }
     let folder = scratch("kernels");
-    let mut wrong = Vec::new();
-    for kernel in KERNELS {
-        let source = promised(kernel.name, kernel.marked_text);
-        assert!(!kernel.cubins.is_empty(), "{}: other kernels have machine code", kernel.name);
-        for (sm, cubin) in kernel.cubins {
-            let path = folder.join(format!("{}.sm_{sm}.cubin", kernel.name));
-            fs::write(&path, cubin).expect("the scratch folder can be written");
-            let machine = opcodes(&disassemble(&nvdisasm, &path));
-            let found = differences(&source, &machine, moves_rows(kernel.name));
-            wrong.extend(found.into_iter().map(|what| format!("{} for sm_{sm}: {what}", kernel.name)));
-        }
-    }
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let (nvdisasm, folder) = (&nvdisasm, &folder);
+        let check = |kernel| scope.spawn(move || wrong_in(kernel, nvdisasm, folder));
+        let checks: Vec<_> = KERNELS.iter().map(check).collect();
+        checks.into_iter().flat_map(|check| check.join().expect("the check of a kernel does not panic")).collect()
+    });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Differences between a kernel's source and its machine code for any architecture.
+fn wrong_in(kernel: &KernelImage, nvdisasm: &Path, folder: &Path) -> Vec<String> {
+    let source = promised(kernel.name, kernel.marked_text);
+    if kernel.cubins.is_empty() {
+        return vec![format!("{} has no machine code, other kernels have", kernel.name)];
+    }
+    let mut wrong = Vec::new();
+    for (sm, cubin) in kernel.cubins {
+        let path = folder.join(format!("{}.sm_{sm}.cubin", kernel.name));
+        fs::write(&path, cubin).expect("the scratch folder can be written");
+        let machine = opcodes(&disassemble(nvdisasm, &path));
+        let found = differences(&source, &machine, moves_rows(kernel.name));
+        wrong.extend(found.into_iter().map(|what| format!("{} for sm_{sm}: {what}", kernel.name)));
+    }
+    wrong
 }
 
 /// The check itself: a kernel with an array in local memory and no bulk move must be found wanting.
