@@ -103,3 +103,63 @@ fn preamble(target_line: &str, expanded: &str) -> String {
     }
     format!(".version {version}\n.target {target}\n.address_size 64\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::source::sources;
+
+    const CONTRACT: &str = "//@ kernel  put\n//@ variants put_a: WIDE; put_b: STEP=4\n//@ needs nothing\n\
+                            //@ launch threads 32\n//@ order none\n//@ target PTX 8.1, sm_90\n";
+
+    /// A package of one kernel and one include.
+    fn package(name: &str, body: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("warpferry-expand-{}-{name}", std::process::id()));
+        fs::create_dir_all(root.join("ptx/include")).expect("the folder of temporary files can be written");
+        fs::write(root.join("ptx/include/step.ptxh"), "#define ADD(TO) add.u32 TO, TO, STEP;\n")
+            .expect("can be written");
+        fs::write(root.join("ptx/put.ptx"), format!("{CONTRACT}{body}")).expect("can be written");
+        root
+    }
+
+    fn expanded(root: &Path, variant: usize) -> Result<Expansion, String> {
+        let source = sources(root)?.remove(0);
+        expand(&mut Command::new("cc"), root, &source, &source.contract.variants[variant])
+    }
+
+    #[test]
+    fn variants_differ_by_their_definitions() {
+        let body = "#include \"step.ptxh\"\n.entry KERNEL_SYMBOL()\n#ifdef WIDE\nwide;\n#else\nADD(x)\n#endif\n";
+        let root = package("variants", body);
+        let (a, b) = (expanded(&root, 0).expect("expands"), expanded(&root, 1).expect("expands"));
+        let head = ".version 8.1\n.target sm_90\n.address_size 64\n";
+        assert_eq!(a.text, format!("{head}.entry put_a()\nwide;\n"));
+        assert_eq!(b.text, format!("{head}.entry put_b()\nadd.u32 x, x, 4;\n"));
+        assert!(b.marked_text.contains("\"ptx/put.ptx\"") && b.marked_text.contains("\"ptx/include/step.ptxh\""));
+        assert!(!b.marked_text.contains(&*root.to_string_lossy()), "{}", b.marked_text);
+        let _ = fs::remove_dir_all(root);
+    }
+
+    #[test]
+    fn a_missing_include_names_the_source() {
+        let root = package("include", "#include \"none.ptxh\"\n");
+        let error = expanded(&root, 0).expect_err("there is no such file");
+        assert!(error.contains("ptx/put.ptx") && error.contains("put_a") && error.contains("none.ptxh"), "{error}");
+        let _ = fs::remove_dir_all(root);
+    }
+
+    #[test]
+    fn a_source_that_writes_its_own_header_keeps_it() {
+        let root = package("header", ".version 8.0\n.target sm_90a\n");
+        assert_eq!(expanded(&root, 0).expect("expands").text, ".version 8.0\n.target sm_90a\n");
+        let _ = fs::remove_dir_all(root);
+    }
+
+    #[test]
+    fn no_folder_no_kernels() {
+        assert!(sources(Path::new("/no/such/folder")).expect("nothing to read").is_empty());
+    }
+}
