@@ -18,7 +18,7 @@
 //! | see memory and launches beforehand | [`plan::Plan`], printable |
 //! | act on failures | [`Error`], [`status::StatusReport`] |
 //! | run on other devices, trace calls, make them fail | [`driver::Driver`], [`driver::trace`], [`driver::fault`] |
-//! | know exactly what the results are | [`reference`] |
+//! | know exactly what the results are | [`mod@reference`] |
 
 pub mod comm;
 pub mod driver;
