@@ -14,6 +14,7 @@ mod error;
 mod expression;
 mod lexer;
 mod parser;
+pub mod print;
 mod raw;
 mod resolve;
 mod special;

@@ -502,7 +502,7 @@ impl Context<'_> {
 /// Literals by class: integers for integers, float bits for bits of their size, any float for `f32` and `f64`.
 fn literal_fits(operand: &Operand, class: Class, bits: u32) -> bool {
     match (operand, class) {
-        (Operand::Integer(_), Class::Bits | Class::Integer) => bits <= 64,
+        (Operand::Integer(_), Class::Bits | Class::Integer) => true,
         (Operand::Float(FloatLiteral::Single(_)), Class::Bits) => bits == 32,
         (Operand::Float(FloatLiteral::Double(_)), Class::Bits) => bits == 64,
         (Operand::Float(_), Class::Float(Type::F32 | Type::F64)) => true,
