@@ -1,0 +1,122 @@
+//! Many calls on one communicator, many handles alive, many worlds in one process.
+
+use warpferry::World;
+
+use crate::case::{Case, Link, Warps};
+use crate::play::{self, check, Call, Stop, PATIENCE};
+
+/// Rings of two slots wrap hundreds of times; nothing is reset between calls.
+#[test]
+fn a_hundred_calls_on_one_communicator() {
+    for fabric in [Link::Mlx5, Link::Loopback] {
+        check(&Case {
+            calls: 100,
+            tokens: vec![7, 0, 12, 5, 1],
+            hidden: 16,
+            depth_ib: 2,
+            depth_nv: 2,
+            chunk_ib: 1,
+            chunk_nv: 1,
+            fabric,
+            ..Case::default()
+        });
+    }
+}
+
+#[test]
+fn calls_by_chance_with_writes_out_of_order() {
+    check(&Case {
+        calls: 12,
+        schedule: Some(8),
+        unordered: true,
+        piece_bytes: 64,
+        retransmit: true,
+        sms: vec![(2, 1), (1, 2)],
+        roles: Warps::Fixed,
+        ..Case::default()
+    });
+}
+
+fn expected(case: &Case, calls: u32) -> (World, Vec<Call>) {
+    let config = case.config().unwrap_or_else(|error| panic!("{error}"));
+    let calls = (0..calls)
+        .map(|number| Call::new(case, config.topology, config.shape, number))
+        .collect::<Result<Vec<Call>, _>>()
+        .unwrap_or_else(|error| panic!("{error}"));
+    (World::emulated(config).unwrap_or_else(|error| panic!("{error}")), calls)
+}
+
+fn all_went_well(case: &Case, outcomes: Vec<Result<(), Stop>>) {
+    for (rank, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Ok(()) => {}
+            Err(Stop::Wrong(what)) => panic!("rank {rank}: {what}; case {case}"),
+            Err(Stop::Error(error)) => panic!("rank {rank}: {error}; case {case}"),
+        }
+    }
+}
+
+/// Four dispatches, then their combines in another order, one handle twice.
+#[test]
+fn handles_that_are_combined_in_another_order() {
+    for fabric in [Link::Mlx5, Link::Loopback] {
+        let case = Case { fabric, schedule: Some(2), ..Case::default() };
+        let (mut world, calls) = expected(&case, 4);
+        let outcomes = world.run(|rank| {
+            let handles = calls
+                .iter()
+                .map(|call| play::dispatch(rank, &case, call).map(|dispatched| dispatched.handle))
+                .collect::<Result<Vec<_>, Stop>>()?;
+            for number in [2, 0, 3, 0, 1] {
+                play::combine(rank, &case, &calls[number], &handles[number])?;
+            }
+            Ok(())
+        });
+        all_went_well(&case, outcomes.unwrap_or_else(|error| panic!("{error}")));
+        world.close().unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Two dispatches under way before the first is waited for; the results are taken in the other order.
+#[test]
+fn operations_that_overlap_on_the_host() {
+    let case = Case::default();
+    let (mut world, calls) = expected(&case, 2);
+    let outcomes = world.run(|rank| {
+        let mut first = play::begin(rank, &case, &calls[0])?;
+        let mut second = play::begin(rank, &case, &calls[1])?;
+        let second = play::verify(rank, &case, &calls[1], second.wait(PATIENCE)?)?;
+        let first = play::verify(rank, &case, &calls[0], first.wait(PATIENCE)?)?;
+        play::combine(rank, &case, &calls[0], &first.handle)?;
+        play::combine(rank, &case, &calls[1], &second.handle)
+    });
+    all_went_well(&case, outcomes.unwrap_or_else(|error| panic!("{error}")));
+}
+
+/// Two worlds of different shape take turns; neither notices the other.
+#[test]
+fn two_worlds_that_alternate() {
+    let cases = [
+        Case { schedule: Some(4), ..Case::default() },
+        Case { nodes: 1, gpus: 3, hidden: 24, seed: 9, fabric: Link::Loopback, ..Case::default() },
+    ];
+    let mut worlds: Vec<_> = cases.iter().map(|case| expected(case, 6)).collect();
+    for number in 0..6 {
+        for (case, (world, calls)) in cases.iter().zip(&mut worlds) {
+            let outcomes = world.run(|rank| play::round(rank, case, &calls[number]));
+            all_went_well(case, outcomes.unwrap_or_else(|error| panic!("{error}")));
+        }
+    }
+}
+
+/// Two worlds at once, each on threads of its own.
+#[test]
+fn two_worlds_at_once() {
+    let cases =
+        [Case { calls: 5, schedule: Some(4), ..Case::default() }, Case { calls: 5, seed: 3, ..Case::default() }];
+    std::thread::scope(|scope| {
+        for case in &cases {
+            scope.spawn(move || check(case));
+        }
+    });
+}

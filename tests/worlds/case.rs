@@ -1,0 +1,258 @@
+//! One case: everything that a run depends on, as one line of text.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use warpferry::plan::{Role, Roles};
+use warpferry::world::Sms;
+use warpferry::{Fabric, Shape, Topology, Tuning, WorldConfig};
+use warpferry_emu::{MachineConfig, Schedule};
+use warpferry_nic::{NetworkConfig, Ordering};
+
+use crate::draw;
+
+/// Warp instructions after which a run counts as endless.
+const WARP_INSTRUCTIONS_MAX: u64 = 2_000_000_000;
+
+/// A world, what it moves, how, and on what kind of machine. As text it is the JSON of what differs from the default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Case {
+    /// Seed of all inputs.
+    pub seed: u64,
+    /// Rounds of dispatch and combine on one communicator.
+    pub calls: u32,
+    pub nodes: u32,
+    pub gpus: u32,
+    /// Elements of a row.
+    pub hidden: u32,
+    pub experts_per_rank: u32,
+    pub topk: u32,
+    /// Tokens of the ranks, dealt out by turns; each call deals from one further on.
+    pub tokens: Vec<u32>,
+    pub pattern: Pattern,
+    pub numbers: Numbers,
+    /// Whether weights travel with the rows.
+    pub weights: bool,
+    pub fabric: Link,
+    pub channels: u32,
+    /// SMs of dispatch and combine, dealt out to the ranks by turns.
+    pub sms: Vec<(u32, u32)>,
+    pub chunk_ib: u32,
+    pub chunk_nv: u32,
+    pub depth_ib: u32,
+    pub depth_nv: u32,
+    pub workers: u32,
+    pub roles: Warps,
+    pub stage_bytes: u32,
+    /// Seed of the schedule; none is round robin.
+    pub schedule: Option<u64>,
+    /// CTAs that a GPU holds at once; none is as many as fit.
+    pub resident_ctas: Option<usize>,
+    /// NICs place writes out of order.
+    pub unordered: bool,
+    pub piece_bytes: u32,
+    /// Entries of a queue pair under way at once.
+    pub outstanding: u32,
+    /// NICs read payload and entries again before they retire them.
+    pub retransmit: bool,
+    /// NICs look at doorbell records on their own.
+    pub read_before_post: bool,
+}
+
+/// Where tokens go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pattern {
+    /// Distinct experts; each choice is masked with this chance.
+    Uniform { masked_percent: u32 },
+    /// Few experts get most, and a token may choose one twice.
+    Skewed,
+    /// Every token to this expert alone, at a place that changes.
+    OneExpert { expert: u32 },
+    /// Choices as far apart as they can be.
+    Everywhere,
+    /// All choices masked.
+    Nowhere,
+    /// The committed sample; needs 256 experts and top-8.
+    Sample,
+}
+
+/// What rows hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numbers {
+    /// Numbers of like size, so that sums round.
+    Usual,
+    /// Every bit pattern: NaN, infinities, subnormals, -0.
+    Any,
+}
+
+/// Fabric between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    Mlx5,
+    Loopback,
+}
+
+/// Roles of worker warps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warps {
+    Dynamic,
+    Fixed,
+    /// A word a warp, of `s`, `f` and `r`: the kinds it claims, in its order. Dealt out by turns.
+    Custom(Vec<String>),
+}
+
+impl Default for Case {
+    /// 2 nodes of 2 GPUs, rings that wrap within a call.
+    fn default() -> Case {
+        Case {
+            seed: 1,
+            calls: 1,
+            nodes: 2,
+            gpus: 2,
+            hidden: 64,
+            experts_per_rank: 2,
+            topk: 3,
+            tokens: vec![13, 16, 9, 14],
+            pattern: Pattern::Uniform { masked_percent: 10 },
+            numbers: Numbers::Any,
+            weights: true,
+            fabric: Link::Mlx5,
+            channels: 2,
+            sms: vec![(1, 1)],
+            chunk_ib: 2,
+            chunk_nv: 2,
+            depth_ib: 4,
+            depth_nv: 4,
+            workers: 3,
+            roles: Warps::Dynamic,
+            stage_bytes: 2048,
+            schedule: None,
+            resident_ctas: None,
+            unordered: false,
+            piece_bytes: 4096,
+            outstanding: 16,
+            retransmit: false,
+            read_before_post: false,
+        }
+    }
+}
+
+impl Case {
+    /// Reads the text form.
+    pub fn parse(text: &str) -> Result<Case, String> {
+        serde_json::from_str(text).map_err(|error| format!("`{text}` is no case: {error}"))
+    }
+
+    /// A case with recorded routing.
+    pub fn recorded(nodes: u32, gpus: u32) -> Case {
+        let experts_per_rank = draw::SAMPLE_EXPERTS / (nodes * gpus);
+        Case { nodes, gpus, experts_per_rank, topk: draw::SAMPLE_TOPK, pattern: Pattern::Sample, ..Case::default() }
+    }
+
+    /// Tokens of `rank` in call number `call`.
+    pub fn tokens_of(&self, rank: u32, call: u32) -> u32 {
+        self.tokens[(rank + call) as usize % self.tokens.len()]
+    }
+
+    /// The world's configuration.
+    pub fn config(&self) -> warpferry::Result<WorldConfig> {
+        let topology = Topology::new(self.nodes, self.gpus)?;
+        let max_tokens = self.tokens.iter().copied().max().unwrap_or(0).max(1);
+        let shape = Shape::new(self.hidden, self.experts_per_rank * topology.ranks(), self.topk, max_tokens)?;
+        let sms = |rank: u32| self.sms[rank as usize % self.sms.len()];
+        let mut config = WorldConfig::new(topology, shape).tuning(self.tuning()).fabric(match self.fabric {
+            Link::Mlx5 => Fabric::Mlx5,
+            Link::Loopback => Fabric::Loopback,
+        });
+        for rank in 0..topology.ranks() {
+            let (dispatch, combine) = sms(rank);
+            config = config.sms(rank, Sms { dispatch, combine });
+        }
+        self.set_machine(&mut config.machine);
+        Ok(config)
+    }
+
+    fn tuning(&self) -> Tuning {
+        let (dispatch_sms, combine_sms) = self.sms[0];
+        Tuning {
+            channels: self.channels,
+            dispatch_sms,
+            combine_sms,
+            chunk_ib: self.chunk_ib,
+            chunk_nv: self.chunk_nv,
+            depth_ib: self.depth_ib,
+            depth_nv: self.depth_nv,
+            workers: self.workers,
+            roles: match &self.roles {
+                Warps::Dynamic => Roles::Dynamic,
+                Warps::Fixed => Roles::Fixed,
+                Warps::Custom(words) => {
+                    Roles::Custom((0..self.workers as usize).map(|w| kinds(&words[w % words.len()])).collect())
+                }
+            },
+            stage_bytes: self.stage_bytes,
+        }
+    }
+
+    fn set_machine(&self, machine: &mut MachineConfig) {
+        machine.schedule = match self.schedule {
+            None => Schedule::RoundRobin,
+            Some(seed) => Schedule::Random { seed },
+        };
+        machine.gpu.resident_ctas = self.resident_ctas;
+        machine.limits.warp_instructions = WARP_INSTRUCTIONS_MAX;
+        machine.nic = NetworkConfig {
+            ordering: if self.unordered { Ordering::WritesUnordered } else { Ordering::InOrder },
+            max_write_piece_bytes: self.piece_bytes,
+            max_outstanding: self.outstanding,
+            read_before_post: self.read_before_post,
+            retransmit: self.retransmit,
+        };
+    }
+}
+
+fn kinds(word: &str) -> Vec<Role> {
+    word.chars()
+        .filter_map(|letter| match letter {
+            's' => Some(Role::Send),
+            'f' => Some(Role::Forward),
+            'r' => Some(Role::Receive),
+            _ => None,
+        })
+        .collect()
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = |case: &Case| match serde_json::to_value(case) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            other => unreachable!("a struct becomes an object, not {other:?}"),
+        };
+        let (mut own, usual) = (fields(self), fields(&Case::default()));
+        own.retain(|name, value| usual.get(name) != Some(value));
+        write!(f, "{}", serde_json::Value::Object(own))
+    }
+}
+
+#[test]
+fn text_gives_the_case_back() {
+    let case = Case {
+        seed: 7,
+        tokens: vec![0, 3],
+        pattern: Pattern::OneExpert { expert: 2 },
+        roles: Warps::Custom(vec!["sf".to_string(), "r".to_string()]),
+        schedule: Some(9),
+        sms: vec![(1, 2), (2, 1)],
+        ..Case::default()
+    };
+    let text = case.to_string();
+    assert!(!text.contains("hidden") && !text.contains('\n'), "{text}");
+    assert_eq!(Case::parse(&text), Ok(case));
+    assert_eq!(Case::parse("{}"), Ok(Case::default()));
+    assert!(Case::parse(r#"{"tokens_per_rank":3}"#).is_err_and(|error| error.contains("tokens_per_rank")));
+}

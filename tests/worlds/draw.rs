@@ -1,0 +1,159 @@
+//! Inputs of a case, from its seed.
+
+use warpferry::routing::Routing;
+use warpferry::topology::Topology;
+
+use crate::case::{Case, Numbers, Pattern};
+
+/// Recorded routing: 256 experts, top-8.
+const SAMPLE: &[u8] = include_bytes!("../data/routing_v3_e256_k8.safetensors");
+/// Experts of [`SAMPLE`].
+pub const SAMPLE_EXPERTS: u32 = 256;
+/// Choices a token of [`SAMPLE`].
+pub const SAMPLE_TOPK: u32 = 8;
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): small, and any seed is a good one.
+pub struct Draw {
+    state: u64,
+}
+
+impl Draw {
+    /// A generator of its own for each `purpose`.
+    pub fn new(seed: u64, purpose: &[u64]) -> Draw {
+        let state = purpose.iter().fold(seed, |state, &word| Draw { state: state ^ word.rotate_left(32) }.next());
+        Draw { state }
+    }
+
+    /// 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `bound`, which is not zero.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u32
+    }
+}
+
+/// What one rank gives to one dispatch.
+pub struct Inputs {
+    pub x: Vec<u16>,
+    pub topk_idx: Vec<i32>,
+    pub topk_weights: Vec<f32>,
+}
+
+/// Purposes of generators.
+const ROUTING: u64 = 1;
+const ROWS: u64 = 2;
+const WEIGHTS: u64 = 3;
+const RESULTS: u64 = 4;
+
+/// Inputs of every rank for call number `call`.
+pub fn inputs(case: &Case, topology: Topology, call: u32) -> Vec<Inputs> {
+    let sample = (case.pattern == Pattern::Sample).then(|| {
+        Routing::from_bytes("sample", SAMPLE).unwrap_or_else(|error| panic!("the sample is committed: {error}"))
+    });
+    (0..topology.ranks())
+        .map(|rank| {
+            let tokens = case.tokens_of(rank, call);
+            let topk_idx = match &sample {
+                Some(sample) => recorded(sample, topology, rank, tokens, call),
+                None => routing(case, topology, rank, tokens, call),
+            };
+            let weights = &mut Draw::new(case.seed, &[WEIGHTS, call.into(), rank.into()]);
+            let topk_weights = topk_idx.iter().map(|_| weight(case, weights)).collect();
+            let rows = &mut Draw::new(case.seed, &[ROWS, call.into(), rank.into()]);
+            Inputs { x: numbers(case, rows, tokens as usize * case.hidden as usize), topk_idx, topk_weights }
+        })
+        .collect()
+}
+
+/// What the experts of `rank` made of its rows.
+pub fn results(case: &Case, rank: u32, rows: usize, call: u32) -> Vec<u16> {
+    let draw = &mut Draw::new(case.seed, &[RESULTS, call.into(), rank.into()]);
+    numbers(case, draw, rows * case.hidden as usize)
+}
+
+/// `tokens` tokens of the sample; ranks and calls begin at different ones.
+fn recorded(sample: &Routing, topology: Topology, rank: u32, tokens: u32, call: u32) -> Vec<i32> {
+    let whole = sample.deal(Topology::new(1, 1).expect("one rank"), sample.tokens() as u32);
+    let all = whole.expect("one rank takes all")[0].topk_idx;
+    let first = (sample.tokens() as u32 / topology.ranks()) * rank + 7 * call;
+    let one = |token: u32| {
+        let at = (token as usize % sample.tokens()) * SAMPLE_TOPK as usize;
+        all[at..at + SAMPLE_TOPK as usize].iter().copied()
+    };
+    (first..first + tokens).flat_map(one).collect()
+}
+
+fn routing(case: &Case, topology: Topology, rank: u32, tokens: u32, call: u32) -> Vec<i32> {
+    let experts = case.experts_per_rank * topology.ranks();
+    let draw = &mut Draw::new(case.seed, &[ROUTING, call.into(), rank.into()]);
+    (0..tokens).flat_map(|token| choices(case, experts, token, draw)).collect()
+}
+
+fn choices(case: &Case, experts: u32, token: u32, draw: &mut Draw) -> Vec<i32> {
+    let topk = case.topk;
+    match case.pattern {
+        Pattern::Uniform { masked_percent } => {
+            let mut deck: Vec<i32> = (0..experts as i32).collect();
+            (0..topk)
+                .map(|choice| {
+                    let other = choice + draw.below(experts - choice);
+                    deck.swap(choice as usize, other as usize);
+                    if draw.below(100) < masked_percent {
+                        -1
+                    } else {
+                        deck[choice as usize]
+                    }
+                })
+                .collect()
+        }
+        Pattern::Skewed => (0..topk)
+            .map(|_| {
+                let spread = f64::from(draw.below(1 << 20)) / f64::from(1 << 20);
+                (f64::from(experts) * spread.powi(4)) as i32
+            })
+            .collect(),
+        Pattern::OneExpert { expert } => {
+            (0..topk).map(|choice| if choice == token % topk { (expert % experts) as i32 } else { -1 }).collect()
+        }
+        Pattern::Everywhere => {
+            (0..topk).map(|choice| ((choice * experts.div_ceil(topk) + token) % experts) as i32).collect()
+        }
+        Pattern::Nowhere => vec![-1; topk as usize],
+        Pattern::Sample => unreachable!("recorded routing is dealt out elsewhere"),
+    }
+}
+
+/// bf16 values at the edges: zeros, subnormals, largest and smallest, infinities, quiet and signalling NaN.
+const EDGES: [u16; 16] = [
+    0x0000, 0x8000, 0x0001, 0x8001, 0x007f, 0x807f, 0x0080, 0x8080, 0x7f7f, 0xff7f, 0x7f80, 0xff80, 0x7fc0, 0xffc1,
+    0x7f81, 0xffff,
+];
+
+fn numbers(case: &Case, draw: &mut Draw, count: usize) -> Vec<u16> {
+    (0..count)
+        .map(|_| {
+            let bits = draw.next();
+            let usual = (bits as u16 & 0x807f) | ((119 + (bits >> 16) as u16 % 16) << 7);
+            match (case.numbers, (bits >> 32) % 4) {
+                (Numbers::Usual, _) | (Numbers::Any, 0 | 1) => usual,
+                (Numbers::Any, 2) => EDGES[(bits >> 40) as usize % EDGES.len()],
+                (Numbers::Any, _) => (bits >> 48) as u16,
+            }
+        })
+        .collect()
+}
+
+fn weight(case: &Case, draw: &mut Draw) -> f32 {
+    let bits = draw.next();
+    match case.numbers {
+        Numbers::Usual => (bits >> 40) as f32 / (1 << 24) as f32,
+        Numbers::Any => f32::from_bits(bits as u32),
+    }
+}

@@ -1,0 +1,152 @@
+//! A cluster whose queue pairs are known by what they are for, so that one of them can be made to fail.
+//!
+//! Method: each rank's NIC is wrapped in one that writes down the numbers of the queue pairs it makes; their order is
+//! that of [`warpferry::comm::connect::NicOffer::queues`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use warpferry::driver::emu::EmuMachine;
+use warpferry::fabric::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
+use warpferry::mem::DevicePtr;
+use warpferry::world::{self, Device};
+use warpferry::{Communicator, Result, WorldConfig};
+use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
+
+/// What a queue pair is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Payload { channel: u32 },
+    Credit { channel: u32 },
+    Exchange,
+}
+
+/// One thing that goes wrong, once.
+#[derive(Debug, Clone, Copy)]
+pub struct Mishap {
+    /// Rank whose queue pair it is.
+    pub rank: u32,
+    /// Node at the other end.
+    pub node: u32,
+    pub lane: Lane,
+    pub matching: FaultMatch,
+    /// Requests of this kind that go well first.
+    pub after: u64,
+    pub action: FaultAction,
+}
+
+#[derive(Debug)]
+struct Recorder {
+    nic: Arc<dyn Nic>,
+    made: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Nic for Recorder {
+    fn register(&self, window: DevicePtr, bytes: u64) -> Result<WindowKeys> {
+        self.nic.register(window, bytes)
+    }
+
+    fn deregister(&self, keys: WindowKeys) -> Result<()> {
+        self.nic.deregister(keys)
+    }
+
+    fn create_queue(&self, memory: &QueueMemory) -> Result<Queue> {
+        let queue = self.nic.create_queue(memory)?;
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(queue.number);
+        Ok(queue)
+    }
+
+    fn destroy_queue(&self, number: u32) -> Result<()> {
+        self.nic.destroy_queue(number)
+    }
+
+    fn address(&self, number: u32) -> QueueAddress {
+        self.nic.address(number)
+    }
+
+    fn connect(&self, number: u32, peer: QueueAddress) -> Result<()> {
+        self.nic.connect(number, peer)
+    }
+
+    fn counters(&self) -> Result<NicCounters> {
+        self.nic.counters()
+    }
+
+    fn queue_counters(&self, number: u32) -> Result<NicCounters> {
+        self.nic.queue_counters(number)
+    }
+}
+
+/// Ranks on an emulated cluster.
+pub struct Cluster {
+    pub machine: EmuMachine,
+    ranks: Vec<Communicator>,
+    config: WorldConfig,
+    queues: Vec<Arc<Mutex<Vec<u32>>>>,
+}
+
+/// Longest that closing a rank waits, in the cluster's time.
+const CLOSE: Duration = Duration::from_secs(1000);
+
+impl Cluster {
+    pub fn new(config: WorldConfig) -> Result<Cluster> {
+        let machine = EmuMachine::new(config.machine.clone())?;
+        let mut queues = Vec::new();
+        let mut devices = machine.devices();
+        for Device { nic, .. } in &mut devices {
+            let made = Arc::default();
+            queues.push(Arc::clone(&made));
+            *nic = nic.take().map(|nic| Arc::new(Recorder { nic, made }) as Arc<dyn Nic>);
+        }
+        let ranks = world::connect(&config, &devices)?;
+        Ok(Cluster { machine, ranks, config, queues })
+    }
+
+    /// Runs `act` at every rank.
+    pub fn run<T: Send>(&mut self, act: impl Fn(&mut Communicator) -> T + Sync) -> Result<Vec<T>> {
+        self.machine.run(self.ranks.iter_mut().collect(), act)
+    }
+
+    /// Makes NICs fail as planned from now on.
+    pub fn plan(&self, mishaps: &[Mishap]) {
+        let faults = mishaps
+            .iter()
+            .map(|mishap| Fault {
+                queue_pair: Some(self.queue(mishap.rank, mishap.lane, mishap.node)),
+                matching: mishap.matching,
+                after: mishap.after,
+                action: mishap.action,
+            })
+            .collect();
+        self.machine.with(|machine| machine.network_mut().set_faults(FaultPlan { faults }));
+    }
+
+    /// How many of the planned faults happened.
+    pub fn fired(&self) -> usize {
+        self.machine.with(|machine| machine.network_mut().fired().len())
+    }
+
+    /// Time of the cluster.
+    pub fn time(&self) -> Duration {
+        self.machine.with(|machine| Duration::from_nanos(machine.time_ns()))
+    }
+
+    /// Waits for all ranks and frees everything.
+    pub fn close(self) -> Result<()> {
+        self.ranks.into_iter().try_for_each(|rank| rank.close(CLOSE))
+    }
+
+    fn queue(&self, rank: u32, lane: Lane, node: u32) -> QueuePairNumber {
+        let others = self.config.topology.nodes() - 1;
+        let own = self.config.topology.node(rank);
+        assert_ne!(own, node, "no queue pair leads to the own node");
+        let peer = node - u32::from(node > own);
+        let place = match lane {
+            Lane::Payload { channel } => (channel * others + peer) * 2,
+            Lane::Credit { channel } => (channel * others + peer) * 2 + 1,
+            Lane::Exchange => self.config.tuning.channels * others * 2 + peer,
+        };
+        let made = self.queues[rank as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        QueuePairNumber(made[place as usize])
+    }
+}

@@ -1,0 +1,18 @@
+//! Whole worlds on the emulated cluster: dispatch and combine with the real kernels, compared with the reference.
+//!
+//! Method: a [`case::Case`] says everything that a run depends on; [`play::play`] runs it and compares every bit that
+//! comes back. The modules choose cases: by hand (`shapes`, `calls`), as variants that must not matter
+//! (`independence`), from a generator that shrinks (`random`). `faults` and `arguments` break things on purpose.
+//! A failure prints one line to paste, which replays exactly that case.
+
+mod arguments;
+mod calls;
+mod case;
+mod draw;
+mod faults;
+mod independence;
+mod lanes;
+mod play;
+mod random;
+mod replay;
+mod shapes;

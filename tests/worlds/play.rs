@@ -1,0 +1,253 @@
+//! Runs a case and compares every bit with the reference.
+
+use std::fmt;
+use std::time::Duration;
+
+use half::bf16;
+use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout, Row};
+use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Shape, Topology, World};
+
+use crate::case::{Case, Link};
+use crate::draw::{self, Inputs};
+
+/// Longest that kernels go without progress, in the cluster's time.
+pub const TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest that the host waits, in the cluster's time: the kernels' own deadline comes first.
+pub const PATIENCE: Duration = Duration::from_secs(1000);
+
+/// Why a case failed, with the line that replays it.
+pub struct Failure(String);
+
+impl Failure {
+    fn new(case: &Case, what: &str) -> Failure {
+        Failure(format!("{what}\n  replay: WARPFERRY_CASE='{case}' cargo test --features emu --test worlds replay"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a run that went well cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    pub warp_instructions: u64,
+    pub time_ns: u64,
+}
+
+/// What one call gets and has to give.
+pub struct Call {
+    pub inputs: Vec<Inputs>,
+    pub dispatched: Vec<DispatchOutput>,
+    /// Rows that the experts of each rank give back.
+    pub results: Vec<Vec<u16>>,
+    pub combined: Vec<Vec<u16>>,
+    /// Tokens that cross to another node, once for each such node.
+    pub crossings: u64,
+}
+
+impl Call {
+    /// The reference's answers.
+    pub fn new(case: &Case, topology: Topology, shape: Shape, number: u32) -> warpferry::Result<Call> {
+        let inputs = draw::inputs(case, topology, number);
+        let given: Vec<DispatchInput> = inputs
+            .iter()
+            .map(|input| DispatchInput {
+                x: &input.x,
+                topk_idx: &input.topk_idx,
+                topk_weights: case.weights.then_some(&input.topk_weights[..]),
+            })
+            .collect();
+        let dispatched = reference::dispatch(topology, shape, &given)?;
+        let results: Vec<Vec<u16>> =
+            (0..).zip(&dispatched).map(|(rank, rows)| draw::results(case, rank, rows.source.len(), number)).collect();
+        let layouts: Vec<Layout> =
+            inputs.iter().map(|input| Layout::new(topology, shape, &input.topk_idx)).collect::<Result<_, _>>()?;
+        let rows: Vec<&[u16]> = results.iter().map(Vec::as_slice).collect();
+        let combined = reference::combine(topology, shape, &layouts, &rows)?;
+        let crossings = (0..topology.ranks())
+            .flat_map(|rank| (0..topology.nodes()).map(move |node| (rank, node)))
+            .filter(|&(rank, node)| topology.node(rank) != node)
+            .map(|(rank, node)| layouts[rank as usize].node_tokens(node).len() as u64)
+            .sum();
+        Ok(Call { inputs, dispatched, results, combined, crossings })
+    }
+}
+
+/// Why a rank stopped.
+pub enum Stop {
+    /// Something came back wrong.
+    Wrong(String),
+    /// The library gave an error.
+    Error(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Error(error)
+    }
+}
+
+/// Runs `case`.
+pub fn play(case: &Case) -> Result<Cost, Failure> {
+    attempt(case).map_err(|what| Failure::new(case, &what))
+}
+
+/// Runs `case`, which must go well.
+#[track_caller]
+pub fn check(case: &Case) -> Cost {
+    play(case).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn attempt(case: &Case) -> Result<Cost, String> {
+    let said = |what: &'static str| move |error: Error| format!("{what}: {error}");
+    let config = case.config().map_err(said("the case is not valid"))?;
+    let (topology, shape) = (config.topology, config.shape);
+    let calls = (0..case.calls)
+        .map(|number| Call::new(case, topology, shape, number))
+        .collect::<Result<Vec<Call>, _>>()
+        .map_err(said("reference"))?;
+    let mut world = World::emulated(config).map_err(said("world"))?;
+    let outcomes = world
+        .run(|rank| {
+            (0..).zip(&calls).try_for_each(|(number, call)| round(rank, case, call).map_err(|stop| (number, stop)))
+        })
+        .map_err(said("run"))?;
+    describe(&outcomes)?;
+    let crossings = calls.iter().map(|call| call.crossings).sum();
+    check_traffic(case, &mut world, crossings)?;
+    let machine = world.machine().cloned().ok_or("the world has no machine")?;
+    world.close().map_err(said("close"))?;
+    Ok(machine.with(|machine| Cost {
+        warp_instructions: machine.statistics().warp_instructions(),
+        time_ns: machine.time_ns(),
+    }))
+}
+
+/// Ranks that stopped: wrong bits are told before errors, since errors elsewhere often follow from them.
+fn describe(outcomes: &[Result<(), (u32, Stop)>]) -> Result<(), String> {
+    let wrong = outcomes.iter().zip(0..).filter_map(|(outcome, rank)| match outcome {
+        Err((call, Stop::Wrong(what))) => Some(format!("rank {rank} call {call}: {what}")),
+        _ => None,
+    });
+    let errors = outcomes.iter().zip(0..).filter_map(|(outcome, rank)| match outcome {
+        Err((call, Stop::Error(error))) => Some(format!("rank {rank} call {call}: {error}")),
+        _ => None,
+    });
+    let all: Vec<String> = wrong.chain(errors).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    Err(all.join("\n  "))
+}
+
+/// One dispatch and its combine at one rank, compared.
+pub fn round(rank: &mut Communicator, case: &Case, call: &Call) -> Result<(), Stop> {
+    let dispatched = dispatch(rank, case, call)?;
+    combine(rank, case, call, &dispatched.handle)
+}
+
+/// One dispatch at one rank, compared.
+pub fn dispatch(rank: &mut Communicator, case: &Case, call: &Call) -> Result<Dispatched, Stop> {
+    let dispatched = begin(rank, case, call)?.wait(PATIENCE)?;
+    verify(rank, case, call, dispatched)
+}
+
+/// Begins a dispatch at one rank.
+pub fn begin(rank: &mut Communicator, case: &Case, call: &Call) -> warpferry::Result<Pending<Dispatched>> {
+    let (hidden, topk) = (case.hidden as usize, case.topk as usize);
+    let input = &call.inputs[rank.rank() as usize];
+    let tokens = input.topk_idx.len() / topk;
+    let x = rank.tensor(&values(&input.x), &[tokens, hidden])?;
+    let topk_idx = rank.tensor(&input.topk_idx, &[tokens, topk])?;
+    let mut op = Dispatch::new(&x, &topk_idx).timeout(TIMEOUT);
+    if case.weights {
+        op = op.weights(&rank.tensor(&input.topk_weights, &[tokens, topk])?);
+    }
+    rank.dispatch(op)
+}
+
+/// Compares what a dispatch gave to one rank.
+pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatched) -> Result<Dispatched, Stop> {
+    let (hidden, topk) = (case.hidden as usize, case.topk as usize);
+    let want = &call.dispatched[rank.rank() as usize];
+    if dispatched.rows != want.source.len() {
+        return Err(Stop::Wrong(format!("{} rows, expected {}", dispatched.rows, want.source.len())));
+    }
+    compare("expert_counts", &dispatched.expert_counts, &want.expert_counts, 1)?;
+    compare("source", &sources(&dispatched.source.to_vec()?), &want.source, 1)?;
+    compare("topk_idx", &dispatched.topk_idx.to_vec::<i32>()?, &want.topk_idx, topk)?;
+    compare("x", &bits(&dispatched.x.to_vec()?), &want.x, hidden)?;
+    match (&dispatched.topk_weights, case.weights) {
+        (Some(weights), true) => {
+            let words = |weights: &[f32]| weights.iter().map(|weight| weight.to_bits()).collect::<Vec<u32>>();
+            compare("topk_weights", &words(&weights.to_vec()?), &words(&want.topk_weights), topk)?;
+        }
+        (None, false) => {}
+        (have, given) => return Err(Stop::Wrong(format!("weights came back: {}, given: {given}", have.is_some()))),
+    }
+    Ok(dispatched)
+}
+
+/// One combine at one rank, compared.
+pub fn combine(rank: &mut Communicator, case: &Case, call: &Call, handle: &Handle) -> Result<(), Stop> {
+    let (at, hidden) = (rank.rank() as usize, case.hidden as usize);
+    let rows = rank.tensor(&values(&call.results[at]), &[handle.rows(), hidden])?;
+    let combined = rank.combine(Combine::new(&rows, handle).timeout(TIMEOUT))?.wait(PATIENCE)?;
+    compare("combined x", &bits(&combined.x.to_vec()?), &call.combined[at], hidden)
+}
+
+fn values(bits: &[u16]) -> Vec<bf16> {
+    bits.iter().map(|&bits| bf16::from_bits(bits)).collect()
+}
+
+fn bits(values: &[bf16]) -> Vec<u16> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn sources(pairs: &[i32]) -> Vec<Row> {
+    pairs.chunks_exact(2).map(|pair| Row { rank: pair[0] as u32, token: pair[1] as u32 }).collect()
+}
+
+fn compare<T: PartialEq + fmt::Debug>(name: &str, have: &[T], want: &[T], columns: usize) -> Result<(), Stop> {
+    if have.len() != want.len() {
+        return Err(Stop::Wrong(format!("{name} has {} elements, expected {}", have.len(), want.len())));
+    }
+    let Some(first) = have.iter().zip(want).position(|(have, want)| have != want) else { return Ok(()) };
+    let count = have.iter().zip(want).filter(|(have, want)| have != want).count();
+    Err(Stop::Wrong(format!(
+        "{name}[{}, {}] = {:x?}, expected {:x?} ({count} of {} elements differ)",
+        first / columns,
+        first % columns,
+        have[first],
+        want[first],
+        have.len()
+    )))
+}
+
+/// A token crosses once to each other node it goes to, and nothing else does; NICs saw no breach of the rules.
+fn check_traffic(case: &Case, world: &mut World, crossings: u64) -> Result<(), String> {
+    if case.fabric == Link::Loopback {
+        return Ok(());
+    }
+    let mut payload = 0;
+    let mut slots = 0;
+    for rank in world.communicators() {
+        let (topology, shape) = (rank.plan().topology, rank.plan().shape);
+        slots = u64::from(shape.dispatch_slot_bytes(topology)) + u64::from(shape.combine_slot_bytes());
+        payload += rank.traffic().map_err(|error| error.to_string())?.payload.write_bytes;
+    }
+    if payload != crossings * slots {
+        return Err(format!("{payload} bytes crossed between nodes, expected {crossings} slots each way of {slots}"));
+    }
+    let machine = world.machine().ok_or("the world has no machine")?;
+    machine.with(|machine| {
+        let network = machine.network_mut();
+        match (network.violations(), network.failures()) {
+            ([], []) => Ok(()),
+            (violations, failures) => Err(format!("NIC violations {violations:?}, failures {failures:?}")),
+        }
+    })
+}
