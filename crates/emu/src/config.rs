@@ -102,6 +102,9 @@ pub enum ConfigError {
         /// Greatest valid.
         max: u64,
     },
+    /// The NIC model refused its part.
+    #[error("nic: {0}")]
+    Nic(String),
 }
 
 impl MachineConfig {

@@ -152,9 +152,9 @@ pub struct Fault {
     /// GPU it happened on, or on whose behalf.
     pub gpu: usize,
     /// Which thread, when a warp did it.
-    pub thread: Option<Thread>,
+    pub thread: Option<Box<Thread>>,
     /// Which instruction, when a warp or its copy did it.
-    pub location: Option<Location>,
+    pub location: Option<Box<Location>>,
     /// The address concerned.
     pub address: Option<u64>,
     /// What is at that address.
@@ -185,6 +185,22 @@ pub struct Location {
     pub line: u32,
     /// The instruction as written.
     pub instruction: String,
+}
+
+/// A store that the bus cannot see yet, and the NIC that read its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{reader} reads bytes that are not visible to the bus ({lacks}), stored by cta {cta:?} thread {thread:?} at {stored}")]
+pub struct HiddenStore {
+    /// The store.
+    pub stored: Location,
+    /// CTA that stored.
+    pub cta: [u32; 3],
+    /// Thread that stored.
+    pub thread: [u32; 3],
+    /// What is missing.
+    pub lacks: &'static str,
+    /// Who reads: NIC, queue pair, purpose.
+    pub reader: String,
 }
 
 /// What happened.
@@ -245,15 +261,11 @@ pub enum FaultKind {
     #[error("doorbell: {0}")]
     Doorbell(String),
     /// A NIC reads bytes that were not made visible to the bus.
-    #[error("nic reads bytes that are not visible to the bus yet ({state}), stored by thread {thread:?} at {stored}")]
-    BusVisibility {
-        /// The store.
-        stored: Location,
-        /// CTA and thread that stored.
-        thread: ([u32; 3], [u32; 3]),
-        /// What is missing.
-        state: &'static str,
-    },
+    #[error("{0}")]
+    BusVisibility(Box<HiddenStore>),
+    /// Work in a stream that cannot be done.
+    #[error("stream: {0}")]
+    Stream(String),
     /// The NIC model found a violation of its rules.
     #[error("nic: {0}")]
     Nic(String),

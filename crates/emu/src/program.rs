@@ -256,7 +256,11 @@ pub(crate) struct Mbarrier {
     pub generic: bool,
     pub base: u16,
     pub offset: i64,
+    /// Kept for a memory model that is weaker than sequential consistency.
+    #[allow(dead_code)]
     pub order: Order,
+    /// As `order`.
+    #[allow(dead_code)]
     pub scope: Scope,
 }
 
@@ -301,8 +305,8 @@ pub(crate) struct Bulk {
 /// How a column starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ColumnStart {
-    /// A register: undefined.
-    Garbage,
+    /// A register of so many bytes: undefined.
+    Garbage(u8),
     Constant(u64),
     Special(Special),
     /// Generic address of a module variable, plus an offset.
@@ -347,6 +351,8 @@ pub(crate) struct Program {
     pub locations: Vec<Location>,
     pub starts: Vec<ColumnStart>,
     pub predicates: usize,
+    /// A predicate that is true in every lane, when one is needed.
+    pub true_predicate: Option<u16>,
     /// Static shared memory; the dynamic part begins here.
     pub shared_bytes: u32,
     /// Local memory of a thread.
@@ -432,17 +438,13 @@ impl Registers {
     #[inline(always)]
     pub fn ternary(&mut self, mask: u32, s: &Args, f: impl Fn(u64, u64, u64) -> u64) {
         if mask == FULL {
-            let (a, b, c) =
-                (&self.columns[s.a as usize], &self.columns[s.b as usize], &self.columns[s.c as usize]);
+            let (a, b, c) = (&self.columns[s.a as usize], &self.columns[s.b as usize], &self.columns[s.c as usize]);
             let out: Column = std::array::from_fn(|i| f(a[i], b[i], c[i]));
             self.columns[s.d as usize] = out;
         } else {
             for i in lanes(mask) {
-                self.columns[s.d as usize][i] = f(
-                    self.columns[s.a as usize][i],
-                    self.columns[s.b as usize][i],
-                    self.columns[s.c as usize][i],
-                );
+                self.columns[s.d as usize][i] =
+                    f(self.columns[s.a as usize][i], self.columns[s.b as usize][i], self.columns[s.c as usize][i]);
             }
         }
     }

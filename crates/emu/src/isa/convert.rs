@@ -120,8 +120,20 @@ impl Conversion {
         let step = match self.rounding {
             Rounding::Nearest => 0,
             Rounding::Zero if back != value && toward_zero => -1,
-            Rounding::Down if back > value => if value > 0 { -1 } else { 1 },
-            Rounding::Up if back < value => if value > 0 { 1 } else { -1 },
+            Rounding::Down if back > value => {
+                if value > 0 {
+                    -1
+                } else {
+                    1
+                }
+            }
+            Rounding::Up if back < value => {
+                if value > 0 {
+                    1
+                } else {
+                    -1
+                }
+            }
             _ => 0i64,
         };
         let double = f64::from_bits((near.to_bits() as i64 + step) as u64);
@@ -271,7 +283,7 @@ pub(super) fn cvt(l: &mut Lower) -> Done {
     let imm = conversion.encode()?;
     l.emit_pure(quick(&conversion).unwrap_or(any), Args { d: dest.column, a, imm, ..Args::default() });
     if is_signed(to) && dest.bytes > to.bytes() {
-        let imm = to.bytes() * 8 | (dest.bytes * 8) << 8;
+        let imm = (to.bytes() * 8) | ((dest.bytes * 8) << 8);
         l.emit_pure(extend, Args { d: dest.column, a: dest.column, imm, ..Args::default() });
     }
     Ok(())

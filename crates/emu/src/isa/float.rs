@@ -1,8 +1,6 @@
 //! f32 and f64 arithmetic; half precision goes to its own file.
 
-use super::f32math::{
-    add_odd, bits32, bits64, divide_odd, flush, fma32, root_odd, round32, Rounding,
-};
+use super::f32math::{add_odd, bits32, bits64, divide_odd, flush, fma32, root_odd, round32, Rounding};
 use super::half::{self, Operation};
 use super::lower::{Lower, Reason};
 use crate::program::{Args, Pure, Registers};
@@ -189,9 +187,7 @@ pub(super) fn fma(l: &mut Lower) -> Done {
         return Err("the rounding is missing".into());
     }
     match ty {
-        _ if is_half(ty) => {
-            half_precision(l, if relu { Operation::FmaRelu } else { Operation::Fma }, ty, mode, 3)
-        }
+        _ if is_half(ty) => half_precision(l, if relu { Operation::FmaRelu } else { Operation::Fma }, ty, mode, 3),
         _ if relu => Err(".relu is for half precision only".into()),
         Type::F32 if mode.is_plain() => {
             emit(l, ty, ternary!(|a, b, c| bits32(fma32(single(a), single(b), single(c)))), 0, 3)
@@ -199,9 +195,7 @@ pub(super) fn fma(l: &mut Lower) -> Done {
         Type::F32 => emit(l, ty, any, mode.encode(), 3),
         _ => {
             mode.check64()?;
-            let run = ternary!(|a, b, c| bits64(
-                f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c))
-            ));
+            let run = ternary!(|a, b, c| bits64(f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c))));
             emit(l, ty, run, 0, 3)
         }
     }

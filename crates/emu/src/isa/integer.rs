@@ -162,9 +162,9 @@ pub(super) fn mad(l: &mut Lower) -> Done {
                 Type::S16 => Some(ternary!(|a, b, c| {
                     (((sx(a, 16) * sx(b, 16)) >> 16) as i16).wrapping_add(c as i16) as u16 as u64
                 })),
-                Type::U32 => Some(ternary!(|a, b, c| {
-                    (((a as u32 as u64 * b as u32 as u64) >> 32) + c) & 0xffff_ffff
-                })),
+                Type::U32 => {
+                    Some(ternary!(|a, b, c| { (((a as u32 as u64 * b as u32 as u64) >> 32) + c) & 0xffff_ffff }))
+                }
                 Type::S32 => Some(ternary!(|a, b, c| {
                     (((a as i32 as i64 * b as i32 as i64) >> 32) as i32).wrapping_add(c as i32) as u32 as u64
                 })),
@@ -180,9 +180,9 @@ pub(super) fn mad(l: &mut Lower) -> Done {
             let out = wide(ty)?;
             let run = match ty {
                 Type::U16 => ternary!(|a, b, c| ((a & 0xffff) * (b & 0xffff) + c) & 0xffff_ffff),
-                Type::S16 => ternary!(|a, b, c| {
-                    (a as i16 as i32 * b as i16 as i32).wrapping_add(c as i32) as u32 as u64
-                }),
+                Type::S16 => {
+                    ternary!(|a, b, c| { (a as i16 as i32 * b as i16 as i32).wrapping_add(c as i32) as u32 as u64 })
+                }
                 Type::U32 => ternary!(|a, b, c| ((a as u32 as u64) * (b as u32 as u64)).wrapping_add(c)),
                 _ => ternary!(|a, b, c| (a as i32 as i64 * b as i32 as i64).wrapping_add(c as i64) as u64),
             };
@@ -477,9 +477,7 @@ fn nth_set(mask: u64, base: u64, offset: u64) -> u64 {
 
 pub(super) fn fns(l: &mut Lower) -> Done {
     match l.modifiers.ty()? {
-        ty @ Type::B32 => {
-            ternary_of(l, ty, Type::B32, Type::S32, Some(ternary!(|a, b, c| nth_set(a, b, c))))
-        }
+        ty @ Type::B32 => ternary_of(l, ty, Type::B32, Type::S32, Some(ternary!(nth_set))),
         ty => Err(unsupported(ty)),
     }
 }

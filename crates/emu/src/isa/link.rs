@@ -2,7 +2,7 @@
 
 use super::lower::{guard_of, Lower, Place, Scope, Slot};
 use super::modifiers::Modifiers;
-use super::{lowering, lower::Reason};
+use super::{lower::Reason, lowering};
 use crate::error::{LoadError, Location};
 use crate::launch::{EntryInfo, Param};
 use crate::program::{Args, ColumnStart, Inst, Op, Program, CARRY, NO_GUARD};
@@ -59,9 +59,9 @@ pub(crate) fn link(module: &Module, entry: usize) -> Result<Program, LoadError> 
     let (shared_bytes, local_shared) = shared_layout(module, &reached, &mut linker.shared).map_err(symbol)?;
     let mut frame_bytes = 0u32;
     for &index in &reached {
-        let scope = linker
-            .scope(index, &local_shared, &mut frame_bytes)
-            .map_err(|reason| symbol_error(module, &module.functions[index].name, module.functions[index].position, reason))?;
+        let scope = linker.scope(index, &local_shared, &mut frame_bytes).map_err(|reason| {
+            symbol_error(module, &module.functions[index].name, module.functions[index].position, reason)
+        })?;
         linker.scopes.insert(index, scope);
     }
     let mut locations = Vec::new();
@@ -85,6 +85,7 @@ pub(crate) fn link(module: &Module, entry: usize) -> Result<Program, LoadError> 
         locations,
         starts: linker.starts,
         predicates: linker.predicates,
+        true_predicate: linker.true_predicate,
         shared_bytes,
         frame_bytes: frame_bytes.next_multiple_of(16),
         info: EntryInfo { params, param_bytes, static_shared_bytes: shared_bytes, registers, max_threads },
@@ -108,20 +109,24 @@ impl<'m> Linker<'m> {
         if let Some(&column) = self.known.get(&start) {
             return Ok(column);
         }
+        self.new_column(start)
+    }
+
+    fn new_column(&mut self, start: ColumnStart) -> Result<u16, Reason> {
         if self.starts.len() >= MAX_COLUMNS {
             return Err(format!("the program needs more than {MAX_COLUMNS} registers and constants"));
         }
         let column = self.starts.len() as u16;
         self.starts.push(start);
-        if start != ColumnStart::Garbage {
+        if !matches!(start, ColumnStart::Garbage(_)) {
             self.known.insert(start, column);
         }
         Ok(column)
     }
 
-    /// A new column for a register.
+    /// A new column for a 64-bit register.
     pub fn column(&mut self) -> Result<u16, Reason> {
-        self.start(ColumnStart::Garbage)
+        self.new_column(ColumnStart::Garbage(8))
     }
 
     pub fn predicate(&mut self) -> Result<u16, Reason> {
@@ -179,7 +184,7 @@ impl<'m> Linker<'m> {
                     debug_assert_eq!(high, low + 1);
                     Slot::Wide(low)
                 }
-                _ => Slot::Column(self.column()?),
+                ty => Slot::Column(self.new_column(ColumnStart::Garbage(ty.bytes() as u8))?),
             };
             scope.slots.push(slot);
             scope.types.push(register.ty);
@@ -368,7 +373,9 @@ fn shared_layout(
         for (number, variable) in body_of(&module.functions[index])?.variables.iter().enumerate() {
             if variable.space == Space::Shared {
                 match place(variable) {
-                    Some(at) => drop(locals.insert((index, number), at)),
+                    Some(at) => {
+                        locals.insert((index, number), at);
+                    }
                     None => unsized_locals.push((index, number, variable.align)),
                 }
             }
@@ -384,15 +391,17 @@ fn shared_layout(
     }
     let end = u32::try_from(end).map_err(|_| "more than 4 GiB of shared memory".to_string())?;
     let end = end.next_multiple_of(align);
-    dynamic.iter().for_each(|&index| drop(offsets.insert(index, end)));
-    unsized_locals.iter().for_each(|&(index, number, _)| drop(locals.insert((index, number), end)));
+    offsets.extend(dynamic.into_iter().map(|index| (index, end)));
+    locals.extend(unsized_locals.into_iter().map(|(index, number, _)| ((index, number), end)));
     Ok((end, locals))
 }
 
 fn module_variables(operand: &Operand, used: &mut BTreeSet<u32>) {
     match operand {
         Operand::Variable(VariableRef::Module(index), _)
-        | Operand::Address(AddressBase::Variable(VariableRef::Module(index)), _) => drop(used.insert(*index)),
+        | Operand::Address(AddressBase::Variable(VariableRef::Module(index)), _) => {
+            used.insert(*index);
+        }
         Operand::Vector(parts) | Operand::List(parts) | Operand::TensorAddress(parts) => {
             parts.iter().for_each(|p| module_variables(p, used))
         }
@@ -462,9 +471,8 @@ fn operand_text(module: &Module, function: &Function, operand: &Operand) -> Stri
         n if n < 0 => format!("{n}"),
         n => format!("+{n}"),
     };
-    let list = |parts: &[Operand]| {
-        parts.iter().map(|p| operand_text(module, function, p)).collect::<Vec<_>>().join(", ")
-    };
+    let list =
+        |parts: &[Operand]| parts.iter().map(|p| operand_text(module, function, p)).collect::<Vec<_>>().join(", ");
     match operand {
         Operand::Register(id) => register(id.0),
         Operand::NotRegister(id) => format!("!{}", register(id.0)),

@@ -170,14 +170,8 @@ fn permute_by(table: [u64; 4], a: u64, b: u64, c: u64) -> u64 {
 
 pub(super) fn prmt(l: &mut Lower) -> Done {
     let ty = l.modifiers.ty()?;
-    let run: Pure = match l.modifiers.choice(&[
-        ("f4e", 1),
-        ("b4e", 2),
-        ("rc8", 3),
-        ("ecl", 4),
-        ("ecr", 5),
-        ("rc16", 6),
-    ]) {
+    let run: Pure = match l.modifiers.choice(&[("f4e", 1), ("b4e", 2), ("rc8", 3), ("ecl", 4), ("ecr", 5), ("rc16", 6)])
+    {
         None => ternary!(permute),
         Some(1) => ternary!(|a, b, c| permute_by([0x3210, 0x4321, 0x5432, 0x6543], a, b, c)),
         Some(2) => ternary!(|a, b, c| permute_by([0x5670, 0x6701, 0x7012, 0x0123], a, b, c)),
@@ -200,4 +194,3 @@ pub(super) fn set_predicate(r: &mut Registers, mask: u32, s: &Args) {
     let bits = r.predicates[s.a as usize] ^ if s.imm & 1 != 0 { u32::MAX } else { 0 };
     r.write_predicate(s.d, mask, bits);
 }
-

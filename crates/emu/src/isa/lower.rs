@@ -169,14 +169,14 @@ impl<'m> Lower<'_, 'm> {
             "clusterid.x" => ColumnStart::Special(Special::Ctaid(0)),
             "clusterid.y" => ColumnStart::Special(Special::Ctaid(1)),
             "clusterid.z" => ColumnStart::Special(Special::Ctaid(2)),
-            "cluster_ctaid.x" | "cluster_ctaid.y" | "cluster_ctaid.z" | "cluster_ctarank" => {
-                ColumnStart::Constant(0)
-            }
+            "cluster_ctaid.x" | "cluster_ctaid.y" | "cluster_ctaid.z" | "cluster_ctarank" => ColumnStart::Constant(0),
             "cluster_nctaid.x" | "cluster_nctaid.y" | "cluster_nctaid.z" | "cluster_nctarank" => {
                 ColumnStart::Constant(1)
             }
             "WARP_SZ" => ColumnStart::Constant(32),
-            _ => ColumnStart::Special(static_special(name).ok_or_else(|| format!("special register %{name} is not known"))?),
+            _ => ColumnStart::Special(
+                static_special(name).ok_or_else(|| format!("special register %{name} is not known"))?,
+            ),
         };
         self.linker.start(start)
     }
@@ -245,16 +245,6 @@ impl<'m> Lower<'_, 'm> {
         match self.scope.slots[id.0 as usize] {
             Slot::Predicate(predicate) => Ok((predicate, negated)),
             _ => Err("a predicate register must stand here".into()),
-        }
-    }
-
-    /// True when the operand names a predicate register.
-    pub fn is_predicate(&self, operand: &Operand) -> bool {
-        match operand {
-            Operand::Register(id) | Operand::NotRegister(id) => {
-                matches!(self.scope.slots[id.0 as usize], Slot::Predicate(_))
-            }
-            _ => false,
         }
     }
 

@@ -81,7 +81,7 @@ fn check_width(address: &Address, space: AccessSpace) -> Done {
 }
 
 /// Elements of a load or store: bytes of each, and their operands.
-fn elements<'m>(ty: Type, vector: u8, operand: &'m Operand) -> Result<(u8, Vec<&'m Operand>), Reason> {
+fn elements(ty: Type, vector: u8, operand: &Operand) -> Result<(u8, Vec<&Operand>), Reason> {
     if matches!(ty, Type::Pred | Type::F16x2 | Type::BF16x2 | Type::E4M3x2 | Type::E5M2x2 | Type::TF32) {
         return Err(format!("type {ty:?} is not supported here"));
     }
@@ -121,7 +121,8 @@ pub(super) fn load(l: &mut Lower) -> Done {
     }
     let (size, parts) = elements(ty, vector, l.operand(0)?)?;
     let address = l.address(1)?;
-    let param = written == Some(Written::Param) && (l.scope.is_entry && !matches!(address.place, Some(Place::Frame(_))));
+    let param =
+        written == Some(Written::Param) && (l.scope.is_entry && !matches!(address.place, Some(Place::Frame(_))));
     let mut columns = [0u16; 8];
     let mut register = 0;
     let (mut size, mut count) = (size, parts.len() as u8);
@@ -161,18 +162,8 @@ pub(super) fn load(l: &mut Lower) -> Done {
     if mmio && !matches!(space, AccessSpace::Global | AccessSpace::Generic) {
         return Err(".mmio is for global memory".into());
     }
-    let access = Access {
-        space,
-        order,
-        scope,
-        mmio,
-        size,
-        count,
-        columns,
-        extend,
-        base: address.base,
-        offset: address.offset,
-    };
+    let access =
+        Access { space, order, scope, mmio, size, count, columns, extend, base: address.base, offset: address.offset };
     l.emit(if param { Op::LoadParam(access.into()) } else { Op::Load(access.into()) }, Args::default());
     Ok(())
 }
@@ -371,10 +362,7 @@ pub(super) fn isspacep(l: &mut Lower) -> Done {
 /// `prefetch`, `prefetchu`, `applypriority`: nothing happens here.
 pub(super) fn hint(l: &mut Lower) -> Done {
     l.modifiers.choice(SPACES);
-    l.modifiers.require(
-        "cache level",
-        &[("L1", ()), ("L2", ()), ("L2::evict_last", ()), ("L2::evict_normal", ())],
-    )?;
+    l.modifiers.require("cache level", &[("L1", ()), ("L2", ()), ("L2::evict_last", ()), ("L2::evict_normal", ())])?;
     l.finish(1..=2)?;
     l.address(0)?;
     l.emit(Op::Nop, Args::default());

@@ -65,12 +65,7 @@ impl<'m> Modifiers<'m> {
     }
 
     pub fn scope(&mut self) -> Option<Scope> {
-        self.choice(&[
-            ("cta", Scope::Cta),
-            ("cluster", Scope::Cluster),
-            ("gpu", Scope::Gpu),
-            ("sys", Scope::Sys),
-        ])
+        self.choice(&[("cta", Scope::Cta), ("cluster", Scope::Cluster), ("gpu", Scope::Gpu), ("sys", Scope::Sys)])
     }
 
     /// An order of an access, without `weak` and `volatile`.

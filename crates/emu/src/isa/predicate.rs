@@ -40,16 +40,43 @@ macro_rules! by_type_compare {
     ($ty:expr, |$a:ident, $b:ident| $body:expr) => {{
         use Type::*;
         match $ty {
-            U16 | B16 => compare!(|x, y| { let ($a, $b) = (x as u16, y as u16); $body }),
-            S16 => compare!(|x, y| { let ($a, $b) = (x as i16, y as i16); $body }),
-            U32 | B32 => compare!(|x, y| { let ($a, $b) = (x as u32, y as u32); $body }),
-            S32 => compare!(|x, y| { let ($a, $b) = (x as i32, y as i32); $body }),
+            U16 | B16 => compare!(|x, y| {
+                let ($a, $b) = (x as u16, y as u16);
+                $body
+            }),
+            S16 => compare!(|x, y| {
+                let ($a, $b) = (x as i16, y as i16);
+                $body
+            }),
+            U32 | B32 => compare!(|x, y| {
+                let ($a, $b) = (x as u32, y as u32);
+                $body
+            }),
+            S32 => compare!(|x, y| {
+                let ($a, $b) = (x as i32, y as i32);
+                $body
+            }),
             U64 | B64 => compare!(|$a, $b| $body),
-            S64 => compare!(|x, y| { let ($a, $b) = (x as i64, y as i64); $body }),
-            F32 => compare!(|x, y| { let ($a, $b) = (f32::from_bits(x as u32), f32::from_bits(y as u32)); $body }),
-            F64 => compare!(|x, y| { let ($a, $b) = (f64::from_bits(x), f64::from_bits(y)); $body }),
-            F16 => compare!(|x, y| { let ($a, $b) = (super::half::f16_value(x as u16), super::half::f16_value(y as u16)); $body }),
-            BF16 => compare!(|x, y| { let ($a, $b) = (super::half::bf16_value(x as u16), super::half::bf16_value(y as u16)); $body }),
+            S64 => compare!(|x, y| {
+                let ($a, $b) = (x as i64, y as i64);
+                $body
+            }),
+            F32 => compare!(|x, y| {
+                let ($a, $b) = (f32::from_bits(x as u32), f32::from_bits(y as u32));
+                $body
+            }),
+            F64 => compare!(|x, y| {
+                let ($a, $b) = (f64::from_bits(x), f64::from_bits(y));
+                $body
+            }),
+            F16 => compare!(|x, y| {
+                let ($a, $b) = (super::half::f16_value(x as u16), super::half::f16_value(y as u16));
+                $body
+            }),
+            BF16 => compare!(|x, y| {
+                let ($a, $b) = (super::half::bf16_value(x as u16), super::half::bf16_value(y as u16));
+                $body
+            }),
             _ => return Err(format!("type {:?} is not supported here", $ty)),
         }
     }};
@@ -60,10 +87,22 @@ macro_rules! float_compare {
     ($ty:expr, |$a:ident, $b:ident| $body:expr) => {{
         use Type::*;
         match $ty {
-            F32 => compare!(|x, y| { let ($a, $b) = (f32::from_bits(x as u32), f32::from_bits(y as u32)); $body }),
-            F64 => compare!(|x, y| { let ($a, $b) = (f64::from_bits(x), f64::from_bits(y)); $body }),
-            F16 => compare!(|x, y| { let ($a, $b) = (super::half::f16_value(x as u16), super::half::f16_value(y as u16)); $body }),
-            BF16 => compare!(|x, y| { let ($a, $b) = (super::half::bf16_value(x as u16), super::half::bf16_value(y as u16)); $body }),
+            F32 => compare!(|x, y| {
+                let ($a, $b) = (f32::from_bits(x as u32), f32::from_bits(y as u32));
+                $body
+            }),
+            F64 => compare!(|x, y| {
+                let ($a, $b) = (f64::from_bits(x), f64::from_bits(y));
+                $body
+            }),
+            F16 => compare!(|x, y| {
+                let ($a, $b) = (super::half::f16_value(x as u16), super::half::f16_value(y as u16));
+                $body
+            }),
+            BF16 => compare!(|x, y| {
+                let ($a, $b) = (super::half::bf16_value(x as u16), super::half::bf16_value(y as u16));
+                $body
+            }),
             _ => return Err("the comparison is for floats only".into()),
         }
     }};
@@ -112,6 +151,8 @@ const COMPARISONS: &[(&str, Comparison)] = &[
     ("nan", Comparison::Nan),
 ];
 
+// Comparisons with a NaN are false, so a negated one is the unordered form.
+#[allow(clippy::neg_cmp_op_on_partial_ord, clippy::double_comparisons)]
 fn comparison(comparison: Comparison, ty: Type) -> Result<Pure, Reason> {
     use Comparison::*;
     let unsigned = matches!(ty, Type::U16 | Type::U32 | Type::U64);
@@ -160,7 +201,14 @@ struct Comparing {
 }
 
 /// Operands `first`, `first + 1` and the joined predicate after them.
-fn comparing(l: &mut Lower, ty: Type, what: Comparison, join: u32, ftz: bool, first: usize) -> Result<Comparing, Reason> {
+fn comparing(
+    l: &mut Lower,
+    ty: Type,
+    what: Comparison,
+    join: u32,
+    ftz: bool,
+    first: usize,
+) -> Result<Comparing, Reason> {
     if ftz && ty != Type::F32 {
         return Err(".ftz is for f32 only".into());
     }

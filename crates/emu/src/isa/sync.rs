@@ -80,10 +80,9 @@ pub(super) fn barrier(l: &mut Lower) -> Done {
 }
 
 fn reduction(l: &mut Lower, aligned: bool) -> Done {
-    let kind = l.modifiers.require(
-        "operation",
-        &[("popc", BarrierKind::Popc), ("and", BarrierKind::And), ("or", BarrierKind::Or)],
-    )?;
+    let kind = l
+        .modifiers
+        .require("operation", &[("popc", BarrierKind::Popc), ("and", BarrierKind::And), ("or", BarrierKind::Or)])?;
     let ty = l.modifiers.ty()?;
     l.finish(3..=4)?;
     let target = l.operand(0)?;
@@ -212,10 +211,9 @@ fn require_sync(l: &mut Lower) -> Done {
 
 pub(super) fn vote(l: &mut Lower) -> Done {
     require_sync(l)?;
-    let kind = l.modifiers.require(
-        "mode",
-        &[("all", Vote::All), ("any", Vote::Any), ("uni", Vote::Uniform), ("ballot", Vote::Ballot)],
-    )?;
+    let kind = l
+        .modifiers
+        .require("mode", &[("all", Vote::All), ("any", Vote::Any), ("uni", Vote::Uniform), ("ballot", Vote::Ballot)])?;
     let ty = l.modifiers.ty()?;
     l.finish(3..=3)?;
     let (target, source) = (l.operand(0)?, l.operand(1)?);

@@ -215,9 +215,14 @@ impl Memory {
         self.storages[id].as_mut().expect("a live region has a storage")
     }
 
-    /// A storage that may have been freed.
+    /// A storage that may have been freed, to change it.
     pub fn storage_if_live(&mut self, id: usize) -> Option<&mut Storage> {
         self.storages.get_mut(id).and_then(Option::as_mut)
+    }
+
+    /// A storage that may have been freed.
+    pub fn storage_if_alive(&self, id: usize) -> Option<&Storage> {
+        self.storages.get(id).and_then(Option::as_ref)
     }
 
     /// Words for the place of `address`.
@@ -296,6 +301,22 @@ impl Memory {
         if target.is_watched() {
             target.touched(offset, bytes.len(), &mut self.woken);
         }
+    }
+
+    /// Writes `bytes` times the same byte into a checked range.
+    pub fn fill(&mut self, storage: usize, offset: usize, bytes: usize, byte: u8) {
+        let target = self.storages[storage].as_mut().expect("a live region has a storage");
+        target.bytes[offset..offset + bytes].fill(byte);
+        target.mark(offset, bytes);
+        self.changes += 1;
+        if target.is_watched() {
+            target.touched(offset, bytes, &mut self.woken);
+        }
+    }
+
+    /// The first address of a storage, in the mapping of its owner.
+    pub fn address_of(&self, storage: usize) -> Option<u64> {
+        self.regions.iter().find(|r| r.storage == storage).map(|r| r.base)
     }
 
     /// Writes a snapshot into a checked range and wakes whoever watches it.

@@ -12,7 +12,7 @@ pub(crate) struct Storage {
     pub bytes: Vec<u8>,
     shadow: Vec<u64>,
     /// Watched 8-byte words and who waits for a change. `None` when nobody does, which is what stores test.
-    watch: Option<Box<BTreeMap<u64, Vec<WarpRef>>>>,
+    watch: Option<BTreeMap<u64, Vec<WarpRef>>>,
     /// Stores here must be made visible to the bus (a NIC reads this memory).
     pub tracked: bool,
 }
@@ -204,19 +204,6 @@ impl Storage {
                 woken.extend_from_slice(waiters);
             }
         }
-    }
-}
-
-impl Snapshot {
-    /// Bytes that are all initialized.
-    pub fn initialized(bytes: Vec<u8>) -> Snapshot {
-        Snapshot { bytes, shadow: None }
-    }
-
-    /// Index of the first byte that was never written, if any.
-    pub fn first_uninitialized(&self) -> Option<usize> {
-        let bits = self.shadow.as_ref()?;
-        (0..self.bytes.len()).find(|&i| bits[i >> 6] >> (i & 63) & 1 == 0)
     }
 }
 

@@ -1,0 +1,355 @@
+//! Bulk copies: agents of their own, which read and write at times that the scheduler chooses.
+//!
+//! A copy into shared memory reads, writes and reports to its mbarrier in one action. A copy to global memory reads
+//! its source in one action, which is what `wait_group.read` waits for, and writes its target in a later one.
+
+use crate::error::{Fault, FaultKind};
+use crate::exec::{Env, Flow};
+use crate::memory::{Kind, Memory, Need, Snapshot, Viewer, Window, SHARED_WINDOW};
+use crate::observe::{Event, Observer};
+use crate::program::{lanes, Args, Bulk};
+use crate::statistics::GpuStatistics;
+use crate::visibility::{self, Stage, Unflushed};
+use crate::warp::{BulkGroup, Cta, CtaState, Group, GroupState, LaunchShape, Trouble, Warp};
+use crate::{barrier, memory::WarpRef};
+use std::sync::Arc;
+
+/// A bulk copy under way.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub number: u64,
+    pub shape: Arc<LaunchShape>,
+    pub warp: WarpRef,
+    pub cta_index: [u32; 3],
+    pub lane: u32,
+    pub pc: u32,
+    pub bytes: u32,
+    pub way: Way,
+    /// Times that the scheduler may still pass it over.
+    pub patience: u8,
+}
+
+/// What a copy has still to do.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// From a global address to an offset of shared memory, reported to an mbarrier.
+    Load { source: u64, offset: u32, mbarrier: u32 },
+    /// Read from an offset of shared memory, as part of a group of its lane.
+    StoreRead { offset: u32, target: u64, group: u64 },
+    /// Write what was read.
+    StoreWrite { piece: Snapshot, target: u64, group: u64 },
+}
+
+/// All copies under way.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    slots: Vec<Option<Copy>>,
+    free: Vec<u32>,
+    /// Copies issued in the turn, for the queue of agents.
+    pub issued: Vec<u32>,
+    next: u64,
+    spare: Vec<Snapshot>,
+}
+
+impl Copies {
+    pub fn take(&mut self, slot: u32) -> Option<Copy> {
+        self.slots.get_mut(slot as usize).and_then(Option::take)
+    }
+
+    /// Puts a copy that was taken back into its slot.
+    pub fn put_back(&mut self, slot: u32, copy: Copy) {
+        self.slots[slot as usize] = Some(copy);
+    }
+
+    /// A copy that was taken is done.
+    pub fn finish(&mut self, slot: u32) {
+        self.free.push(slot);
+    }
+
+    /// Forgets the copies of a GPU.
+    pub fn cancel(&mut self, gpu: usize) {
+        for (slot, copy) in self.slots.iter_mut().enumerate() {
+            if copy.as_ref().is_some_and(|c| c.shape.gpu == gpu) {
+                *copy = None;
+                self.free.push(slot as u32);
+            }
+        }
+    }
+
+    fn add(&mut self, copy: Copy) {
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(copy);
+                slot
+            }
+            None => {
+                self.slots.push(Some(copy));
+                self.slots.len() as u32 - 1
+            }
+        };
+        self.issued.push(slot);
+    }
+}
+
+/// `cp.async.bulk` between global and shared memory, one copy for each lane.
+pub(crate) fn issue(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    bulk: &Bulk,
+    args: &Args,
+    active: u32,
+    pc: u32,
+) -> Result<(), Trouble> {
+    for lane in lanes(active) {
+        let column = |c: u16| warp.registers.columns[c as usize][lane];
+        let bytes = column(args.a) as u32;
+        let target = column(bulk.target).wrapping_add(bulk.target_offset as u64);
+        let source = column(bulk.source).wrapping_add(bulk.source_offset as u64);
+        let (shared, global) = if bulk.to_shared { (target, source) } else { (source, target) };
+        let fail = |kind, address| Trouble { kind, lane: lane as u32, pc, address: Some(address) };
+        if bytes & 15 != 0 {
+            let kind = FaultKind::Bulk(format!("size {bytes} is not a multiple of 16"));
+            return Err(fail(kind, global));
+        }
+        for (address, at) in [(global, global), (shared, shared + SHARED_WINDOW)] {
+            if address & 15 != 0 {
+                return Err(fail(FaultKind::Misaligned { align: 16 }, at));
+            }
+        }
+        if shared.saturating_add(bytes as u64) > cta.shared.bytes.len() as u64 {
+            return Err(fail(FaultKind::OutOfBounds { bytes: bytes as u64 }, shared.wrapping_add(SHARED_WINDOW)));
+        }
+        let need = if bulk.to_shared { Need::Read } else { Need::Write };
+        let window = global_window(env.memory, &cta.viewer(), global, bytes, need)
+            .map_err(|(kind, address)| fail(kind, address))?;
+        let way = if bulk.to_shared {
+            let mbarrier = column(bulk.mbarrier).wrapping_add(bulk.mbarrier_offset as u64);
+            barrier::mbarrier_at(cta, mbarrier)
+                .map_err(|reason| fail(FaultKind::Mbarrier(reason), mbarrier.wrapping_add(SHARED_WINDOW)))?;
+            Way::Load { source, offset: shared as u32, mbarrier: mbarrier as u32 }
+        } else {
+            let group = open_group(warp, lane as u32);
+            if env.checks.bus_visibility && bytes > 0 && env.memory.storage(window.storage).tracked {
+                let start = global - window.base;
+                let entry = Unflushed {
+                    storage: window.storage,
+                    start,
+                    end: start + bytes as u64,
+                    warp: warp.index,
+                    lane: lane as u32,
+                    pc,
+                    stage: Stage::InFlight { group },
+                };
+                visibility::add(&mut warp.unflushed, entry);
+            }
+            Way::StoreRead { offset: shared as u32, target: global, group }
+        };
+        cta.copies += 1;
+        let number = env.copies.next;
+        env.copies.next += 1;
+        let me = cta.warp_ref(warp.index);
+        if let Some(observer) = env.observer {
+            observer.event(&Event::CopyIssued { copy: number, warp: me.into(), lane: lane as u32, bytes });
+        }
+        // A varied schedule lets some copies linger.
+        let patience = if env.choices.varies() { [0, 0, 2, 12][env.choices.choose(4)] } else { 0 };
+        env.copies.add(Copy {
+            number,
+            shape: cta.shape.clone(),
+            warp: me,
+            cta_index: cta.index,
+            lane: lane as u32,
+            pc,
+            bytes,
+            way,
+            patience,
+        });
+    }
+    warp.interval.busy = true;
+    env.memory.changes += 1;
+    Ok(())
+}
+
+/// The window of the global side; bulk copies do not reach doorbells.
+fn global_window(
+    memory: &Memory,
+    viewer: &Viewer,
+    address: u64,
+    bytes: u32,
+    need: Need,
+) -> Result<Window, (FaultKind, u64)> {
+    let window = memory.window(viewer, address, bytes as u64, need).map_err(|f| (f.kind, f.address))?;
+    match window.kind {
+        Kind::Doorbell { .. } => Err((FaultKind::Doorbell("bulk copies do not reach a doorbell".into()), address)),
+        _ => Ok(window),
+    }
+}
+
+/// Counts one more copy in a lane's open group; its number.
+fn open_group(warp: &mut Warp, lane: u32) -> u64 {
+    let bulk = warp.lane_bulk(lane);
+    let open = bulk.open;
+    match bulk.groups.back_mut() {
+        Some(group) if group.number == open => {
+            group.unread += 1;
+            group.unwritten += 1;
+        }
+        _ => bulk.groups.push_back(BulkGroup { number: open, unread: 1, unwritten: 1, committed: false }),
+    }
+    open
+}
+
+/// `cp.async.bulk.commit_group`: closes the open group of each lane, empty or not.
+pub(crate) fn commit(warp: &mut Warp, active: u32) {
+    for lane in lanes(active) {
+        let bulk = warp.lane_bulk(lane as u32);
+        let open = bulk.open;
+        match bulk.groups.back_mut() {
+            Some(group) if group.number == open => group.committed = true,
+            _ => bulk.groups.push_back(BulkGroup { number: open, unread: 0, unwritten: 0, committed: true }),
+        }
+        bulk.open += 1;
+    }
+}
+
+/// `cp.async.bulk.wait_group`: until all but the latest `pending` groups of every lane are done.
+pub(crate) fn wait(warp: &mut Warp, index: usize, active: u32, pending: u32, read: bool) -> Flow {
+    let mut blocked = false;
+    for bulk in warp.bulk.iter().filter(|b| active >> b.lane & 1 == 1) {
+        // Groups numbered below this must be done.
+        let bound = bulk.open.saturating_sub(pending as u64);
+        let left = |g: &BulkGroup| if read { g.unread } else { g.unwritten };
+        blocked |= bulk.groups.iter().any(|g| g.committed && g.number < bound && left(g) > 0);
+    }
+    let mask = warp.groups[index].mask;
+    if blocked {
+        if mask & !active != 0 {
+            warp.groups[index].mask = active;
+            let next = warp.groups[index].pc + 1;
+            warp.groups.push(Group::ready(next, mask & !active));
+        }
+        warp.groups[index].state = GroupState::Bulk;
+        return Flow::Switch;
+    }
+    let Warp { bulk, unflushed, .. } = warp;
+    for bulk in bulk.iter_mut().filter(|b| active >> b.lane & 1 == 1) {
+        let bound = bulk.open.saturating_sub(pending as u64);
+        if !read && bound > 0 {
+            visibility::waited(unflushed, bulk.lane, bound - 1);
+        }
+        while bulk.groups.front().is_some_and(|g| g.committed && g.number < bound && g.unwritten == 0) {
+            bulk.groups.pop_front();
+        }
+    }
+    Flow::Next
+}
+
+/// What an action of a copy needs beside its CTA.
+pub(crate) struct CopyEnv<'a> {
+    pub memory: &'a mut Memory,
+    pub statistics: &'a mut GpuStatistics,
+    pub observer: &'a mut Option<Box<dyn Observer + Send>>,
+    pub spare: &'a mut Vec<Snapshot>,
+}
+
+impl Copies {
+    /// Buffers of finished copies, for the next ones.
+    pub fn take_spare(&mut self) -> Vec<Snapshot> {
+        std::mem::take(&mut self.spare)
+    }
+
+    pub fn return_spare(&mut self, mut spare: Vec<Snapshot>) {
+        spare.truncate(64);
+        self.spare = spare;
+    }
+}
+
+/// The copy does its next action. `Ok(true)` when it is done.
+pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>) -> Result<bool, Box<Fault>> {
+    let shape = copy.shape.clone();
+    let viewer = Viewer { gpu: shape.gpu, node: shape.node, rules: &shape.rules };
+    let fault = |copy: &Copy, memory: &Memory, kind: FaultKind, address: u64| {
+        let linear = copy.warp.warp * 32 + copy.lane;
+        let [x, y, _] = shape.block;
+        Box::new(Fault {
+            kind,
+            gpu: shape.gpu,
+            thread: Some(Box::new(crate::error::Thread {
+                entry: shape.program.name.clone(),
+                cta: copy.cta_index,
+                warp: copy.warp.warp,
+                lane: copy.lane,
+                thread: [linear % x, linear / x % y, linear / (x * y)],
+            })),
+            location: Some(Box::new(shape.program.location(copy.pc))),
+            address: Some(address),
+            region: Some(memory.describe(address)),
+        })
+    };
+    env.memory.changes += 1;
+    let bytes = copy.bytes as usize;
+    match &mut copy.way {
+        Way::Load { source, offset, mbarrier } => {
+            let (source, offset, mbarrier) = (*source, *offset as usize, *mbarrier as u64);
+            let cta = cta.expect("a CTA lives until its loads have landed");
+            let window = global_window(env.memory, &viewer, source, copy.bytes, Need::Read)
+                .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
+            let mut piece = env.spare.pop().unwrap_or_default();
+            env.memory.storage(window.storage).take((source - window.base) as usize, bytes, &mut piece);
+            cta.state.shared.put(offset, &piece);
+            if cta.state.shared.is_watched() {
+                cta.state.shared.touched(offset, bytes, &mut env.memory.woken);
+            }
+            env.spare.push(piece);
+            match window.kind {
+                Kind::Peer { .. } => env.statistics.bulk_load_peer_bytes += bytes as u64,
+                _ => env.statistics.bulk_load_bytes += bytes as u64,
+            }
+            let done = barrier::complete_tx(&mut cta.state, mbarrier, copy.bytes, &mut env.memory.woken);
+            done.map_err(|reason| fault(copy, env.memory, FaultKind::Mbarrier(reason), mbarrier + SHARED_WINDOW))?;
+            cta.state.copies -= 1;
+        }
+        Way::StoreRead { offset, target, group } => {
+            let cta = cta.expect("a CTA lives until its stores have read");
+            let mut piece = env.spare.pop().unwrap_or_default();
+            cta.state.shared.take(*offset as usize, bytes, &mut piece);
+            let (target, group) = (*target, *group);
+            progress(cta, copy.warp.warp, copy.lane, group, true);
+            cta.state.copies -= 1;
+            copy.way = Way::StoreWrite { piece, target, group };
+            return Ok(false);
+        }
+        Way::StoreWrite { piece, target, group } => {
+            let (piece, target, group) = (std::mem::take(piece), *target, *group);
+            let window = global_window(env.memory, &viewer, target, copy.bytes, Need::Write)
+                .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
+            env.memory.put(window.storage, (target - window.base) as usize, &piece);
+            env.spare.push(piece);
+            match window.kind {
+                Kind::Peer { .. } => env.statistics.bulk_store_peer_bytes += bytes as u64,
+                _ => env.statistics.bulk_store_bytes += bytes as u64,
+            }
+            if let Some(cta) = &mut cta {
+                progress(cta, copy.warp.warp, copy.lane, group, false);
+            }
+        }
+    }
+    if let Some(observer) = env.observer {
+        observer.event(&Event::CopyLanded { copy: copy.number });
+    }
+    Ok(true)
+}
+
+/// A copy of a lane's group has read its source, or written its target.
+fn progress(cta: &mut Cta, warp: u32, lane: u32, group: u64, read: bool) {
+    let warp = &mut cta.warps[warp as usize];
+    if let Some(group) = warp.lane_bulk(lane).groups.iter_mut().find(|g| g.number == group) {
+        if read {
+            group.unread -= 1;
+        } else {
+            group.unwritten -= 1;
+        }
+    }
+    warp.release_bulk_waits();
+}

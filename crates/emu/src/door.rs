@@ -1,0 +1,698 @@
+//! The memory door: every access of a warp to memory goes through here, one call an instruction.
+//!
+//! Memory is sequentially consistent here; orders and scopes arrive at this door and matter to the visibility of
+//! stores on the bus only.
+
+use crate::error::FaultKind;
+use crate::exec::{note_read, Env};
+use crate::memory::{AccessFault, Kind, Need, Storage, Window, LOCAL_WINDOW, SHARED_WINDOW};
+use crate::observe::{AccessKind, Event};
+use crate::park::Where;
+use crate::program::{lanes, Access, AccessSpace, Args, Atomic, AtomicKind, Column, Order, Registers, Scope, FULL};
+use crate::visibility::{self, Stage, Unflushed};
+use crate::warp::{first, CtaState, Trouble, Warp};
+
+type Accessed = Result<(), Trouble>;
+
+/// Address of each lane.
+#[inline(always)]
+fn addresses(registers: &Registers, base: u16, offset: i64) -> Column {
+    let base = &registers.columns[base as usize];
+    std::array::from_fn(|i| base[i].wrapping_add(offset as u64))
+}
+
+/// Lanes of `mask` by what a generic address means: global, shared, local.
+fn classes(addresses: &Column, mask: u32) -> [u32; 3] {
+    let mut sets = [0; 3];
+    for lane in lanes(mask) {
+        let class = match addresses[lane] & !0xffff_ffff {
+            SHARED_WINDOW => 1,
+            LOCAL_WINDOW => 2,
+            _ => 0,
+        };
+        sets[class] |= 1 << lane;
+    }
+    sets
+}
+
+fn trouble(kind: FaultKind, lane: usize, pc: u32, address: u64) -> Trouble {
+    Trouble { kind, lane: lane as u32, pc, address: Some(address) }
+}
+
+fn refused(fault: AccessFault, lane: usize, pc: u32) -> Trouble {
+    trouble(fault.kind, lane, pc, fault.address)
+}
+
+/// All lanes must be aligned to `bytes`.
+#[inline(always)]
+fn aligned(addresses: &Column, mask: u32, bytes: u64, pc: u32) -> Accessed {
+    let any = lanes(mask).fold(0, |all, lane| all | addresses[lane]);
+    if any & (bytes - 1) == 0 {
+        return Ok(());
+    }
+    let lane = lanes(mask).find(|&l| addresses[l] & (bytes - 1) != 0).unwrap_or(0);
+    Err(trouble(FaultKind::Misaligned { align: bytes }, lane, pc, addresses[lane]))
+}
+
+/// Lanes of `mask` whose accesses lie in `low..high`.
+#[inline(always)]
+fn inside(addresses: &Column, mask: u32, low: u64, high: u64, bytes: u64) -> u32 {
+    let room = (high - low).wrapping_sub(bytes);
+    if high - low < bytes {
+        return 0;
+    }
+    let mut set = 0u32;
+    for (lane, address) in addresses.iter().enumerate() {
+        set |= ((address.wrapping_sub(low) <= room) as u32) << lane;
+    }
+    set & mask
+}
+
+/// The first lane that is not inside a CTA's or thread's own memory.
+fn outside(mask: u32, inside: u32, addresses: &Column, bytes: u64, pc: u32) -> Accessed {
+    if mask == inside {
+        return Ok(());
+    }
+    let lane = first(mask & !inside) as usize;
+    Err(trouble(FaultKind::OutOfBounds { bytes }, lane, pc, addresses[lane]))
+}
+
+/// Loads the elements of every lane in `set`; `base` is the address of the storage's first byte.
+#[inline(always)]
+fn read_sized<const SIZE: usize>(
+    storage: &Storage,
+    base: &Column,
+    registers: &mut Registers,
+    access: &Access,
+    set: u32,
+) {
+    for (element, &column) in access.columns[..access.count as usize].iter().enumerate() {
+        let column = &mut registers.columns[column as usize];
+        let skip = element * SIZE;
+        if set == FULL {
+            for lane in 0..32 {
+                column[lane] = storage.load(base[lane] as usize + skip, SIZE);
+            }
+        } else {
+            for lane in lanes(set) {
+                column[lane] = storage.load(base[lane] as usize + skip, SIZE);
+            }
+        }
+        if access.extend != 0 {
+            let shift = 64 - 8 * SIZE as u32;
+            for lane in lanes(set) {
+                column[lane] = ((column[lane] << shift) as i64 >> shift) as u64 & access.extend;
+            }
+        }
+    }
+}
+
+fn read_lanes(storage: &Storage, offsets: &Column, registers: &mut Registers, access: &Access, set: u32) {
+    match access.size {
+        1 => read_sized::<1>(storage, offsets, registers, access, set),
+        2 => read_sized::<2>(storage, offsets, registers, access, set),
+        4 => read_sized::<4>(storage, offsets, registers, access, set),
+        _ => read_sized::<8>(storage, offsets, registers, access, set),
+    }
+}
+
+/// All bytes that the lanes read must have been written.
+#[inline(always)]
+fn initialized(storage: &Storage, offsets: &Column, set: u32, bytes: usize) -> Result<(), usize> {
+    match lanes(set).find(|&lane| !storage.is_initialized(offsets[lane] as usize, bytes)) {
+        None => Ok(()),
+        Some(lane) => Err(lane),
+    }
+}
+
+#[inline(always)]
+fn relative(addresses: &Column, base: u64) -> Column {
+    std::array::from_fn(|i| addresses[i].wrapping_sub(base))
+}
+
+/// Tells the interval what the lanes read, element by element.
+#[cold]
+fn note_reads(
+    warp: &mut Warp,
+    place: Where,
+    storage: &Storage,
+    offsets: &Column,
+    addresses: &Column,
+    access: &Access,
+    set: u32,
+) {
+    let size = access.size as usize;
+    for lane in lanes(set) {
+        for element in 0..access.count as usize {
+            let offset = offsets[lane] as usize + element * size;
+            let value = storage.load(offset, size);
+            note_read(warp, place, offset, size, value, addresses[lane] + (element * size) as u64);
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn observe(
+    env: &mut Env,
+    cta: &CtaState,
+    warp: u32,
+    kind: AccessKind,
+    lanes: u32,
+    addresses: &Column,
+    pc: u32,
+    bytes: u32,
+) {
+    if let Some(observer) = env.observer {
+        let warp = cta.warp_ref(warp).into();
+        observer.event(&Event::Access { warp, pc, kind, lanes, addresses, bytes });
+    }
+}
+
+/// `ld`.
+pub(crate) fn load(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Access, active: u32, pc: u32) -> Accessed {
+    let addresses = addresses(&warp.registers, access.base, access.offset);
+    let bytes = access.size as u64 * access.count as u64;
+    if env.checks.alignment {
+        aligned(&addresses, active, bytes, pc)?;
+    }
+    if env.observer.is_some() {
+        observe(env, cta, warp.index, AccessKind::Load, active, &addresses, pc, bytes as u32);
+    }
+    match access.space {
+        AccessSpace::Global => load_global(env, cta, warp, access, &addresses, active, pc),
+        AccessSpace::Shared => load_shared(env, cta, warp, access, &addresses, active, pc),
+        AccessSpace::Local => load_local(env, warp, access, &addresses, active, pc),
+        AccessSpace::Generic => {
+            let [global, shared, local] = classes(&addresses, active);
+            if global != 0 {
+                load_global(env, cta, warp, access, &addresses, global, pc)?;
+            }
+            if shared != 0 {
+                load_shared(env, cta, warp, access, &relative(&addresses, SHARED_WINDOW), shared, pc)?;
+            }
+            if local != 0 {
+                load_local(env, warp, access, &relative(&addresses, LOCAL_WINDOW), local, pc)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn load_global(
+    env: &mut Env,
+    cta: &CtaState,
+    warp: &mut Warp,
+    access: &Access,
+    addresses: &Column,
+    active: u32,
+    pc: u32,
+) -> Accessed {
+    let bytes = access.size as u64 * access.count as u64;
+    let mut rest = active;
+    while rest != 0 {
+        let lane = first(rest) as usize;
+        let window = env.memory.window(&cta.viewer(), addresses[lane], bytes, Need::Read);
+        let window = window.map_err(|f| refused(f, lane, pc))?;
+        if let Kind::Doorbell { .. } = window.kind {
+            let kind = FaultKind::Doorbell("a doorbell cannot be read".into());
+            return Err(trouble(kind, lane, pc, addresses[lane]));
+        }
+        let set = inside(addresses, rest, window.low, window.high, bytes);
+        let offsets = relative(addresses, window.base);
+        let storage = env.memory.storage(window.storage);
+        if env.checks.uninitialized {
+            initialized(storage, &offsets, set, bytes as usize)
+                .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, addresses[lane]))?;
+        }
+        if warp.interval.records() {
+            note_reads(warp, Where::Global(window.storage), storage, &offsets, addresses, access, set);
+        }
+        read_lanes(storage, &offsets, &mut warp.registers, access, set);
+        env.statistics.load_bytes += bytes * set.count_ones() as u64;
+        rest &= !set;
+    }
+    Ok(())
+}
+
+fn load_shared(
+    env: &mut Env,
+    cta: &CtaState,
+    warp: &mut Warp,
+    access: &Access,
+    offsets: &Column,
+    active: u32,
+    pc: u32,
+) -> Accessed {
+    let bytes = access.size as u64 * access.count as u64;
+    let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
+    outside(active, set, offsets, bytes, pc)?;
+    if env.checks.uninitialized {
+        initialized(&cta.shared, offsets, set, bytes as usize)
+            .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + SHARED_WINDOW))?;
+    }
+    if warp.interval.records() {
+        let addresses = std::array::from_fn(|i| offsets[i].wrapping_add(SHARED_WINDOW));
+        note_reads(warp, Where::Shared, &cta.shared, offsets, &addresses, access, set);
+    }
+    read_lanes(&cta.shared, offsets, &mut warp.registers, access, set);
+    Ok(())
+}
+
+/// Offsets in the warp's local memory: frames one after another by lane.
+fn frames(offsets: &Column, frame: u64) -> Column {
+    std::array::from_fn(|lane| offsets[lane].wrapping_add(lane as u64 * frame))
+}
+
+fn load_local(env: &mut Env, warp: &mut Warp, access: &Access, offsets: &Column, active: u32, pc: u32) -> Accessed {
+    let bytes = access.size as u64 * access.count as u64;
+    let frame = warp.local.bytes.len() as u64 / 32;
+    let set = inside(offsets, active, 0, frame, bytes);
+    outside(active, set, offsets, bytes, pc)?;
+    let placed = frames(offsets, frame);
+    if env.checks.uninitialized {
+        initialized(&warp.local, &placed, set, bytes as usize)
+            .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + LOCAL_WINDOW))?;
+    }
+    read_lanes(&warp.local, &placed, &mut warp.registers, access, set);
+    Ok(())
+}
+
+/// `ld.param` of a kernel: the same bytes for all.
+pub(crate) fn load_param(cta: &CtaState, warp: &mut Warp, access: &Access, active: u32, pc: u32) -> Accessed {
+    let addresses = addresses(&warp.registers, access.base, access.offset);
+    let (size, args) = (access.size as usize, &cta.shape.args);
+    let bytes = size as u64 * access.count as u64;
+    aligned(&addresses, active, bytes, pc)?;
+    let set = inside(&addresses, active, 0, args.len() as u64, bytes);
+    outside(active, set, &addresses, bytes, pc)?;
+    for (element, &column) in access.columns[..access.count as usize].iter().enumerate() {
+        for lane in lanes(set) {
+            let at = addresses[lane] as usize + element * size;
+            let mut word = [0u8; 8];
+            word[..size].copy_from_slice(&args[at..at + size]);
+            let mut value = u64::from_le_bytes(word);
+            if access.extend != 0 {
+                let shift = 64 - 8 * size as u32;
+                value = ((value << shift) as i64 >> shift) as u64 & access.extend;
+            }
+            warp.registers.columns[column as usize][lane] = value;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a parameter between the frames of caller and callee.
+pub(crate) fn copy_frame(warp: &mut Warp, args: &Args, active: u32) {
+    let frame = warp.local.bytes.len() / 32;
+    let mut piece = crate::memory::Snapshot::default();
+    for lane in lanes(active) {
+        let at = |column: u16| lane * frame + warp.registers.columns[column as usize][lane] as usize;
+        let (from, to) = (at(args.a), at(args.b));
+        warp.local.take(from, args.imm as usize, &mut piece);
+        warp.local.put(to, &piece);
+    }
+}
+
+/// Stores every lane's elements; lanes in ascending order, so the highest wins where they overlap.
+#[inline(always)]
+fn write_lanes(storage: &mut Storage, offsets: &Column, registers: &Registers, access: &Access, set: u32) {
+    let size = access.size as usize;
+    for (element, &column) in access.columns[..access.count as usize].iter().enumerate() {
+        let column = &registers.columns[column as usize];
+        let skip = element * size;
+        match size {
+            1 => lanes(set).for_each(|l| storage.store(offsets[l] as usize + skip, 1, column[l])),
+            2 => lanes(set).for_each(|l| storage.store(offsets[l] as usize + skip, 2, column[l])),
+            4 => lanes(set).for_each(|l| storage.store(offsets[l] as usize + skip, 4, column[l])),
+            _ => lanes(set).for_each(|l| storage.store(offsets[l] as usize + skip, 8, column[l])),
+        }
+    }
+}
+
+/// Whether the store would change anything.
+fn changes(storage: &Storage, offsets: &Column, registers: &Registers, access: &Access, set: u32) -> bool {
+    let size = access.size as usize;
+    let keep = u64::MAX >> (64 - 8 * size as u32);
+    access.columns[..access.count as usize].iter().enumerate().any(|(element, &column)| {
+        lanes(set).any(|lane| {
+            let at = offsets[lane] as usize + element * size;
+            storage.load(at, size) != registers.columns[column as usize][lane] & keep
+                || !storage.is_initialized(at, size)
+        })
+    })
+}
+
+/// `st`.
+pub(crate) fn store(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    access: &Access,
+    active: u32,
+    pc: u32,
+) -> Accessed {
+    let addresses = addresses(&warp.registers, access.base, access.offset);
+    let bytes = access.size as u64 * access.count as u64;
+    if env.checks.alignment {
+        aligned(&addresses, active, bytes, pc)?;
+    }
+    if env.observer.is_some() {
+        observe(env, cta, warp.index, AccessKind::Store, active, &addresses, pc, bytes as u32);
+    }
+    if access.order == Order::Release && access.scope == Scope::Sys {
+        visibility::fence(&mut warp.unflushed, &mut cta.unflushed, active);
+    }
+    match access.space {
+        AccessSpace::Global => store_global(env, cta, warp, access, &addresses, active, pc),
+        AccessSpace::Shared => store_shared(env, cta, warp, access, &addresses, active, pc),
+        AccessSpace::Local => store_local(warp, access, &addresses, active, pc),
+        AccessSpace::Generic => {
+            let [global, shared, local] = classes(&addresses, active);
+            if global != 0 {
+                store_global(env, cta, warp, access, &addresses, global, pc)?;
+            }
+            if shared != 0 {
+                store_shared(env, cta, warp, access, &relative(&addresses, SHARED_WINDOW), shared, pc)?;
+            }
+            if local != 0 {
+                store_local(warp, access, &relative(&addresses, LOCAL_WINDOW), local, pc)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn store_global(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    access: &Access,
+    addresses: &Column,
+    active: u32,
+    pc: u32,
+) -> Accessed {
+    let bytes = access.size as u64 * access.count as u64;
+    let mut rest = active;
+    while rest != 0 {
+        let lane = first(rest) as usize;
+        let window = env.memory.window(&cta.viewer(), addresses[lane], bytes, Need::Write);
+        let window = window.map_err(|f| refused(f, lane, pc))?;
+        let set = inside(addresses, rest, window.low, window.high, bytes);
+        rest &= !set;
+        if let Kind::Doorbell { nic } = window.kind {
+            doorbell(env, cta, warp, access, addresses, set, nic, pc)?;
+            continue;
+        }
+        let offsets = relative(addresses, window.base);
+        let storage = env.memory.storage_mut(window.storage);
+        let was_idle = !warp.interval.busy;
+        if was_idle {
+            warp.interval.busy = changes(storage, &offsets, &warp.registers, access, set);
+        }
+        write_lanes(storage, &offsets, &warp.registers, access, set);
+        let watched = storage.is_watched();
+        let tracked = storage.tracked && env.checks.bus_visibility;
+        if warp.interval.busy {
+            env.memory.changes += 1;
+        }
+        if watched {
+            for lane in lanes(set) {
+                touch(env, window.storage, offsets[lane] as usize, bytes as usize);
+            }
+        }
+        if tracked {
+            for lane in lanes(set) {
+                let entry = Unflushed {
+                    storage: window.storage,
+                    start: offsets[lane],
+                    end: offsets[lane] + bytes,
+                    warp: warp.index,
+                    lane: lane as u32,
+                    pc,
+                    stage: Stage::Lanes(1 << lane),
+                };
+                visibility::add(&mut warp.unflushed, entry);
+            }
+        }
+        let counted = bytes * set.count_ones() as u64;
+        match window.kind {
+            Kind::Peer { .. } => env.statistics.store_peer_bytes += counted,
+            _ => env.statistics.store_bytes += counted,
+        }
+    }
+    Ok(())
+}
+
+/// Wakes whoever watches bytes of a storage.
+fn touch(env: &mut Env, storage: usize, offset: usize, bytes: usize) {
+    let mut woken = std::mem::take(&mut env.memory.woken);
+    env.memory.storage(storage).touched(offset, bytes, &mut woken);
+    env.memory.woken = woken;
+}
+
+#[allow(clippy::too_many_arguments)]
+fn doorbell(
+    env: &mut Env,
+    cta: &CtaState,
+    warp: &mut Warp,
+    access: &Access,
+    addresses: &Column,
+    set: u32,
+    nic: warpferry_nic::NicId,
+    pc: u32,
+) -> Accessed {
+    let strong = access.mmio || matches!(access.order, Order::Relaxed | Order::Release | Order::Volatile);
+    let lane = first(set) as usize;
+    let wrong = |what: &str| Err(trouble(FaultKind::Doorbell(what.into()), lane, pc, addresses[lane]));
+    if access.size != 8 || access.count != 1 {
+        return wrong("a doorbell takes one store of 8 bytes");
+    }
+    if !strong || access.scope != Scope::Sys {
+        return wrong("a doorbell takes .mmio, .relaxed, .release or .volatile at system scope");
+    }
+    for lane in lanes(set) {
+        let value = warp.registers.columns[access.columns[0] as usize][lane];
+        env.network.doorbell(nic, value);
+        env.statistics.doorbells += 1;
+        if let Some(observer) = env.observer {
+            observer.event(&Event::Doorbell { warp: cta.warp_ref(warp.index).into(), value });
+        }
+    }
+    warp.interval.busy = true;
+    env.memory.changes += 1;
+    Ok(())
+}
+
+fn store_shared(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    access: &Access,
+    offsets: &Column,
+    active: u32,
+    pc: u32,
+) -> Accessed {
+    let bytes = access.size as u64 * access.count as u64;
+    let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
+    outside(active, set, offsets, bytes, pc)?;
+    if !warp.interval.busy {
+        warp.interval.busy = changes(&cta.shared, offsets, &warp.registers, access, set);
+    }
+    if warp.interval.busy {
+        env.memory.changes += 1;
+    }
+    write_lanes(&mut cta.shared, offsets, &warp.registers, access, set);
+    if cta.shared.is_watched() {
+        for lane in lanes(set) {
+            cta.shared.touched(offsets[lane] as usize, bytes as usize, &mut env.memory.woken);
+        }
+    }
+    Ok(())
+}
+
+fn store_local(warp: &mut Warp, access: &Access, offsets: &Column, active: u32, pc: u32) -> Accessed {
+    let bytes = access.size as u64 * access.count as u64;
+    let frame = warp.local.bytes.len() as u64 / 32;
+    let set = inside(offsets, active, 0, frame, bytes);
+    outside(active, set, offsets, bytes, pc)?;
+    write_lanes(&mut warp.local, &frames(offsets, frame), &warp.registers, access, set);
+    Ok(())
+}
+
+/// `fence` and `membar`.
+pub(crate) fn fence(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    order: Order,
+    scope: Scope,
+    active: u32,
+    pc: u32,
+) {
+    if scope == Scope::Sys && matches!(order, Order::AcqRel | Order::Sc | Order::Release) {
+        visibility::fence(&mut warp.unflushed, &mut cta.unflushed, active);
+    }
+    if let Some(observer) = env.observer {
+        observer.event(&Event::Fence { warp: cta.warp_ref(warp.index).into(), pc, lanes: active });
+    }
+}
+
+/// The new value of an atomic operation.
+fn combine(kind: AtomicKind, size: u8, old: u64, a: u64, b: u64) -> u64 {
+    use crate::isa::{add_bf16, add_f16};
+    let keep = u64::MAX >> (64 - 8 * size as u32);
+    let signed = |v: u64| if size == 4 { v as i32 as i64 } else { v as i64 };
+    let packed = |add: fn(u16, u16) -> u16| {
+        add(old as u16, a as u16) as u64 | (add((old >> 16) as u16, (a >> 16) as u16) as u64) << 16
+    };
+    let value = match kind {
+        AtomicKind::And => old & a,
+        AtomicKind::Or => old | a,
+        AtomicKind::Xor => old ^ a,
+        AtomicKind::Exchange => a,
+        AtomicKind::CompareSwap if old == a & keep => b,
+        AtomicKind::CompareSwap => old,
+        AtomicKind::Add => old.wrapping_add(a),
+        AtomicKind::Inc if old >= a => 0,
+        AtomicKind::Inc => old + 1,
+        AtomicKind::Dec if old == 0 || old > a => a,
+        AtomicKind::Dec => old - 1,
+        AtomicKind::MinSigned => {
+            if signed(a) < signed(old) {
+                a
+            } else {
+                old
+            }
+        }
+        AtomicKind::MaxSigned => {
+            if signed(a) > signed(old) {
+                a
+            } else {
+                old
+            }
+        }
+        AtomicKind::MinUnsigned => old.min(a & keep),
+        AtomicKind::MaxUnsigned => old.max(a & keep),
+        AtomicKind::AddF32 => {
+            let sum = f32::from_bits(old as u32) + f32::from_bits(a as u32);
+            if sum.is_nan() {
+                0x7fff_ffff
+            } else {
+                sum.to_bits() as u64
+            }
+        }
+        AtomicKind::AddF64 => {
+            let sum = f64::from_bits(old) + f64::from_bits(a);
+            if sum.is_nan() {
+                0x7fff_ffff_ffff_ffff
+            } else {
+                sum.to_bits()
+            }
+        }
+        AtomicKind::AddF16 => add_f16(old as u16, a as u16) as u64,
+        AtomicKind::AddBf16 => add_bf16(old as u16, a as u16) as u64,
+        AtomicKind::AddF16x2 => packed(add_f16),
+        AtomicKind::AddBf16x2 => packed(add_bf16),
+    };
+    value & keep
+}
+
+/// `atom` and `red`: lanes one after another, in ascending order.
+pub(crate) fn atomic(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    op: &Atomic,
+    args: &Args,
+    active: u32,
+    pc: u32,
+) -> Accessed {
+    let mut addresses = addresses(&warp.registers, op.base, op.offset);
+    let size = op.size as usize;
+    aligned(&addresses, active, size as u64, pc)?;
+    if env.observer.is_some() {
+        observe(env, cta, warp.index, AccessKind::Atomic, active, &addresses, pc, size as u32);
+    }
+    if op.scope == Scope::Sys && matches!(op.order, Order::Release | Order::AcqRel) {
+        visibility::fence(&mut warp.unflushed, &mut cta.unflushed, active);
+    }
+    let shared = match op.space {
+        AccessSpace::Shared => active,
+        AccessSpace::Generic => {
+            let [_, shared, local] = classes(&addresses, active);
+            if local != 0 {
+                let lane = first(local) as usize;
+                let kind = FaultKind::Rights { act: "write", reason: "atomics do not work in local memory" };
+                return Err(trouble(kind, lane, pc, addresses[lane]));
+            }
+            lanes(shared).for_each(|lane| addresses[lane] -= SHARED_WINDOW);
+            shared
+        }
+        _ => 0,
+    };
+    let mut window: Option<Window> = None;
+    for lane in lanes(active) {
+        let address = addresses[lane];
+        let is_shared = shared >> lane & 1 == 1;
+        let (offset, place) = if is_shared {
+            if address.saturating_add(size as u64) > cta.shared.bytes.len() as u64 {
+                return Err(trouble(FaultKind::OutOfBounds { bytes: size as u64 }, lane, pc, address + SHARED_WINDOW));
+            }
+            (address as usize, Where::Shared)
+        } else {
+            let known = window.filter(|w| w.low <= address && address + size as u64 <= w.high);
+            let found = match known {
+                Some(window) => window,
+                None => env
+                    .memory
+                    .window(&cta.viewer(), address, size as u64, Need::Both)
+                    .map_err(|f| refused(f, lane, pc))?,
+            };
+            if let Kind::Doorbell { .. } = found.kind {
+                let kind = FaultKind::Doorbell("atomics do not work on a doorbell".into());
+                return Err(trouble(kind, lane, pc, address));
+            }
+            window = Some(found);
+            env.statistics.atomics += 1;
+            ((address - found.base) as usize, Where::Global(found.storage))
+        };
+        let storage = match place {
+            Where::Shared => &mut cta.shared,
+            Where::Global(id) => env.memory.storage_mut(id),
+        };
+        if env.checks.uninitialized && !storage.is_initialized(offset, size) {
+            let at = if is_shared { address + SHARED_WINDOW } else { address };
+            return Err(trouble(FaultKind::Uninitialized, lane, pc, at));
+        }
+        let old = storage.load(offset, size);
+        let registers = &warp.registers;
+        let (a, b) = (registers.columns[args.a as usize][lane], registers.columns[args.b as usize][lane]);
+        let new = combine(op.kind, op.size, old, a, b);
+        if op.returns {
+            warp.registers.columns[args.d as usize][lane] = old;
+        }
+        if new == old {
+            if warp.interval.records() {
+                note_read(warp, place, offset, size, old, address);
+            }
+            continue;
+        }
+        storage.store(offset, size, new);
+        let (watched, tracked) = (storage.is_watched(), storage.tracked && env.checks.bus_visibility);
+        warp.interval.busy = true;
+        env.memory.changes += 1;
+        if watched {
+            match place {
+                Where::Shared => cta.shared.touched(offset, size, &mut env.memory.woken),
+                Where::Global(id) => touch(env, id, offset, size),
+            }
+        }
+        if let (true, Where::Global(storage)) = (tracked, place) {
+            let (start, end) = (offset as u64, (offset + size) as u64);
+            let stage = Stage::Lanes(1 << lane);
+            let entry = Unflushed { storage, start, end, warp: warp.index, lane: lane as u32, pc, stage };
+            visibility::add(&mut warp.unflushed, entry);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! A turn of a warp: groups of lanes run until they block, part, meet, or the turn is over.
+
+use crate::choice::Choices;
+use crate::config::Checks;
+use crate::copies::Copies;
+use crate::error::FaultKind;
+use crate::isa::Dynamic;
+use crate::memory::Memory;
+use crate::observe::{Event, Observer};
+use crate::program::{lanes, Args, Inst, Op, Program, FULL, NO_GUARD};
+use crate::statistics::GpuStatistics;
+use crate::warp::{first, CtaState, Group, GroupState, Happening, Trouble, Warp};
+use crate::{barrier, collective, door, park};
+use warpferry_nic::Network;
+
+/// What a warp reaches outside its CTA.
+pub(crate) struct Env<'a> {
+    pub memory: &'a mut Memory,
+    pub choices: &'a mut Choices,
+    pub network: &'a mut Network,
+    pub copies: &'a mut Copies,
+    pub statistics: &'a mut GpuStatistics,
+    pub observer: &'a mut Option<Box<dyn Observer + Send>>,
+    pub checks: Checks,
+    pub now_ns: u64,
+    /// Sleeps that began in this turn: their ends.
+    pub sleeps: &'a mut Vec<u64>,
+}
+
+/// What a group does after an instruction that is not pure.
+pub(crate) enum Flow {
+    /// The next instruction.
+    Next,
+    /// The group's program counter was set, or it waits: look at the groups again.
+    Switch,
+}
+
+/// How long groups run before others of their warp get a turn.
+pub(crate) struct Pace {
+    /// Instructions of the turn.
+    pub quantum: u32,
+    /// Backward branches of a group while others of its warp could run.
+    pub spins: u32,
+}
+
+type Stepped = Result<Flow, Trouble>;
+
+/// Runs one turn. Returns the number of instructions executed.
+pub(crate) fn turn(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, pace: &Pace) -> (u32, Result<(), Trouble>) {
+    let shape = cta.shape.clone();
+    let program: &Program = &shape.program;
+    let mut left = pace.quantum;
+    let mut rotated = None;
+    while left > 0 {
+        merge(&mut warp.groups);
+        let Some(index) = pick(&mut warp.groups, pace, &mut rotated) else { break };
+        if let Err(trouble) = run(env, cta, warp, program, index, &mut left) {
+            return (pace.quantum - left, Err(trouble));
+        }
+    }
+    (pace.quantum - left, Ok(()))
+}
+
+/// Joins groups that can run and are at the same instruction.
+fn merge(groups: &mut Vec<Group>) {
+    if groups.len() < 2 {
+        return;
+    }
+    groups.retain(|g| g.mask != 0);
+    let mut index = 0;
+    while index < groups.len() {
+        if groups[index].state == GroupState::Ready {
+            let mut other = index + 1;
+            while other < groups.len() {
+                if groups[other].state == GroupState::Ready && groups[other].pc == groups[index].pc {
+                    let joined = groups.remove(other);
+                    groups[index].mask |= joined.mask;
+                    groups[index].spins = groups[index].spins.min(joined.spins);
+                } else {
+                    other += 1;
+                }
+            }
+        }
+        index += 1;
+    }
+}
+
+/// The group to run: the one that is furthest behind, unless it has spun too long while others could run.
+fn pick(groups: &mut [Group], pace: &Pace, rotated: &mut Option<u32>) -> Option<usize> {
+    let ready = |g: &Group| g.state == GroupState::Ready;
+    let lowest = (0..groups.len()).filter(|&i| ready(&groups[i])).min_by_key(|&i| groups[i].pc)?;
+    if groups[lowest].spins < pace.spins {
+        return Some(lowest);
+    }
+    groups[lowest].spins = 0;
+    // Others in turn, by ascending address after the one that ran last.
+    let pc = groups[lowest].pc;
+    let others = || (0..groups.len()).filter(|&i| ready(&groups[i]) && groups[i].pc != pc);
+    let after = rotated.unwrap_or(pc);
+    let next = others().filter(|&i| groups[i].pc > after).min_by_key(|&i| groups[i].pc);
+    let next = next.or_else(|| others().min_by_key(|&i| groups[i].pc)).unwrap_or(lowest);
+    *rotated = Some(groups[next].pc);
+    Some(next)
+}
+
+/// Runs group `index` until it blocks, parts, meets another, turns back, or `left` is used up.
+fn run(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    program: &Program,
+    index: usize,
+    left: &mut u32,
+) -> Result<(), Trouble> {
+    let code = &program.code[..];
+    let Group { mut pc, mask, .. } = warp.groups[index];
+    let others = warp.groups.iter().enumerate().filter(|(i, g)| *i != index && g.state == GroupState::Ready);
+    // The next instruction at which another group waits to run.
+    let stop = others.clone().map(|(_, g)| g.pc).filter(|&p| p > pc).min().unwrap_or(u32::MAX);
+    let alone = others.count() == 0;
+    warp.interval.lanes |= mask;
+    while *left > 0 {
+        let inst = &code[pc as usize];
+        let active = if inst.guard == NO_GUARD {
+            mask
+        } else {
+            let bits = warp.registers.predicates[inst.guard as usize];
+            mask & if inst.negated { !bits } else { bits }
+        };
+        *left -= 1;
+        if active == 0 {
+            pc += 1;
+        } else if let Op::Pure(run) = &inst.op {
+            run(&mut warp.registers, active, &inst.args);
+            pc += 1;
+        } else if let (Op::Branch { target }, true) = (&inst.op, active == mask) {
+            let back = *target <= pc;
+            pc = *target;
+            if back && !alone {
+                warp.groups[index].pc = pc;
+                warp.groups[index].spins += 1;
+                return Ok(());
+            }
+        } else {
+            warp.groups[index].pc = pc;
+            match step(env, cta, warp, inst, index, active)? {
+                Flow::Next => pc += 1,
+                Flow::Switch => return Ok(()),
+            }
+        }
+        if pc >= stop {
+            break;
+        }
+    }
+    warp.groups[index].pc = pc;
+    Ok(())
+}
+
+/// Any instruction but pure ones and uniform branches; the group's `pc` is at it.
+fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: usize, active: u32) -> Stepped {
+    let pc = warp.groups[index].pc;
+    let args = &inst.args;
+    match &inst.op {
+        Op::Pure(run) => run(&mut warp.registers, active, args),
+        Op::Nop => {}
+        Op::Load(access) => door::load(env, cta, warp, access, active, pc)?,
+        Op::Store(access) => door::store(env, cta, warp, access, active, pc)?,
+        Op::LoadParam(access) => door::load_param(cta, warp, access, active, pc)?,
+        Op::Atomic(atomic) => door::atomic(env, cta, warp, atomic, args, active, pc)?,
+        Op::CopyFrame => door::copy_frame(warp, args, active),
+        Op::Dynamic(dynamic) => {
+            let value = dynamic_value(env, warp, *dynamic, active);
+            for lane in lanes(active) {
+                warp.registers.columns[args.d as usize][lane] = value;
+            }
+        }
+        Op::Branch { target } => return Ok(part(warp, index, active, *target)),
+        Op::BranchIndex(targets) => return branch_index(warp, index, active, args, targets, pc),
+        Op::Call { target } => {
+            for lane in lanes(active) {
+                warp.registers.columns[args.d as usize][lane] = pc as u64 + 1;
+            }
+            return Ok(part(warp, index, active, *target));
+        }
+        Op::Return => {
+            let addresses = warp.registers.columns[args.a as usize];
+            return Ok(scatter(warp, index, active, |lane| addresses[lane] as u32));
+        }
+        Op::Exit => return Ok(exit(cta, warp, index, active)),
+        Op::Trap => return Err(Trouble { kind: FaultKind::Trap, lane: first(active), pc, address: None }),
+        Op::Fence { order, scope } => door::fence(env, cta, warp, *order, *scope, active, pc),
+        Op::ProxyFence => {
+            if let Some(observer) = env.observer {
+                observer.event(&Event::ProxyFence { warp: cta.warp_ref(warp.index).into(), lanes: active, pc });
+            }
+        }
+        Op::Shuffle(_) | Op::Vote(_) | Op::Match { .. } | Op::Redux(_) | Op::Elect => {
+            return collective::converge(warp, inst, index, active, pc);
+        }
+        Op::WarpBarrier => return collective::warp_barrier(warp, inst, index, active, pc),
+        Op::Barrier(barrier) => return barrier::named(env, cta, warp, barrier, args, index, active, pc),
+        Op::Mbarrier(op) => return barrier::mbarrier(env, cta, warp, op, args, index, active, pc),
+        Op::Bulk(bulk) => crate::copies::issue(env, cta, warp, bulk, args, active, pc)?,
+        Op::BulkCommit => crate::copies::commit(warp, active),
+        Op::BulkWait { pending, read } => {
+            return Ok(crate::copies::wait(warp, index, active, *pending, *read));
+        }
+        Op::Nanosleep => return Ok(nanosleep(env, cta, warp, index, active, args)),
+    }
+    Ok(Flow::Next)
+}
+
+/// Lanes `active` of a group go to `target`, the rest goes on.
+fn part(warp: &mut Warp, index: usize, active: u32, target: u32) -> Flow {
+    let group = &mut warp.groups[index];
+    let (rest, next) = (group.mask & !active, group.pc + 1);
+    if target <= group.pc {
+        group.spins += 1;
+    }
+    group.pc = target;
+    group.mask = active;
+    if rest != 0 {
+        warp.groups.push(Group::ready(next, rest));
+    }
+    Flow::Switch
+}
+
+/// Lanes of a group go where `target` tells, those that are not active go on.
+fn scatter(warp: &mut Warp, index: usize, active: u32, target: impl Fn(usize) -> u32) -> Flow {
+    let Group { pc, mask, .. } = warp.groups[index];
+    let mut parts: Vec<(u32, u32)> = Vec::new();
+    if mask & !active != 0 {
+        parts.push((pc + 1, mask & !active));
+    }
+    for lane in lanes(active) {
+        let to = target(lane);
+        match parts.iter_mut().find(|(at, _)| *at == to) {
+            Some((_, lanes)) => *lanes |= 1 << lane,
+            None => parts.push((to, 1 << lane)),
+        }
+    }
+    let mut parts = parts.into_iter();
+    if let Some((to, lanes)) = parts.next() {
+        warp.groups[index].pc = to;
+        warp.groups[index].mask = lanes;
+    }
+    for (to, lanes) in parts {
+        warp.groups.push(Group::ready(to, lanes));
+    }
+    Flow::Switch
+}
+
+fn branch_index(warp: &mut Warp, index: usize, active: u32, args: &Args, targets: &[u32], pc: u32) -> Stepped {
+    let indices = warp.registers.columns[args.a as usize];
+    for lane in lanes(active) {
+        let at = indices[lane] & 0xffff_ffff;
+        if at >= targets.len() as u64 {
+            let kind = FaultKind::BranchIndex { index: at, targets: targets.len() };
+            return Err(Trouble { kind, lane: lane as u32, pc, address: None });
+        }
+    }
+    Ok(scatter(warp, index, active, |lane| targets[(indices[lane] & 0xffff_ffff) as usize]))
+}
+
+fn exit(cta: &mut CtaState, warp: &mut Warp, index: usize, active: u32) -> Flow {
+    warp.exited |= active;
+    cta.exited[warp.index as usize] = warp.exited;
+    let group = &mut warp.groups[index];
+    group.mask &= !active;
+    group.pc += 1;
+    if group.mask == 0 {
+        warp.groups.remove(index);
+    }
+    // Fewer lanes to wait for: whoever waits for lanes of this warp looks again.
+    for group in warp.groups.iter_mut().filter(|g| g.state == GroupState::Converge) {
+        group.state = GroupState::Ready;
+    }
+    collective::complete_warp_barriers(warp);
+    if warp.exited == FULL {
+        cta.live_warps -= 1;
+    }
+    cta.happened.push(Happening::Exit);
+    Flow::Switch
+}
+
+fn dynamic_value(env: &mut Env, warp: &mut Warp, dynamic: Dynamic, active: u32) -> u64 {
+    let clock = env.now_ns * 2;
+    if dynamic != Dynamic::ActiveMask {
+        warp.interval.clock = true;
+    }
+    match dynamic {
+        Dynamic::Clock => clock & 0xffff_ffff,
+        Dynamic::ClockHigh => clock >> 32,
+        Dynamic::Clock64 => clock,
+        Dynamic::GlobalTimer => env.now_ns,
+        Dynamic::GlobalTimerLow => env.now_ns & 0xffff_ffff,
+        Dynamic::GlobalTimerHigh => env.now_ns >> 32,
+        Dynamic::ActiveMask => active as u64,
+    }
+}
+
+fn nanosleep(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, index: usize, active: u32, args: &Args) -> Flow {
+    let most = lanes(active).map(|l| warp.registers.columns[args.a as usize][l] & 0xffff_ffff).max().unwrap_or(0);
+    let others_wait = warp
+        .groups
+        .iter()
+        .enumerate()
+        .all(|(i, g)| i == index || matches!(g.state, GroupState::Converge | GroupState::WarpBarrier));
+    let group = &mut warp.groups[index];
+    let mask = group.mask;
+    group.pc += 1;
+    group.spins = 0;
+    if mask == active && others_wait && warp.interval.may_park(mask, env.memory, &cta.shared) {
+        group.state = GroupState::Parked;
+        let me = cta.warp_ref(warp.index);
+        warp.interval.park(me, env.memory, &mut cta.shared);
+        return Flow::Switch;
+    }
+    // The duration is in 0 to twice the operand; most hardware sleeps about as long as told.
+    let duration = match env.choices.choose(4) {
+        0 => most,
+        part => most * part as u64 / 2,
+    };
+    let until_ns = env.now_ns + duration.max(1);
+    group.state = GroupState::Sleep { until_ns };
+    env.sleeps.push(until_ns);
+    warp.interval.restart();
+    Flow::Switch
+}
+
+/// Reads of a warp, for parking.
+pub(crate) fn note_read(warp: &mut Warp, place: park::Where, offset: usize, bytes: usize, value: u64, address: u64) {
+    warp.interval.read(park::Read { place, offset: offset as u64, bytes: bytes as u8, value, address });
+}

@@ -1,0 +1,430 @@
+//! The machine: memory, modules and NICs as the host sees them. Streams and running are in their own files.
+
+use crate::choice::Choices;
+use crate::config::{ConfigError, MachineConfig};
+use crate::copies::Copies;
+use crate::error::{Fault, FaultKind, LoadError, MachineError};
+use crate::isa;
+use crate::launch::{EntryInfo, ModuleId};
+use crate::memory::{Kind, Memory, Reach, Region, WarpRef};
+use crate::observe::Observer;
+use crate::program::Program;
+use crate::run::Agent;
+use crate::statistics::{GpuStatistics, Statistics};
+use crate::stream::{EventState, Gpu, LaunchState};
+use crate::warp::Cta;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use warpferry_nic::{MemoryRegion, Network, NicId, QueueConfig, QueuePair, Rights};
+use warpferry_ptx::ast::Space;
+
+/// Bytes of a doorbell page.
+pub const DOORBELL_PAGE_BYTES: u64 = 1 << 16;
+
+/// Nodes of GPUs and NICs, run by one deterministic scheduler.
+///
+/// There is one NIC for each GPU. A call that names a GPU takes `node * gpus_per_node + local`.
+pub struct Machine {
+    pub(crate) config: MachineConfig,
+    pub(crate) memory: Memory,
+    pub(crate) gpus: Vec<Gpu>,
+    pub(crate) modules: Vec<Module>,
+    pub(crate) launches: HashMap<u64, LaunchState>,
+    pub(crate) next_launch: u64,
+    pub(crate) next_transfer: u64,
+    pub(crate) transfers: HashMap<u64, Vec<u8>>,
+    pub(crate) events: Vec<EventState>,
+    pub(crate) ctas: Vec<Option<Box<Cta>>>,
+    pub(crate) free_ctas: Vec<u32>,
+    pub(crate) next_cta: u64,
+    pub(crate) queue: VecDeque<Agent>,
+    pub(crate) nic_queued: bool,
+    pub(crate) sleepers: BinaryHeap<Reverse<(u64, WarpRef)>>,
+    pub(crate) copies: Copies,
+    pub(crate) network: Network,
+    pub(crate) nics: Vec<NicId>,
+    pub(crate) doorbells: HashMap<(u32, usize), u64>,
+    pub(crate) violations_seen: usize,
+    /// GPU of each queue pair.
+    pub(crate) queue_pairs: HashMap<u32, usize>,
+    pub(crate) choices: Choices,
+    pub(crate) now_ps: u64,
+    pub(crate) stall_round: u32,
+    pub(crate) changes_seen: u64,
+    pub(crate) statistics: Statistics,
+    pub(crate) observer: Option<Box<dyn Observer + Send>>,
+    /// Faults that no run has returned yet.
+    pub(crate) fresh_faults: VecDeque<Fault>,
+    /// Kept between turns to save its memory.
+    pub(crate) sleeps: Vec<u64>,
+}
+
+/// A loaded module.
+pub(crate) struct Module {
+    pub name: String,
+    pub programs: BTreeMap<String, Arc<Program>>,
+    /// Addresses of its variables for each GPU.
+    pub variables: Vec<Arc<Vec<u64>>>,
+    pub names: Vec<String>,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine")
+            .field("gpus", &self.gpus.len())
+            .field("time_ns", &self.time_ns())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// An idle machine.
+    pub fn new(config: MachineConfig) -> Result<Machine, ConfigError> {
+        config.validate()?;
+        let count = config.nodes * config.gpus_per_node;
+        let nic_error = |e: warpferry_nic::ConfigError| ConfigError::Nic(e.to_string());
+        let mut network = Network::new(config.nic.clone()).map_err(nic_error)?;
+        let nics = (0..count).map(|_| network.add_nic()).collect::<Result<Vec<_>, _>>().map_err(nic_error)?;
+        Ok(Machine {
+            memory: Memory::new(config.checks.uninitialized),
+            gpus: (0..count).map(|_| Gpu::new(config.gpu.sms)).collect(),
+            modules: Vec::new(),
+            launches: HashMap::new(),
+            next_launch: 1,
+            next_transfer: 1,
+            transfers: HashMap::new(),
+            events: Vec::new(),
+            ctas: Vec::new(),
+            free_ctas: Vec::new(),
+            next_cta: 1,
+            queue: VecDeque::new(),
+            nic_queued: false,
+            sleepers: BinaryHeap::new(),
+            copies: Copies::default(),
+            network,
+            nics,
+            doorbells: HashMap::new(),
+            violations_seen: 0,
+            queue_pairs: HashMap::new(),
+            choices: Choices::new(&config.schedule, config.record_choices),
+            now_ps: 0,
+            stall_round: 0,
+            changes_seen: 0,
+            statistics: Statistics { gpus: vec![GpuStatistics::default(); count], ..Statistics::default() },
+            observer: None,
+            fresh_faults: VecDeque::new(),
+            sleeps: Vec::new(),
+            config,
+        })
+    }
+
+    /// The configuration it was made with.
+    pub fn config(&self) -> &MachineConfig {
+        &self.config
+    }
+
+    /// Number of GPUs.
+    pub fn gpus(&self) -> usize {
+        self.gpus.len()
+    }
+
+    /// Node of a GPU.
+    pub fn node_of(&self, gpu: usize) -> usize {
+        gpu / self.config.gpus_per_node
+    }
+
+    /// Virtual time.
+    pub fn time_ns(&self) -> u64 {
+        self.now_ps / 1000
+    }
+
+    /// Counts of what was done.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// The choices made so far, when they are recorded.
+    pub fn recorded_choices(&self) -> Option<&[u32]> {
+        self.choices.recorded()
+    }
+
+    /// Sends all events to `observer` from now on; `None` ends that.
+    pub fn set_observer(&mut self, observer: Option<Box<dyn Observer + Send>>) {
+        self.observer = observer;
+    }
+
+    /// The fault of a GPU, if it has one. It stays for the machine's life.
+    pub fn fault(&self, gpu: usize) -> Option<&Fault> {
+        self.gpus.get(gpu).and_then(|g| g.fault.as_deref())
+    }
+
+    pub(crate) fn check_gpu(&self, gpu: usize) -> Result<(), MachineError> {
+        if gpu < self.gpus.len() {
+            return Ok(());
+        }
+        Err(MachineError::NoSuch { what: "gpu", index: gpu as u64, count: self.gpus.len() as u64 })
+    }
+
+    /// The GPU exists and has not faulted.
+    pub(crate) fn check_alive(&self, gpu: usize) -> Result<(), MachineError> {
+        self.check_gpu(gpu)?;
+        match &self.gpus[gpu].fault {
+            Some(fault) => Err(MachineError::Faulted(fault.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Device memory; its contents are undefined. Aligned to 4 GiB.
+    pub fn alloc(&mut self, gpu: usize, bytes: u64) -> Result<u64, MachineError> {
+        self.check_gpu(gpu)?;
+        let free = self.config.gpu.memory_bytes - self.gpus[gpu].used_bytes;
+        if bytes > free {
+            return Err(MachineError::OutOfMemory { gpu, bytes, free });
+        }
+        let label = format!("memory of gpu {gpu}");
+        let address = self.memory.allocate(Reach::Gpu(gpu), Kind::Device, true, bytes, label)?;
+        self.gpus[gpu].used_bytes += bytes;
+        Ok(address)
+    }
+
+    /// Frees device or host memory. Peer mappings of it end too.
+    pub fn free(&mut self, address: u64) -> Result<(), MachineError> {
+        let region = self.memory.release(address, true)?;
+        if let (Reach::Gpu(gpu), Kind::Device) = (region.reach, region.kind) {
+            self.gpus[gpu].used_bytes -= region.bytes;
+        }
+        Ok(())
+    }
+
+    /// Host memory that all GPUs of a node can use at the same address.
+    pub fn alloc_host(&mut self, node: usize, bytes: u64) -> Result<u64, MachineError> {
+        if node >= self.config.nodes {
+            let count = self.config.nodes as u64;
+            return Err(MachineError::NoSuch { what: "node", index: node as u64, count });
+        }
+        let label = format!("host memory of node {node}");
+        self.memory.allocate(Reach::Node(node), Kind::Host, true, bytes, label)
+    }
+
+    /// Maps another GPU's allocation for `gpu`, as over NVLink. The mapping has an address of its own.
+    pub fn map_peer(&mut self, address: u64, gpu: usize) -> Result<u64, MachineError> {
+        self.check_gpu(gpu)?;
+        let describe = self.memory.describe(address);
+        let refuse = |reason| MachineError::NotMappable { address, region: describe.clone(), gpu, reason };
+        let region = self.memory.region(address).filter(|r| r.live && r.base == address);
+        let region = region.ok_or_else(|| refuse("not the start of a live allocation"))?.clone();
+        let (Reach::Gpu(owner), Kind::Device) = (region.reach, region.kind) else {
+            return Err(refuse("not a gpu's own memory"));
+        };
+        if self.node_of(owner) != self.node_of(gpu) {
+            return Err(refuse("the gpu is on another node"));
+        }
+        if owner == gpu {
+            return Err(refuse("the gpu owns it"));
+        }
+        let label = format!("memory of gpu {owner} mapped for gpu {gpu}");
+        self.memory.map(Region { reach: Reach::Gpu(gpu), kind: Kind::Peer { owner }, label, ..region })
+    }
+
+    /// Ends a peer mapping or a doorbell mapping.
+    pub fn unmap(&mut self, address: u64) -> Result<(), MachineError> {
+        self.doorbells.retain(|_, page| *page != address);
+        self.memory.release(address, false).map(drop)
+    }
+
+    fn host_access(&self, address: u64, bytes: usize) -> Result<(usize, usize), MachineError> {
+        let access = |f: crate::memory::AccessFault| MachineError::Access { address: f.address, problem: f.kind };
+        let region = self.memory.find(address, bytes as u64).map_err(access)?;
+        if let Kind::Doorbell { .. } = region.kind {
+            let problem = FaultKind::Doorbell("the host does not ring doorbells".into());
+            return Err(MachineError::Access { address, problem });
+        }
+        Ok((region.storage, (address - region.base) as usize))
+    }
+
+    /// Reads memory of any GPU or host; bytes that nobody wrote are an error when that is checked.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), MachineError> {
+        let (storage, offset) = self.host_access(address, into.len())?;
+        let storage = self.memory.storage(storage);
+        if let Some(at) = storage.first_uninitialized(offset, into.len()) {
+            let address = address + (at - offset) as u64;
+            return Err(MachineError::Access { address, problem: FaultKind::Uninitialized });
+        }
+        into.copy_from_slice(&storage.bytes[offset..offset + into.len()]);
+        Ok(())
+    }
+
+    /// Reads memory whether written or not; what nobody wrote has any value.
+    pub fn read_raw(&self, address: u64, into: &mut [u8]) -> Result<(), MachineError> {
+        let (storage, offset) = self.host_access(address, into.len())?;
+        into.copy_from_slice(&self.memory.storage(storage).bytes[offset..offset + into.len()]);
+        Ok(())
+    }
+
+    /// Writes memory.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
+        let (storage, offset) = self.host_access(address, bytes.len())?;
+        self.memory.put_bytes(storage, offset, bytes);
+        self.wake_watchers();
+        Ok(())
+    }
+
+    /// Writes `bytes` times the same byte.
+    pub fn fill(&mut self, address: u64, byte: u8, bytes: u64) -> Result<(), MachineError> {
+        let size =
+            usize::try_from(bytes).map_err(|_| MachineError::Size { what: "fill", bytes, max: usize::MAX as u64 })?;
+        let (storage, offset) = self.host_access(address, size)?;
+        self.memory.fill(storage, offset, size, byte);
+        self.wake_watchers();
+        Ok(())
+    }
+
+    /// Loads a module: parses it, decodes every function, and lays out its variables on every GPU.
+    pub fn load_module(&mut self, name: &str, text: &str) -> Result<ModuleId, LoadError> {
+        let module = warpferry_ptx::parse(name, text)
+            .map_err(|e| LoadError::Parse { module: name.to_string(), message: e.to_string() })?;
+        let mut programs = BTreeMap::new();
+        for (index, function) in module.functions.iter().enumerate() {
+            if function.body.is_none() {
+                continue;
+            }
+            // Functions are linked on their own too, so that errors in unused ones are found.
+            let program = isa::link(&module, index)?;
+            if function.is_entry {
+                programs.insert(function.name.clone(), Arc::new(program));
+            }
+        }
+        let memory_error = |cause| LoadError::Memory { module: name.to_string(), cause };
+        let mut variables = Vec::with_capacity(self.gpus.len());
+        for gpu in 0..self.gpus.len() {
+            let mut addresses = Vec::with_capacity(module.variables.len());
+            for variable in &module.variables {
+                let bytes = variable.elements.map_or(0, |n| n * variable.ty.bytes() as u64);
+                if !matches!(variable.space, Space::Global | Space::Const) || bytes == 0 {
+                    addresses.push(0);
+                    continue;
+                }
+                let constant = variable.space == Space::Const;
+                let kind = if constant { Kind::Constant } else { Kind::Device };
+                let label = format!("variable {} of {name}", variable.name);
+                let address = self.memory.allocate(Reach::Gpu(gpu), kind, !constant, bytes, label);
+                let address = address.map_err(memory_error)?;
+                // Variables without an initial value start as zero.
+                let mut initial = vec![0; bytes as usize];
+                initial[..variable.init.len()].copy_from_slice(&variable.init);
+                self.write(address, &initial).map_err(memory_error)?;
+                self.gpus[gpu].used_bytes += if constant { 0 } else { bytes };
+                addresses.push(address);
+            }
+            variables.push(Arc::new(addresses));
+        }
+        let names = module.variables.iter().map(|v| v.name.clone()).collect();
+        self.modules.push(Module { name: name.to_string(), programs, variables, names });
+        Ok(ModuleId(self.modules.len() as u32 - 1))
+    }
+
+    pub(crate) fn module(&self, module: ModuleId) -> Result<&Module, MachineError> {
+        self.modules.get(module.0 as usize).ok_or(MachineError::NoSuch {
+            what: "module",
+            index: module.0 as u64,
+            count: self.modules.len() as u64,
+        })
+    }
+
+    pub(crate) fn program(&self, module: ModuleId, entry: &str) -> Result<&Arc<Program>, MachineError> {
+        let module = self.module(module)?;
+        module
+            .programs
+            .get(entry)
+            .ok_or_else(|| MachineError::NoSuchEntry { module: module.name.clone(), entry: entry.to_string() })
+    }
+
+    /// What an entry asks for.
+    pub fn entry_info(&self, module: ModuleId, entry: &str) -> Result<EntryInfo, MachineError> {
+        Ok(self.program(module, entry)?.info.clone())
+    }
+
+    /// Names of a module's entries.
+    pub fn entries(&self, module: ModuleId) -> Result<Vec<String>, MachineError> {
+        Ok(self.module(module)?.programs.keys().cloned().collect())
+    }
+
+    /// Address of a module's global or constant variable on a GPU, if it has one of this name.
+    pub fn variable_address(&self, module: ModuleId, gpu: usize, name: &str) -> Result<Option<u64>, MachineError> {
+        self.check_gpu(gpu)?;
+        let module = self.module(module)?;
+        let index = module.names.iter().position(|n| n == name);
+        Ok(index.map(|i| module.variables[gpu][i]).filter(|&address| address != 0))
+    }
+
+    /// The NIC of a GPU.
+    pub fn nic(&self, gpu: usize) -> Result<NicId, MachineError> {
+        self.check_gpu(gpu)?;
+        Ok(self.nics[gpu])
+    }
+
+    /// The network, for what this machine has no call of its own: connecting, faults, delays, counters.
+    ///
+    /// Register memory and create queue pairs with the machine's calls; the bus visibility check does not know
+    /// memory that was registered here.
+    pub fn network_mut(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Registers memory with a GPU's NIC. The memory must be of the same node.
+    pub fn register_memory(
+        &mut self,
+        gpu: usize,
+        address: u64,
+        bytes: u64,
+        rights: Rights,
+    ) -> Result<MemoryRegion, MachineError> {
+        self.check_gpu(gpu)?;
+        self.track(address, bytes)?;
+        let nic = self.nics[gpu];
+        self.network.register(nic, address, bytes, rights).map_err(|e| MachineError::Nic(e.to_string()))
+    }
+
+    /// Creates a queue pair on a GPU's NIC.
+    pub fn create_queue_pair(&mut self, gpu: usize, config: QueueConfig) -> Result<QueuePair, MachineError> {
+        self.check_gpu(gpu)?;
+        self.track(config.send_queue_address, config.send_queue_entries as u64 * 64)?;
+        self.track(config.doorbell_record_address, 8)?;
+        let nic = self.nics[gpu];
+        let made = self.network.create_queue_pair(nic, config).map_err(|e| MachineError::Nic(e.to_string()))?;
+        self.queue_pairs.insert(made.number.0, gpu);
+        Ok(made)
+    }
+
+    /// Stores into this memory must be made visible to the bus.
+    fn track(&mut self, address: u64, bytes: u64) -> Result<(), MachineError> {
+        let (storage, _) = self.host_access(address, bytes as usize)?;
+        self.memory.storage_mut(storage).tracked = true;
+        Ok(())
+    }
+
+    /// Maps the doorbell page of `nic_gpu`'s NIC for a GPU of the same node; a queue pair's doorbell lies at its
+    /// offset in the page. Asking again gives the same address.
+    pub fn map_doorbell(&mut self, nic_gpu: usize, gpu: usize) -> Result<u64, MachineError> {
+        self.check_gpu(gpu)?;
+        let nic = self.nic(nic_gpu)?;
+        if let Some(&address) = self.doorbells.get(&(nic.0, gpu)) {
+            return Ok(address);
+        }
+        if self.node_of(nic_gpu) != self.node_of(gpu) {
+            let region = format!("doorbell page of {nic}");
+            return Err(MachineError::NotMappable { address: 0, region, gpu, reason: "the gpu is on another node" });
+        }
+        let label = format!("doorbell page of {nic}");
+        let kind = Kind::Doorbell { nic };
+        let address = self.memory.allocate(Reach::Gpu(gpu), kind, true, DOORBELL_PAGE_BYTES, label)?;
+        self.doorbells.insert((nic.0, gpu), address);
+        Ok(address)
+    }
+}

@@ -1,0 +1,450 @@
+//! Streams: launches, copies and events, first in first out for each stream of a GPU.
+
+use crate::error::{Fault, FaultKind, MachineError};
+use crate::launch::{EventId, Launch, LaunchId, StreamId, TransferId};
+use crate::machine::Machine;
+use crate::observe::Event;
+use crate::run::Agent;
+use crate::warp::{Cta, LaunchShape};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// One GPU.
+#[derive(Debug)]
+pub(crate) struct Gpu {
+    pub streams: Vec<Option<Stream>>,
+    pub fault: Option<Arc<Fault>>,
+    pub used_bytes: u64,
+    /// Launches with CTAs that are not resident yet, in order of their start.
+    pub starting: VecDeque<LaunchId>,
+    pub sms: Vec<Sm>,
+    pub resident: usize,
+}
+
+/// What is resident on an SM.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sm {
+    pub ctas: u32,
+    pub threads: u32,
+    pub shared_bytes: u32,
+}
+
+/// A stream.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    pub queue: VecDeque<Command>,
+    pub running: Option<LaunchId>,
+}
+
+/// Work in a stream.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Launch(LaunchId),
+    Write { address: u64, bytes: Vec<u8> },
+    Read { address: u64, bytes: u64, transfer: u64 },
+    Copy { from: u64, to: u64, bytes: u64 },
+    Fill { address: u64, byte: u8, bytes: u64 },
+    Record { event: u32, count: u64 },
+    Wait { event: u32, count: u64 },
+}
+
+/// An event: how often it was recorded, and how many of these were reached.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EventState {
+    pub recorded: u64,
+    pub reached: u64,
+}
+
+/// A launch that is not complete.
+#[derive(Debug)]
+pub(crate) struct LaunchState {
+    pub shape: Arc<LaunchShape>,
+    pub stream: StreamId,
+    /// CTAs made resident.
+    pub started: u64,
+    /// CTAs that ended.
+    pub ended: u64,
+    /// Bulk copies under way.
+    pub copies: u64,
+}
+
+impl LaunchShape {
+    pub fn ctas(&self) -> u64 {
+        self.grid.iter().map(|&n| n as u64).product()
+    }
+
+    pub fn threads(&self) -> u32 {
+        self.block.iter().product()
+    }
+}
+
+impl Gpu {
+    pub fn new(sms: usize) -> Gpu {
+        Gpu {
+            streams: vec![Some(Stream::default())],
+            fault: None,
+            used_bytes: 0,
+            starting: VecDeque::new(),
+            sms: vec![Sm::default(); sms],
+            resident: 0,
+        }
+    }
+}
+
+impl Machine {
+    /// A new stream of a GPU.
+    pub fn create_stream(&mut self, gpu: usize) -> Result<StreamId, MachineError> {
+        self.check_gpu(gpu)?;
+        let streams = &mut self.gpus[gpu].streams;
+        streams.push(Some(Stream::default()));
+        Ok(StreamId(streams.len() as u32 - 1))
+    }
+
+    /// Ends a stream; what is queued is dropped, a running launch goes on.
+    pub fn destroy_stream(&mut self, gpu: usize, stream: StreamId) -> Result<(), MachineError> {
+        self.stream(gpu, stream)?;
+        self.gpus[gpu].streams[stream.0 as usize] = None;
+        Ok(())
+    }
+
+    fn stream(&mut self, gpu: usize, stream: StreamId) -> Result<&mut Stream, MachineError> {
+        self.check_gpu(gpu)?;
+        let streams = &mut self.gpus[gpu].streams;
+        let count = streams.len() as u64;
+        let missing = MachineError::NoSuch { what: "stream", index: stream.0 as u64, count };
+        streams.get_mut(stream.0 as usize).and_then(Option::as_mut).ok_or(missing)
+    }
+
+    fn enqueue(&mut self, gpu: usize, stream: StreamId, command: Command) -> Result<(), MachineError> {
+        self.stream(gpu, stream)?;
+        self.check_alive(gpu)?;
+        self.stream(gpu, stream)?.queue.push_back(command);
+        self.advance_streams();
+        Ok(())
+    }
+
+    /// Puts a kernel launch into its stream.
+    pub fn launch(&mut self, launch: Launch) -> Result<LaunchId, MachineError> {
+        let Launch { gpu, stream, module, entry, grid, block, shared_bytes, args, access } = launch;
+        self.check_alive(gpu)?;
+        let program = self.program(module, &entry)?.clone();
+        let wrong = |what, have: u64, valid: String| MachineError::Launch { entry: entry.clone(), what, have, valid };
+        let threads: u64 = block.iter().map(|&n| n as u64).product();
+        let most = program.info.max_threads as u64;
+        if threads == 0 || threads > most {
+            return Err(wrong("threads of a CTA", threads, format!("1..={most}")));
+        }
+        if let Some(required) = program.required_threads.filter(|r| *r != block) {
+            return Err(wrong("threads of a CTA", threads, format!("{required:?} as .reqntid says")));
+        }
+        let ctas: u64 = grid.iter().map(|&n| n as u64).product();
+        if ctas == 0 || ctas > 1 << 31 {
+            return Err(wrong("CTAs", ctas, "1..=2^31".into()));
+        }
+        let (size, room) = (program.info.param_bytes, self.config.gpu.shared_bytes_per_sm);
+        if args.len() != size {
+            return Err(wrong("bytes of arguments", args.len() as u64, size.to_string()));
+        }
+        let shared = program.shared_bytes as u64 + shared_bytes as u64;
+        if shared > room as u64 {
+            return Err(wrong("shared memory with the static part", shared, format!("0..={room}")));
+        }
+        let variables = self.module(module)?.variables[gpu].clone();
+        let id = LaunchId(self.next_launch);
+        self.next_launch += 1;
+        let shape = Arc::new(LaunchShape {
+            id,
+            gpu,
+            node: self.node_of(gpu),
+            program,
+            grid,
+            block,
+            shared_bytes,
+            args,
+            rules: access,
+            variables,
+            sm_count: self.config.gpu.sms,
+        });
+        self.stream(gpu, stream)?;
+        self.launches.insert(id.0, LaunchState { shape, stream, started: 0, ended: 0, copies: 0 });
+        self.enqueue(gpu, stream, Command::Launch(id))?;
+        Ok(id)
+    }
+
+    /// Whether a launch and all its copies are done. An error when its GPU has faulted before that.
+    pub fn launch_done(&self, launch: LaunchId) -> Result<bool, MachineError> {
+        match self.launches.get(&launch.0) {
+            Some(state) => {
+                self.check_alive(state.shape.gpu)?;
+                Ok(false)
+            }
+            None if launch.0 < self.next_launch => Ok(true),
+            None => Err(MachineError::NoSuch { what: "launch", index: launch.0, count: self.next_launch - 1 }),
+        }
+    }
+
+    /// Writes memory in stream order.
+    pub fn stream_write(
+        &mut self,
+        gpu: usize,
+        stream: StreamId,
+        address: u64,
+        bytes: Vec<u8>,
+    ) -> Result<(), MachineError> {
+        self.enqueue(gpu, stream, Command::Write { address, bytes })
+    }
+
+    /// Reads memory in stream order; [`Machine::take_transfer`] gives the bytes.
+    pub fn stream_read(
+        &mut self,
+        gpu: usize,
+        stream: StreamId,
+        address: u64,
+        bytes: u64,
+    ) -> Result<TransferId, MachineError> {
+        let transfer = self.next_transfer;
+        self.next_transfer += 1;
+        self.enqueue(gpu, stream, Command::Read { address, bytes, transfer })?;
+        Ok(TransferId(transfer))
+    }
+
+    /// The bytes of a finished transfer, once.
+    pub fn take_transfer(&mut self, transfer: TransferId) -> Option<Vec<u8>> {
+        self.transfers.remove(&transfer.0)
+    }
+
+    /// Copies between device memories in stream order.
+    pub fn stream_copy(
+        &mut self,
+        gpu: usize,
+        stream: StreamId,
+        from: u64,
+        to: u64,
+        bytes: u64,
+    ) -> Result<(), MachineError> {
+        self.enqueue(gpu, stream, Command::Copy { from, to, bytes })
+    }
+
+    /// Fills memory in stream order.
+    pub fn stream_fill(
+        &mut self,
+        gpu: usize,
+        stream: StreamId,
+        address: u64,
+        byte: u8,
+        bytes: u64,
+    ) -> Result<(), MachineError> {
+        self.enqueue(gpu, stream, Command::Fill { address, byte, bytes })
+    }
+
+    /// A new event, reached until it is recorded.
+    pub fn create_event(&mut self) -> EventId {
+        self.events.push(EventState::default());
+        EventId(self.events.len() as u32 - 1)
+    }
+
+    fn event(&self, event: EventId) -> Result<EventState, MachineError> {
+        self.events.get(event.0 as usize).copied().ok_or(MachineError::NoSuch {
+            what: "event",
+            index: event.0 as u64,
+            count: self.events.len() as u64,
+        })
+    }
+
+    /// Records an event behind what the stream holds now.
+    pub fn record_event(&mut self, gpu: usize, stream: StreamId, event: EventId) -> Result<(), MachineError> {
+        let count = self.event(event)?.recorded + 1;
+        self.stream(gpu, stream)?;
+        self.check_alive(gpu)?;
+        self.events[event.0 as usize].recorded = count;
+        self.enqueue(gpu, stream, Command::Record { event: event.0, count })
+    }
+
+    /// Makes a stream wait for the latest record of an event.
+    pub fn wait_event(&mut self, gpu: usize, stream: StreamId, event: EventId) -> Result<(), MachineError> {
+        let count = self.event(event)?.recorded;
+        self.enqueue(gpu, stream, Command::Wait { event: event.0, count })
+    }
+
+    /// Whether the latest record of an event was reached.
+    pub fn event_reached(&self, event: EventId) -> Result<bool, MachineError> {
+        let state = self.event(event)?;
+        Ok(state.reached >= state.recorded)
+    }
+
+    /// Whether a stream has nothing left to do. An error when its GPU has faulted.
+    pub fn stream_idle(&self, gpu: usize, stream: StreamId) -> Result<bool, MachineError> {
+        self.check_alive(gpu)?;
+        let streams = &self.gpus[gpu].streams;
+        let missing = MachineError::NoSuch { what: "stream", index: stream.0 as u64, count: streams.len() as u64 };
+        let stream = streams.get(stream.0 as usize).and_then(Option::as_ref).ok_or(missing)?;
+        Ok(stream.running.is_none() && stream.queue.is_empty())
+    }
+
+    /// Does what the heads of all streams can do now, until nothing more can.
+    pub(crate) fn advance_streams(&mut self) {
+        loop {
+            let mut moved = false;
+            for gpu in 0..self.gpus.len() {
+                for stream in 0..self.gpus[gpu].streams.len() {
+                    while self.advance_stream(gpu, stream) {
+                        moved = true;
+                    }
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Takes one command from a stream's head if it can start; true when it did.
+    fn advance_stream(&mut self, gpu: usize, stream: usize) -> bool {
+        if self.gpus[gpu].fault.is_some() {
+            return false;
+        }
+        let Some(state) = &mut self.gpus[gpu].streams[stream] else { return false };
+        if state.running.is_some() {
+            return false;
+        }
+        if let Some(Command::Wait { event, count }) = state.queue.front() {
+            if self.events[*event as usize].reached < *count {
+                return false;
+            }
+        }
+        let Some(command) = state.queue.pop_front() else { return false };
+        self.memory.changes += 1;
+        let done = match command {
+            Command::Launch(id) => {
+                state.running = Some(id);
+                self.gpus[gpu].starting.push_back(id);
+                if let Some(observer) = &mut self.observer {
+                    observer.event(&Event::LaunchBegin { launch: id, gpu });
+                }
+                self.place_ctas(gpu);
+                Ok(())
+            }
+            Command::Write { address, bytes } => self.write(address, &bytes),
+            Command::Read { address, bytes, transfer } => {
+                let mut into = vec![0; bytes as usize];
+                self.read(address, &mut into).map(|()| {
+                    self.transfers.insert(transfer, into);
+                })
+            }
+            Command::Copy { from, to, bytes } => self.copy(from, to, bytes),
+            Command::Fill { address, byte, bytes } => self.fill(address, byte, bytes),
+            Command::Record { event, count } => {
+                let state = &mut self.events[event as usize];
+                state.reached = state.reached.max(count);
+                Ok(())
+            }
+            Command::Wait { .. } => Ok(()),
+        };
+        if let Err(MachineError::Access { address, problem }) = done {
+            self.stream_fault(gpu, address, problem);
+        } else if let Err(error) = done {
+            self.stream_fault(gpu, 0, FaultKind::Stream(error.to_string()));
+        }
+        true
+    }
+
+    /// A copy in a stream failed: the GPU has faulted.
+    fn stream_fault(&mut self, gpu: usize, address: u64, kind: FaultKind) {
+        let region = Some(self.memory.describe(address));
+        let fault = Fault { kind, gpu, thread: None, location: None, address: Some(address), region };
+        self.kill(gpu, fault);
+    }
+
+    /// Makes CTAs of the launches that wait for room resident, in order.
+    pub(crate) fn place_ctas(&mut self, gpu: usize) {
+        while let Some(&id) = self.gpus[gpu].starting.front() {
+            let Some(state) = self.launches.get_mut(&id.0) else {
+                self.gpus[gpu].starting.pop_front();
+                continue;
+            };
+            let shape = state.shape.clone();
+            if state.started == shape.ctas() {
+                self.gpus[gpu].starting.pop_front();
+                continue;
+            }
+            let Some(sm) = free_sm(&self.gpus[gpu], &self.config.gpu, &shape) else { return };
+            let linear = state.started;
+            state.started += 1;
+            self.place_cta(shape, sm, linear);
+        }
+    }
+
+    fn place_cta(&mut self, shape: Arc<LaunchShape>, sm: usize, linear: u64) {
+        let (gpu, launch) = (shape.gpu, shape.id);
+        let [x, y, _] = shape.grid.map(u64::from);
+        let index = [(linear % x) as u32, (linear / x % y) as u32, (linear / (x * y)) as u32];
+        let slot = self.free_ctas.pop().unwrap_or_else(|| {
+            self.ctas.push(None);
+            self.ctas.len() as u32 - 1
+        });
+        let serial = self.next_cta;
+        self.next_cta += 1;
+        let resident = &mut self.gpus[gpu].sms[sm];
+        resident.ctas += 1;
+        resident.threads += shape.threads();
+        resident.shared_bytes += shape.program.shared_bytes + shape.shared_bytes;
+        self.gpus[gpu].resident += 1;
+        let checks = self.config.checks.uninitialized;
+        let mut cta = Cta::new(shape, slot, serial, index, sm, checks, self.config.garbage_seed);
+        for warp in &mut cta.warps {
+            warp.queued = true;
+            self.queue.push_back(Agent::Warp(cta.state.warp_ref(warp.index)));
+        }
+        self.ctas[slot as usize] = Some(Box::new(cta));
+        if let Some(observer) = &mut self.observer {
+            observer.event(&Event::CtaBegin { cta: serial, launch, index });
+        }
+    }
+
+    /// A CTA of a launch ended, or a copy of it: the launch may be complete.
+    pub(crate) fn check_launch(&mut self, id: LaunchId) {
+        let Some(state) = self.launches.get(&id.0) else { return };
+        if state.ended < state.shape.ctas() || state.copies > 0 {
+            return;
+        }
+        let (gpu, stream) = (state.shape.gpu, state.stream);
+        self.launches.remove(&id.0);
+        self.statistics.gpus[gpu].launches += 1;
+        if let Some(observer) = &mut self.observer {
+            observer.event(&Event::LaunchEnd { launch: id, gpu });
+        }
+        if let Some(Some(stream)) = self.gpus[gpu].streams.get_mut(stream.0 as usize) {
+            stream.running = None;
+        }
+        self.advance_streams();
+    }
+
+    fn copy(&mut self, from: u64, to: u64, bytes: u64) -> Result<(), MachineError> {
+        let access = |f: crate::memory::AccessFault| MachineError::Access { address: f.address, problem: f.kind };
+        if bytes == 0 {
+            return Ok(());
+        }
+        let source = self.memory.find(from, bytes).map_err(access)?;
+        let source = (source.storage, (from - source.base) as usize);
+        let target = self.memory.find(to, bytes).map_err(access)?;
+        let target = (target.storage, (to - target.base) as usize);
+        self.memory.copy(source, target, bytes as usize);
+        self.wake_watchers();
+        Ok(())
+    }
+}
+
+/// The SM with the fewest CTAs that has room for one more.
+fn free_sm(gpu: &Gpu, config: &crate::config::GpuConfig, shape: &LaunchShape) -> Option<usize> {
+    if config.resident_ctas.is_some_and(|most| gpu.resident >= most) {
+        return None;
+    }
+    let (threads, shared) = (shape.threads(), shape.program.shared_bytes + shape.shared_bytes);
+    let fits = |sm: &&Sm| {
+        sm.ctas < config.max_ctas_per_sm
+            && sm.threads + threads <= config.max_threads_per_sm
+            && sm.shared_bytes + shared <= config.shared_bytes_per_sm
+    };
+    let best = gpu.sms.iter().filter(fits).map(|sm| sm.ctas).min()?;
+    gpu.sms.iter().position(|sm| fits(&sm) && sm.ctas == best)
+}
