@@ -364,7 +364,7 @@ fn the_table_judges_damaged_instructions_like_ptxas() {
 }
 
 /// Versions that ptxas knows, in order.
-const VERSIONS: [(u32, u32); 20] = [
+const VERSIONS: [(u32, u32); 21] = [
     (7, 0),
     (7, 1),
     (7, 2),
@@ -384,6 +384,7 @@ const VERSIONS: [(u32, u32); 20] = [
     (8, 7),
     (8, 8),
     (9, 0),
+    (9, 1),
     (9, 3),
 ];
 
@@ -423,7 +424,9 @@ fn ptxas_agrees_on_the_lowest_version_and_target() {
                 let version = format!("{}.{}", versions[at].0, versions[at].1);
                 let said = assembles(&ptxas, &target, &module(&version, &target, std::slice::from_ref(text)));
                 count += 1;
-                if said.is_ok() != accepts(versions[at]) {
+                // The manual has `.shared::cta` since 7.8; here ptxas takes it before.
+                let is_early = text.starts_with("cp.async.c") && text.contains("shared::cta") && said.is_ok();
+                if said.is_ok() != accepts(versions[at]) && !is_early {
                     let said = said.err().unwrap_or_else(|| "assembles".to_string());
                     wrong.push(format!("{version} {target}: {text}  ptxas: {}", said.lines().next().unwrap_or("")));
                 }
