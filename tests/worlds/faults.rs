@@ -403,7 +403,7 @@ fn ranks_with_different_plans_disagree() {
             let disagreed =
                 errors.iter().filter(|errors| lines(errors).any(|line| matches!(line.cause, Cause::Disagree { .. })));
             assert!(disagreed.count() >= 2, "rank {odd} being different:{}", told(&errors));
-            ranks.into_iter().try_for_each(|rank| rank.close(TIMEOUT)).unwrap_or_else(|error| panic!("{error}"));
+            warpferry::world::close(ranks).unwrap_or_else(|error| panic!("{error}"));
         }
     }
 }

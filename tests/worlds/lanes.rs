@@ -85,9 +85,6 @@ pub struct Cluster {
     queues: Vec<Arc<Mutex<Vec<u32>>>>,
 }
 
-/// Longest that closing a rank waits, in the cluster's time.
-const CLOSE: Duration = Duration::from_secs(1000);
-
 impl Cluster {
     pub fn new(config: WorldConfig) -> Result<Cluster> {
         let machine = EmuMachine::new(config.machine.clone())?;
@@ -133,7 +130,7 @@ impl Cluster {
 
     /// Waits for all ranks and frees everything.
     pub fn close(self) -> Result<()> {
-        self.ranks.into_iter().try_for_each(|rank| rank.close(CLOSE))
+        world::close(self.ranks)
     }
 
     fn queue(&self, rank: u32, lane: Lane, node: u32) -> QueuePairNumber {
