@@ -6,7 +6,6 @@ pub(crate) mod shared;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use shared::Shared;
 
@@ -127,15 +126,6 @@ impl Communicator {
     /// [`crate::Error::Broken`].
     pub fn check_usable(&self) -> Result<()> {
         self.shared.check_usable()
-    }
-
-    /// Waits for this rank's calls and frees its memory. Collective: no rank may be using another's window any more,
-    /// so close after a rendezvous of all ranks; [`crate::world::World::close`] does both.
-    ///
-    /// # Errors
-    /// [`crate::Error::WaitTimeout`] when kernels are still running after `timeout`; what the driver says.
-    pub fn close(self, timeout: Duration) -> Result<()> {
-        self.shared.release(timeout)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

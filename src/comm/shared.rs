@@ -429,19 +429,27 @@ impl Shared {
         Ok(traffic)
     }
 
-    /// Frees what only a quiet world may free.
-    pub fn release(&self, timeout: Duration) -> Result<()> {
+    /// Waits until this rank's streams have run dry.
+    pub fn quiet(&self, timeout: Duration) -> Result<()> {
         quiet(&self.driver, self.stream, self.rank, timeout)?;
-        quiet(&self.driver, self.control, self.rank, timeout)?;
+        quiet(&self.driver, self.control, self.rank, timeout)
+    }
+
+    /// Takes other ranks' windows out of the map. All ranks must be quiet.
+    pub fn unmap(&self) -> Result<()> {
+        let imported = self.memory().as_mut().map(|memory| std::mem::take(&mut memory.imported));
+        imported.into_iter().flatten().try_for_each(|ptr| self.driver.release_window(ptr))
+    }
+
+    /// Frees what only a quiet world without mappings may free.
+    pub fn release(&self) -> Result<()> {
         let Some(memory) = self.memory().take() else { return Ok(()) };
         if let Some(nic) = &self.nic {
             memory.queue_pairs.iter().try_for_each(|&(_, number)| nic.destroy_queue(number))?;
             memory.keys.map_or(Ok(()), |keys| nic.deregister(keys))?;
         }
-        memory.imported.iter().try_for_each(|&ptr| self.driver.release_window(ptr))?;
         let events = std::mem::take(&mut self.calls().free_events);
-        events.into_iter().try_for_each(|event| self.driver.destroy_event(event))?;
-        [self.stream, self.control].into_iter().try_for_each(|stream| self.driver.destroy_stream(stream))
+        events.into_iter().try_for_each(|event| self.driver.destroy_event(event))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use warpferry_emu as emu;
@@ -54,6 +54,7 @@ impl EmuMachine {
         let cluster = Cluster {
             machine,
             functions: Vec::new(),
+            freed: Vec::new(),
             modules: HashMap::new(),
             gpus,
             streams: Vec::new(),
@@ -67,9 +68,9 @@ impl EmuMachine {
     /// # Errors
     /// [`Error::Argument`] when there are not so many GPUs.
     pub fn driver(&self, gpu: usize) -> Result<Arc<dyn Driver>> {
-        let info = self.infos.get(gpu).cloned();
+        let info = self.infos.get(gpu);
         let info = info.ok_or_else(|| Error::argument("gpu", gpu, format!("below {}", self.infos.len())))?;
-        Ok(Arc::new(EmuDriver { machine: self.clone(), gpu, info }))
+        Ok(EmuDriver::new(self, gpu, info))
     }
 
     /// GPU and NIC of every rank, in order.
@@ -77,7 +78,7 @@ impl EmuMachine {
         (0..self.infos.len())
             .zip(self.infos.iter())
             .map(|(gpu, info)| Device {
-                driver: Arc::new(EmuDriver { machine: self.clone(), gpu, info: info.clone() }),
+                driver: EmuDriver::new(self, gpu, info),
                 nic: Some(Arc::new(EmuNic::new(self.clone(), gpu))),
             })
             .collect()
@@ -147,7 +148,10 @@ struct Cluster {
     functions: Vec<Function>,
     modules: HashMap<&'static str, (&'static str, emu::ModuleId)>,
     gpus: usize,
-    streams: Vec<(usize, emu::StreamId)>,
+    /// `None` for one that was ended.
+    streams: Vec<Option<(usize, emu::StreamId)>>,
+    /// Memory that waits for its GPU to be idle before it is freed: a queued copy may still name it.
+    freed: Vec<(usize, u64)>,
     events: Vec<emu::EventId>,
 }
 
@@ -177,13 +181,29 @@ enum Ended {
 
 impl Cluster {
     fn stream(&self, call: &'static str, gpu: usize, stream: StreamId) -> Result<emu::StreamId> {
-        match self.streams.get(stream.0 as usize) {
-            Some(&(owner, stream)) if owner == gpu => Ok(stream),
-            Some(&(owner, _)) => {
+        match self.streams.get(stream.0 as usize).copied().flatten() {
+            Some((owner, stream)) if owner == gpu => Ok(stream),
+            Some((owner, _)) => {
                 Err(Error::Driver { call, message: format!("stream {} belongs to GPU {owner}, not {gpu}", stream.0) })
             }
             None => Err(Error::Driver { call, message: format!("no stream {}", stream.0) }),
         }
+    }
+
+    /// Frees what was given back, as soon as the GPU's streams hold nothing that could name it.
+    fn sweep(&mut self, gpu: usize) -> Result<()> {
+        let machine = &self.machine;
+        let busy = self.streams.iter().flatten().any(|&(owner, stream)| {
+            // A GPU that has faulted runs nothing any more.
+            owner == gpu && !machine.stream_idle(gpu, stream).unwrap_or(true)
+        });
+        if busy {
+            return Ok(());
+        }
+        let (ready, later) = std::mem::take(&mut self.freed).into_iter().partition(|&(owner, _)| owner == gpu);
+        self.freed = later;
+        let ready: Vec<(usize, u64)> = ready;
+        ready.into_iter().try_for_each(|(_, address)| self.machine.free(address)).map_err(failed("free"))
     }
 
     fn event(&self, call: &'static str, event: EventId) -> Result<emu::EventId> {
@@ -218,7 +238,7 @@ fn reached(machine: &emu::Machine, wait: &HostWait) -> Result<Option<Ended>> {
     let idle = |stream| machine.stream_idle(wait.gpu, stream).map_err(&failed);
     let ended = match wait.what {
         What::Stream(stream) => idle(stream)?.then_some(Ended::Done),
-        What::Event(event) => machine.event_done(event).map_err(&failed)?.then_some(Ended::Done),
+        What::Event(event) => machine.event_reached(event).map_err(&failed)?.then_some(Ended::Done),
         What::Word { address, at_least, stream } => {
             let mut word = [0; 8];
             machine.read_raw(address, &mut word).map_err(&failed)?;
@@ -295,9 +315,15 @@ struct EmuDriver {
     machine: EmuMachine,
     gpu: usize,
     info: DriverInfo,
+    /// Marks the place of copies to the host in a stream.
+    copied: OnceLock<emu::EventId>,
 }
 
 impl EmuDriver {
+    fn new(machine: &EmuMachine, gpu: usize, info: &DriverInfo) -> Arc<dyn Driver> {
+        Arc::new(EmuDriver { machine: machine.clone(), gpu, info: info.clone(), copied: OnceLock::new() })
+    }
+
     fn stream(&self, call: &'static str, stream: StreamId) -> Result<emu::StreamId> {
         self.machine.cluster(|cluster| cluster.stream(call, self.gpu, stream))
     }
@@ -326,11 +352,17 @@ impl Driver for EmuDriver {
     }
 
     fn alloc(&self, bytes: u64) -> Result<DevicePtr> {
-        self.machine.with(|machine| machine.alloc(self.gpu, bytes)).map(DevicePtr::new).map_err(failed("alloc"))
+        self.machine.cluster(|cluster| {
+            cluster.sweep(self.gpu)?;
+            cluster.machine.alloc(self.gpu, bytes).map(DevicePtr::new).map_err(failed("alloc"))
+        })
     }
 
     fn free(&self, ptr: DevicePtr) -> Result<()> {
-        self.machine.with(|machine| machine.free(ptr.address())).map_err(failed("free"))
+        self.machine.cluster(|cluster| {
+            cluster.freed.push((self.gpu, ptr.address()));
+            cluster.sweep(self.gpu)
+        })
     }
 
     fn alloc_host(&self, bytes: u64) -> Result<HostBlock> {
@@ -425,14 +457,17 @@ impl Driver for EmuDriver {
     fn create_stream(&self) -> Result<StreamId> {
         self.machine.cluster(|cluster| {
             let stream = cluster.machine.create_stream(self.gpu).map_err(failed("create_stream"))?;
-            cluster.streams.push((self.gpu, stream));
+            cluster.streams.push(Some((self.gpu, stream)));
             Ok(StreamId(cluster.streams.len() as u64 - 1))
         })
     }
 
     fn destroy_stream(&self, stream: StreamId) -> Result<()> {
-        // The machine keeps streams for its life; one that has run dry costs nothing.
-        self.stream("destroy_stream", stream).map(drop)
+        self.machine.cluster(|cluster| {
+            let found = cluster.stream("destroy_stream", self.gpu, stream)?;
+            cluster.streams[stream.0 as usize] = None;
+            cluster.machine.destroy_stream(self.gpu, found).map_err(failed("destroy_stream"))
+        })
     }
 
     fn synchronize(&self, stream: StreamId, timeout: Duration) -> Result<Wait> {
@@ -486,16 +521,21 @@ impl Driver for EmuDriver {
     fn copy_to_device(&self, to: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<()> {
         self.machine.cluster(|cluster| {
             let stream = cluster.stream("copy_to_device", self.gpu, stream)?;
-            let copied = cluster.machine.copy_to_device(self.gpu, stream, to.address(), bytes.to_vec());
+            let copied = cluster.machine.stream_write(self.gpu, stream, to.address(), bytes.to_vec());
             copied.map_err(failed("copy_to_device"))
         })
     }
 
     fn copy_from_device(&self, into: &mut [u8], from: DevicePtr, stream: StreamId) -> Result<()> {
         const CALL: &str = "copy_from_device";
-        let stream = self.stream(CALL, stream)?;
-        if self.machine.wait(CALL, self.gpu, What::Stream(stream), COPY_TIMEOUT)? == Ended::TimedOut {
-            return Err(Error::Driver { call: CALL, message: "the stream does not run dry".to_string() });
+        let event = self.machine.cluster(|cluster| {
+            let stream = cluster.stream(CALL, self.gpu, stream)?;
+            let event = *self.copied.get_or_init(|| cluster.machine.create_event());
+            cluster.machine.record_event(self.gpu, stream, event).map_err(failed(CALL))?;
+            Ok(event)
+        })?;
+        if self.machine.wait(CALL, self.gpu, What::Event(event), COPY_TIMEOUT)? == Ended::TimedOut {
+            return Err(Error::Driver { call: CALL, message: "the stream does not come to the copy".to_string() });
         }
         self.machine.with(|machine| machine.read(from.address(), into)).map_err(failed(CALL))
     }
@@ -503,7 +543,7 @@ impl Driver for EmuDriver {
     fn copy_within(&self, to: DevicePtr, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
         self.machine.cluster(|cluster| {
             let stream = cluster.stream("copy_within", self.gpu, stream)?;
-            let copied = cluster.machine.copy_within(self.gpu, stream, to.address(), from.address(), bytes);
+            let copied = cluster.machine.stream_copy(self.gpu, stream, from.address(), to.address(), bytes);
             copied.map_err(failed("copy_within"))
         })
     }
@@ -511,7 +551,7 @@ impl Driver for EmuDriver {
     fn fill(&self, to: DevicePtr, byte: u8, bytes: u64, stream: StreamId) -> Result<()> {
         self.machine.cluster(|cluster| {
             let stream = cluster.stream("fill", self.gpu, stream)?;
-            cluster.machine.fill_in_stream(self.gpu, stream, to.address(), byte, bytes).map_err(failed("fill"))
+            cluster.machine.stream_fill(self.gpu, stream, to.address(), byte, bytes).map_err(failed("fill"))
         })
     }
 

@@ -1,10 +1,9 @@
 //! The NICs of the emulated cluster: one for each GPU, in one network.
 
-use warpferry_emu as emu;
 use warpferry_nic as nic;
 
 use super::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
-use crate::driver::emu::EmuMachine;
+use crate::driver::emu::{failed as machine_failed, EmuMachine};
 use crate::error::{Error, Result};
 use crate::mem::DevicePtr;
 
@@ -36,15 +35,12 @@ impl EmuNic {
         EmuNic { machine, gpu }
     }
 
-    fn with<T>(
+    fn network<T>(
         &self,
         call: &'static str,
-        act: impl FnOnce(&mut nic::Network, nic::NicId) -> std::result::Result<T, nic::ConfigError>,
+        act: impl FnOnce(&mut nic::Network) -> std::result::Result<T, nic::ConfigError>,
     ) -> Result<T> {
-        self.machine.with(|machine: &mut emu::Machine| {
-            let id = machine.nic(self.gpu);
-            act(machine.network_mut(), id).map_err(failed(call))
-        })
+        self.machine.with(|machine| act(machine.network_mut()).map_err(failed(call)))
     }
 }
 
@@ -52,13 +48,14 @@ impl Nic for EmuNic {
     fn register(&self, window: DevicePtr, bytes: u64) -> Result<WindowKeys> {
         let rights =
             nic::Rights { local_write: true, remote_write: true, remote_atomic: true, ..nic::Rights::default() };
-        let region = self.with("register", |network, id| network.register(id, window.address(), bytes, rights))?;
+        let region = self.machine.with(|machine| machine.register_memory(self.gpu, window.address(), bytes, rights));
+        let region = region.map_err(machine_failed("register"))?;
         Ok(WindowKeys { local: region.lkey, remote: region.rkey })
     }
 
     fn deregister(&self, keys: WindowKeys) -> Result<()> {
         let region = nic::MemoryRegion { lkey: keys.local, rkey: keys.remote };
-        self.with("deregister", |network, _| network.deregister(region))
+        self.network("deregister", |network| network.deregister(region))
     }
 
     fn create_queue(&self, memory: &QueueMemory) -> Result<Queue> {
@@ -68,13 +65,15 @@ impl Nic for EmuNic {
             memory.record.address(),
             memory.completion.address(),
         );
-        let pair = self.with("create_queue", |network, id| network.create_queue_pair(id, config))?;
-        let page = self.machine.with(|machine| machine.doorbell_page(self.gpu));
-        Ok(Queue { number: pair.number.0, doorbell: DevicePtr::new(page + pair.doorbell_offset_bytes) })
+        self.machine.with(|machine| {
+            let pair = machine.create_queue_pair(self.gpu, config).map_err(machine_failed("create_queue"))?;
+            let page = machine.map_doorbell(self.gpu, self.gpu).map_err(machine_failed("create_queue"))?;
+            Ok(Queue { number: pair.number.0, doorbell: DevicePtr::new(page + pair.doorbell_offset_bytes) })
+        })
     }
 
     fn destroy_queue(&self, number: u32) -> Result<()> {
-        self.with("destroy_queue", |network, _| network.destroy_queue_pair(nic::QueuePairNumber(number)))
+        self.network("destroy_queue", |network| network.destroy_queue_pair(nic::QueuePairNumber(number)))
     }
 
     fn address(&self, number: u32) -> QueueAddress {
@@ -84,18 +83,21 @@ impl Nic for EmuNic {
     fn connect(&self, number: u32, peer: QueueAddress) -> Result<()> {
         // The model connects both ends at once: the first end that asks does it.
         let (own, peer) = (nic::QueuePairNumber(number), nic::QueuePairNumber(peer.number));
-        self.with("connect", |network, _| match network.state(own)? {
+        self.network("connect", |network| match network.state(own)? {
             nic::QueueState::Reset => network.connect(own, peer),
             _ => Ok(()),
         })
     }
 
     fn counters(&self) -> Result<NicCounters> {
-        self.with("counters", |network, id| network.nic_counters(id)).map(|counters| counted(&counters))
+        self.machine.with(|machine| {
+            let id = machine.nic(self.gpu).map_err(machine_failed("counters"))?;
+            machine.network().nic_counters(id).map(|counters| counted(&counters)).map_err(failed("counters"))
+        })
     }
 
     fn queue_counters(&self, number: u32) -> Result<NicCounters> {
         let number = nic::QueuePairNumber(number);
-        self.with("queue_counters", |network, _| network.counters(number)).map(|counters| counted(&counters))
+        self.network("queue_counters", |network| network.counters(number)).map(|counters| counted(&counters))
     }
 }

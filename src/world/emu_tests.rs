@@ -119,7 +119,7 @@ fn runs_repeat_exactly() {
             }
         }
         let machine = world.machine().expect("the world is emulated");
-        machine.with(|machine| (machine.time_ns(), machine.statistics().warp_instructions))
+        machine.with(|machine| (machine.time_ns(), machine.statistics().warp_instructions()))
     };
     for seed in 0..4 {
         let first = play(seed);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::comm::connect::{Offer, Prepared};
+use crate::comm::shared::Shared;
 use crate::comm::Communicator;
 #[cfg(feature = "emu")]
 use crate::driver::emu::EmuMachine;
@@ -149,6 +150,18 @@ pub(crate) fn connect_kernels(
     prepared.into_iter().map(|rank| rank.join(&offers)).collect()
 }
 
+/// Waits for all ranks of a world, then frees their memory: what [`connect`] made.
+///
+/// # Errors
+/// [`Error::WaitTimeout`] when kernels go on; what driver and NIC say. Memory that a peer may still write stays.
+pub fn close(communicators: Vec<Communicator>) -> Result<()> {
+    // All ranks must be quiet before the first mapping goes, and all mappings gone before the first window does.
+    let each = |act: &dyn Fn(&Shared) -> Result<()>| communicators.iter().try_for_each(|rank| act(rank.shared()));
+    each(&|rank| rank.quiet(CLOSE_TIMEOUT))?;
+    each(&Shared::unmap)?;
+    each(&Shared::release)
+}
+
 /// The ranks of a world and what they run on.
 #[derive(Debug)]
 pub struct World {
@@ -233,28 +246,15 @@ impl World {
     /// Waits for every rank and frees all memory.
     ///
     /// # Errors
-    /// [`Error::WaitTimeout`] when kernels go on; what the driver says. What could be freed was.
+    /// As [`close`].
     pub fn close(mut self) -> Result<()> {
-        self.release()
-    }
-
-    fn release(&mut self) -> Result<()> {
-        // All ranks must be quiet before the first frees its window.
-        let mut outcome = Ok(());
-        for communicator in &self.communicators {
-            let shared = communicator.shared();
-            if let Err(error) = crate::comm::shared::quiet(&shared.driver, shared.stream, shared.rank, CLOSE_TIMEOUT) {
-                outcome = outcome.and(Err(error));
-            }
-        }
-        outcome?;
-        self.communicators.drain(..).try_for_each(|communicator| communicator.close(CLOSE_TIMEOUT))
+        close(std::mem::take(&mut self.communicators))
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Err(error) = self.release() {
+        if let Err(error) = close(std::mem::take(&mut self.communicators)) {
             tracing::warn!(%error, "world dropped with ranks that could not be closed");
         }
     }
