@@ -143,10 +143,10 @@ fn the_table_accepts_its_own_examples() {
     let seed = 0x5EED_0001;
     println!("seed {seed:#x}");
     let mut random = Random(seed);
-    for index in 0..ROWS.len() {
+    for (index, row) in ROWS.iter().enumerate() {
         for text in examples(index, 12, &mut random) {
             if let Err(said) = table_says(target_of(index), &text) {
-                panic!("row `{}`: {text}\n{said}", ROWS[index].syntax);
+                panic!("row `{}`: {text}\n{said}", row.syntax);
             }
         }
     }
