@@ -73,6 +73,9 @@ pub(crate) fn parameter<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<(Name<'a>, Va
     if is_register && variable.is_array {
         return Err(cursor.error_at(name.token, "a `.reg` parameter cannot be an array or a vector"));
     }
+    if is_register && (head.align.is_some() || head.pointer.is_some()) {
+        return Err(cursor.error_at(name.token, "a register takes neither `.align` nor `.ptr`"));
+    }
     variable.is_register = is_register;
     Ok((name, variable))
 }

@@ -5,6 +5,7 @@
 //! parsing that text gives the normalized module again.
 
 use crate::ast::*;
+use crate::special::is_special_register;
 use std::collections::HashSet;
 use std::fmt::{Result, Write};
 
@@ -36,7 +37,11 @@ fn normalize_function(function: &mut Function, module_names: &HashSet<String>) {
     let mut taken = module_names.clone();
     let mut rename = |name: &mut String| {
         // A component of a vector register gets a name without a dot.
-        let base = name.replace('.', "$");
+        let mut base = name.replace('.', "$");
+        // Nor may a register hide a special register that some operand means.
+        if base.strip_prefix('%').is_some_and(is_special_register) {
+            base.replace_range(..1, "$");
+        }
         let mut candidate = base.clone();
         let mut number = 1u32;
         while !taken.insert(candidate.clone()) {
@@ -142,6 +147,9 @@ fn write_variable(out: &mut String, variable: &Variable) -> Result {
     }
     write!(out, ".{} ", variable.space.name())?;
     if let Some(pointer) = variable.pointer {
+        if variable.align != variable.ty.bytes() {
+            write!(out, ".align {} ", variable.align)?;
+        }
         write!(out, ".{} .ptr ", variable.ty.name())?;
         if pointer.space != Space::Generic {
             write!(out, ".{} ", pointer.space.name())?;

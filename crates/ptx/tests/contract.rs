@@ -93,6 +93,42 @@ fn every_disagreement_is_named() {
     assert!(said(&swapped, ENTRY).contains("parameter 0 is `arg_dst` in the entry and `arg_src` in `args`"));
 }
 
+/// Cuts and doubles pieces of a good contract; the reader must answer, whatever it answers.
+#[test]
+fn no_damaged_contract_makes_the_reader_panic() {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    println!("seed {state:#x}");
+    let mut pick = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % below.max(1)
+    };
+    let module = parse("t.ptx", ENTRY).unwrap_or_else(|e| panic!("{e}"));
+    for _ in 0..3000 {
+        let mut text: Vec<char> = SOURCE.chars().collect();
+        for _ in 0..=pick(4) {
+            let at = pick(text.len());
+            let end = (at + pick(20)).min(text.len());
+            let piece: Vec<char> = text[at..end].to_vec();
+            if pick(2) == 0 {
+                text.drain(at..end);
+            } else {
+                text.splice(at..at, piece);
+            }
+        }
+        match contracts(&text.iter().collect::<String>()) {
+            Err(error) => assert!(error.line > 0 && !error.to_string().is_empty()),
+            Ok(found) => {
+                for contract in found {
+                    let errors = check_contract(&contract, &module.functions[0]).err().unwrap_or_default();
+                    assert!(errors.iter().all(|error| !error.to_string().is_empty()));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn two_contracts_stand_in_one_source() {
     let two = format!("{SOURCE}\n.entry ..\n{}", SOURCE.replace("put_signal", "other"));
