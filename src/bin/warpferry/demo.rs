@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use half::bf16;
 use indicatif::{ProgressBar, ProgressStyle};
-use warpferry::plan::Plan;
+use warpferry::plan::{Op, Plan};
 use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout, Row};
 use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Fabric, Result, World, WorldConfig};
 use warpferry_emu::{Checks, Schedule};
@@ -15,7 +15,7 @@ use warpferry_nic::Ordering;
 use crate::inputs::{Inputs, RankInputs};
 use crate::options::DemoOptions;
 use crate::report::{OpReport, Report};
-use crate::traffic::{Counted, Least, Op, Slots};
+use crate::traffic::{Counted, Least};
 
 /// Longest that the host waits for an operation; kernels give up on their own long before.
 const WAIT: Duration = Duration::from_secs(3600);
@@ -28,8 +28,9 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
     let inputs = Inputs::new(options, topology)?;
     let config = config(options, &inputs)?;
     let plan = config.plan(0)?;
+    let memory_bytes = config.memory_bytes()?;
     if !options.json {
-        let all = config.memory_bytes()? as f64 / f64::from(1 << 30);
+        let all = memory_bytes as f64 / f64::from(1 << 30);
         println!("{plan}");
         println!("routing  {}", inputs.origin);
         println!("memory   {all:.2} GiB for {} ranks, beside inputs and outputs\n", topology.ranks());
@@ -41,7 +42,18 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
         compare_dispatch(rank, output, &expected.dispatched[rank], &mut mismatches);
         compare(&format!("rank {rank}: combined x"), combined, &expected.combined[rank], &mut mismatches);
     }
-    let report = report(options, &plan, &inputs, &done, &expected.least, mismatches.is_empty())?;
+    let report = Report {
+        verified: mismatches.is_empty(),
+        routing: inputs.origin.clone(),
+        tokens: options.tokens,
+        seed: options.seed,
+        memory_bytes,
+        least: expected.least,
+        rows: done.ranks.iter().map(|(output, _)| output.source.len() as u64).sum(),
+        dispatch: OpReport::new(Op::Dispatch, &plan, done.dispatch, done.dispatch_time)?,
+        combine: OpReport::new(Op::Combine, &plan, done.combine, done.combine_time)?,
+        plan,
+    };
     for mismatch in mismatches.iter().take(MISMATCHES_SHOWN) {
         eprintln!("differs from the reference: {mismatch}");
     }
@@ -221,44 +233,16 @@ fn compare<T: PartialEq + Debug>(what: &str, have: &[T], want: &[T], mismatches:
 fn counted(world: &mut World) -> Result<Counted> {
     let mut counted = Counted::default();
     for communicator in world.communicators() {
-        if let Some(nic) = communicator.nic() {
-            let nic = nic.counters()?;
-            counted.write_bytes += nic.write_bytes;
-            counted.writes += nic.writes;
-            counted.atomics += nic.atomics;
-            counted.doorbells += nic.doorbells;
-        }
+        let traffic = communicator.traffic()?;
+        counted.payload.add(&traffic.payload);
+        counted.control.add(&traffic.credit);
+        counted.control.add(&traffic.exchange);
     }
     let machine = world.machine().ok_or_else(|| Error::Bug("an emulated world has a machine".into()))?;
-    let statistics = machine.statistics();
-    counted.peer_bytes = statistics.bulk_store_peer_bytes;
-    counted.warp_instructions = statistics.warp_instructions;
+    let statistics = machine.with(|machine| machine.statistics().clone());
+    counted.peer_bytes = statistics.gpus.iter().map(|gpu| gpu.bulk_store_peer_bytes).sum();
+    counted.warp_instructions = statistics.warp_instructions();
     Ok(counted)
-}
-
-fn report(
-    options: &DemoOptions,
-    plan: &Plan,
-    inputs: &Inputs,
-    done: &Done,
-    least: &Least,
-    equal: bool,
-) -> Result<Report> {
-    let op = |op: Op, counted: &Counted, time: Duration| -> Result<OpReport> {
-        let slots = Slots::new(op, plan, counted).map_err(Error::Bug)?;
-        Ok(OpReport { slots, counted: *counted, seconds: time.as_secs_f64() })
-    };
-    Ok(Report {
-        verified: equal,
-        plan: plan.clone(),
-        routing: inputs.origin.clone(),
-        tokens: options.tokens,
-        seed: options.seed,
-        least: *least,
-        rows: done.ranks.iter().map(|(output, _)| output.source.len() as u64).sum(),
-        dispatch: op(Op::Dispatch, &done.dispatch, done.dispatch_time)?,
-        combine: op(Op::Combine, &done.combine, done.combine_time)?,
-    })
 }
 
 /// A bar on a terminal, nothing elsewhere: indicatif draws to stderr only when that is one.

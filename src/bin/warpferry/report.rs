@@ -1,9 +1,11 @@
 //! What a demo reports: a table for people, one JSON object for programs.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{json, Value};
-use warpferry::plan::Plan;
+use warpferry::plan::{Op, Plan};
+use warpferry::{Error, Result};
 
 use crate::traffic::{Counted, Least, Slots};
 
@@ -20,6 +22,8 @@ pub struct Report {
     pub tokens: u32,
     /// Seed given.
     pub seed: Option<u64>,
+    /// Device memory of all ranks.
+    pub memory_bytes: u64,
     /// Least possible traffic of either operation.
     pub least: Least,
     /// Rows that dispatch delivered.
@@ -41,6 +45,17 @@ pub struct OpReport {
     pub seconds: f64,
 }
 
+impl OpReport {
+    /// Takes apart what was counted.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] when the bytes are no whole number of slots.
+    pub fn new(op: Op, plan: &Plan, counted: Counted, time: Duration) -> Result<OpReport> {
+        let slots = Slots::new(op, plan, &counted).map_err(Error::Bug)?;
+        Ok(OpReport { slots, counted, seconds: time.as_secs_f64() })
+    }
+}
+
 impl Report {
     fn row_bytes(&self) -> u64 {
         u64::from(self.plan.shape.hidden_bytes())
@@ -58,15 +73,17 @@ impl Report {
         json!({
             "ib_bytes": op.slots.between * self.row_bytes(),
             "ib_bytes_min": self.least.between * self.row_bytes(),
-            "ib_wire_bytes": op.counted.write_bytes,
             "ib_slots": op.slots.between,
-            "ib_writes": op.counted.writes,
-            "ib_atomics": op.counted.atomics,
-            "doorbells": op.counted.doorbells,
+            "ib_slot_bytes": op.counted.payload.write_bytes,
+            "ib_writes": op.counted.payload.writes,
+            "ib_signals": op.counted.payload.atomics,
+            "ib_doorbells": op.counted.payload.doorbells,
+            "ib_control_bytes": op.counted.control.write_bytes,
+            "ib_control_atomics": op.counted.control.atomics,
             "nvlink_bytes": op.slots.within * self.row_bytes(),
             "nvlink_bytes_min": self.least.within * self.row_bytes(),
-            "nvlink_wire_bytes": op.counted.peer_bytes,
             "nvlink_slots": op.slots.within,
+            "nvlink_slot_bytes": op.counted.peer_bytes,
             "warp_instructions": op.counted.warp_instructions,
             "seconds": op.seconds,
         })
@@ -89,6 +106,7 @@ impl Report {
             "seed": self.seed,
             "channels": tuning.channels,
             "sms": self.plan.dispatch.sms,
+            "memory_bytes": self.memory_bytes,
             "rows_dispatched": self.rows,
             "ib_bytes": dispatch["ib_bytes"],
             "ib_bytes_min": dispatch["ib_bytes_min"],
@@ -136,13 +154,15 @@ impl fmt::Display for Report {
         line("rows", &|_| grouped(self.rows))?;
         line("IB payload", &|op| against(op.slots.between * bytes, self.least.between * bytes))?;
         line("  slots", &|op| grouped(op.slots.between))?;
-        line("  bytes written by NICs", &|op| grouped(op.counted.write_bytes))?;
-        line("  writes", &|op| grouped(op.counted.writes))?;
-        line("  fetch-and-adds", &|op| grouped(op.counted.atomics))?;
-        line("  doorbells", &|op| grouped(op.counted.doorbells))?;
+        line("  bytes with headers", &|op| grouped(op.counted.payload.write_bytes))?;
+        line("  writes", &|op| grouped(op.counted.payload.writes))?;
+        line("  signals", &|op| grouped(op.counted.payload.atomics))?;
+        line("  doorbells", &|op| grouped(op.counted.payload.doorbells))?;
+        line("  credits, stamps", &|op| grouped(op.counted.control.atomics))?;
+        line("  bytes of counts", &|op| grouped(op.counted.control.write_bytes))?;
         line("NVLink payload", &|op| against(op.slots.within * bytes, self.least.within * bytes))?;
         line("  slots", &|op| grouped(op.slots.within))?;
-        line("  bytes stored by bulk copies", &|op| grouped(op.counted.peer_bytes))?;
+        line("  bytes with headers", &|op| grouped(op.counted.peer_bytes))?;
         line("warp instructions", &|op| grouped(op.counted.warp_instructions))?;
         line("seconds", &|op| format!("{:.2}", op.seconds))?;
         let speed = self.warp_instructions() as f64 / self.seconds().max(1e-9) / 1e6;

@@ -1,6 +1,8 @@
 //! Payload between GPUs: the least possible, and what was counted.
 
-use warpferry::plan::Plan;
+use warpferry::fabric::NicCounters;
+use warpferry::plan::shape::COMBINE_HEADER_BYTES;
+use warpferry::plan::{Op, Plan};
 use warpferry::reference::Layout;
 use warpferry::Topology;
 
@@ -38,30 +40,56 @@ impl Least {
 /// What NICs and emulator counted, of all ranks, since the world was made or between two readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counted {
-    /// Bytes of RDMA writes.
-    pub write_bytes: u64,
-    /// RDMA writes.
-    pub writes: u64,
-    /// Fetch-and-adds.
-    pub atomics: u64,
-    /// Doorbells.
-    pub doorbells: u64,
+    /// Slots and their signals.
+    pub payload: Wire,
+    /// Credit and boxes of counts.
+    pub control: Wire,
     /// Bytes that bulk copies stored into the memory of other GPUs.
     pub peer_bytes: u64,
     /// Warp instructions.
     pub warp_instructions: u64,
 }
 
+/// What queue pairs did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wire {
+    /// RDMA writes.
+    pub writes: u64,
+    /// Bytes of RDMA writes.
+    pub write_bytes: u64,
+    /// Fetch-and-adds.
+    pub atomics: u64,
+    /// Doorbells.
+    pub doorbells: u64,
+}
+
 impl Counted {
     /// What was counted since `earlier`.
     pub fn since(self, earlier: Counted) -> Counted {
         Counted {
-            write_bytes: self.write_bytes - earlier.write_bytes,
-            writes: self.writes - earlier.writes,
-            atomics: self.atomics - earlier.atomics,
-            doorbells: self.doorbells - earlier.doorbells,
+            payload: self.payload.since(earlier.payload),
+            control: self.control.since(earlier.control),
             peer_bytes: self.peer_bytes - earlier.peer_bytes,
             warp_instructions: self.warp_instructions - earlier.warp_instructions,
+        }
+    }
+}
+
+impl Wire {
+    /// Adds what more queue pairs did.
+    pub fn add(&mut self, counters: &NicCounters) {
+        self.writes += counters.writes;
+        self.write_bytes += counters.write_bytes;
+        self.atomics += counters.atomics;
+        self.doorbells += counters.doorbells;
+    }
+
+    fn since(self, earlier: Wire) -> Wire {
+        Wire {
+            writes: self.writes - earlier.writes,
+            write_bytes: self.write_bytes - earlier.write_bytes,
+            atomics: self.atomics - earlier.atomics,
+            doorbells: self.doorbells - earlier.doorbells,
         }
     }
 }
@@ -75,42 +103,24 @@ pub struct Slots {
     pub within: u64,
 }
 
-/// Which operation was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
-    /// Dispatch, with its exchange of counts.
-    Dispatch,
-    /// Combine.
-    Combine,
-}
-
 impl Slots {
-    /// Takes apart what an operation wrote: between nodes whole slots, and with dispatch one box of counts to every
-    /// other node; within a node the used part of each slot.
+    /// Takes apart what an operation wrote: between nodes whole slots, within a node the used part of each.
     ///
     /// # Errors
     /// When the bytes are no whole number of slots: something else was written.
     pub fn new(op: Op, plan: &Plan, counted: &Counted) -> Result<Slots, String> {
         let (topology, shape) = (plan.topology, &plan.shape);
-        let (slot, used, boxes) = match op {
-            Op::Dispatch => {
-                let used = shape.dispatch_header_bytes(topology) + shape.hidden_bytes();
-                let boxes = u64::from(topology.ranks()) * u64::from(topology.nodes() - 1);
-                (shape.dispatch_slot_bytes(topology), used, boxes)
-            }
-            Op::Combine => {
-                (shape.combine_slot_bytes(), warpferry::plan::shape::COMBINE_HEADER_BYTES + shape.hidden_bytes(), 0)
-            }
+        let (slot, header) = match op {
+            Op::Dispatch => (shape.dispatch_slot_bytes(topology), shape.dispatch_header_bytes(topology)),
+            Op::Combine => (shape.combine_slot_bytes(), COMBINE_HEADER_BYTES),
         };
-        let box_bytes = boxes * u64::from(plan.window.box_bytes);
-        let ring_bytes = counted.write_bytes.checked_sub(box_bytes).ok_or("fewer bytes than the exchange writes")?;
         let whole = |bytes: u64, unit: u32, what: &str| match bytes % u64::from(unit) {
             0 => Ok(bytes / u64::from(unit)),
             _ => Err(format!("{op:?}: {bytes} bytes {what} are no multiple of {unit}, the bytes of a slot")),
         };
         Ok(Slots {
-            between: whole(ring_bytes, slot, "between nodes")?,
-            within: whole(counted.peer_bytes, used, "within nodes")?,
+            between: whole(counted.payload.write_bytes, slot, "between nodes")?,
+            within: whole(counted.peer_bytes, header + shape.hidden_bytes(), "within nodes")?,
         })
     }
 }
@@ -139,10 +149,10 @@ mod tests {
         let topology = Topology::new(2, 2).expect("valid");
         let shape = Shape::new(64, 4, 2, 4).expect("valid");
         let plan = Plan::new(topology, shape, Tuning::default_for(topology, 128), Fabric::Mlx5).expect("valid");
-        let boxes = 4 * u64::from(plan.window.box_bytes);
         let slot = u64::from(shape.dispatch_slot_bytes(topology));
         let used = u64::from(shape.dispatch_header_bytes(topology)) + 128;
-        let counted = Counted { write_bytes: boxes + 7 * slot, peer_bytes: 3 * used, ..Counted::default() };
+        let payload = Wire { write_bytes: 7 * slot, ..Wire::default() };
+        let counted = Counted { payload, peer_bytes: 3 * used, ..Counted::default() };
         assert_eq!(Slots::new(Op::Dispatch, &plan, &counted), Ok(Slots { between: 7, within: 3 }));
         assert!(Slots::new(Op::Combine, &plan, &counted).is_err());
         let odd = Counted { peer_bytes: 3 * used + 16, ..counted };

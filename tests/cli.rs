@@ -1,0 +1,99 @@
+//! The program: small worlds through `demo`, bad arguments, `doctor`.
+#![cfg(feature = "cli")]
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn warpferry(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_warpferry")).args(words).output().expect("the program was built beside this test")
+}
+
+/// `demo --json` of a world; panics when it fails.
+fn demo(words: &[&str]) -> Value {
+    let output = warpferry(&[&["demo", "--json"], words].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+fn error(words: &[&str]) -> String {
+    let output = warpferry(words);
+    assert!(!output.status.success(), "{words:?} was taken");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn small_worlds_are_verified_and_move_the_least() {
+    for words in [
+        &["--nodes", "2", "--gpus-per-node", "2", "--hidden", "64", "--tokens", "32"][..],
+        &["--nodes", "1", "--gpus-per-node", "1", "--hidden", "8", "--tokens", "5", "--experts", "3", "--topk", "3"],
+        &["--nodes", "3", "--gpus-per-node", "1", "--hidden", "264", "--tokens", "9", "--experts", "6", "--topk", "2"],
+        &["--hidden", "16", "--tokens", "16", "--roles", "fixed", "--seed", "7", "--unordered", "--chunk", "1"],
+        &["--hidden", "16", "--tokens", "16", "--roles", "rfs,s,f", "--channels", "3", "--sms", "2"],
+    ] {
+        let report = demo(words);
+        assert_eq!(report["verified"], true, "{words:?}");
+        for op in ["dispatch", "combine"] {
+            for fabric in ["ib_bytes", "nvlink_bytes"] {
+                let least = format!("{fabric}_min");
+                assert_eq!(report[op][fabric], report[op][&least], "{words:?}: {op} {fabric}");
+            }
+        }
+        for key in ["ranks", "rows_dispatched", "ib_bytes", "ib_bytes_min", "nvlink_bytes", "nvlink_bytes_min"] {
+            assert!(report[key].is_u64(), "{words:?}: {key} in {report}");
+        }
+        assert!(report["warp_instructions"].as_u64() > Some(0) && report["seconds"].as_f64() > Some(0.0));
+    }
+}
+
+#[test]
+fn the_table_says_verified() {
+    let words = ["demo", "--hidden", "8", "--tokens", "4", "--nodes", "1", "--gpus-per-node", "2"];
+    let output = warpferry(&words);
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(table.lines().any(|line| line.starts_with("verified")), "{table}");
+    // What it needs is said before what it did.
+    assert!(table.find("memory") < table.find("rows"), "{table}");
+}
+
+#[test]
+fn bad_arguments_are_named() {
+    for (words, part) in [
+        (&["demo", "--nodes", "3", "--gpus-per-node", "2"][..], "experts"),
+        (&["demo", "--hidden", "7"], "hidden"),
+        (&["demo", "--topk", "33"], "topk"),
+        (&["demo", "--depth-nv", "3"], "depth_nv"),
+        (&["demo", "--chunk", "0"], "chunk_ib"),
+        (&["demo", "--roles", "sf,x"], "`x`"),
+        (&["demo", "--routing", "no-such-file"], "no-such-file"),
+        (&["demo", "--nodes", "0"], "nodes"),
+    ] {
+        let said = error(words);
+        assert!(said.contains(part) && !said.contains("panicked"), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn recorded_routing_is_dealt_or_refused() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/routing_v3_e256_k8.safetensors");
+    let report = demo(&["--routing", sample, "--hidden", "8", "--tokens", "64", "--nodes", "4"]);
+    assert_eq!((&report["verified"], &report["experts"], &report["topk"]), (&true.into(), &256.into(), &8.into()));
+    let few = error(&["demo", "--routing", sample, "--hidden", "8", "--tokens", "129"]);
+    assert!(few.contains("`tokens` = 129") && few.contains("128"), "{few}");
+    let odd = error(&["demo", "--routing", sample, "--hidden", "8", "--nodes", "3", "--gpus-per-node", "1"]);
+    assert!(odd.contains("`experts` = 256"), "{odd}");
+}
+
+#[test]
+fn doctor_reports_every_part() {
+    let output = warpferry(&["doctor", "--json"]);
+    assert!(output.status.success());
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let parts: Vec<&str> =
+        report["findings"].as_array().into_iter().flatten().filter_map(|f| f["what"].as_str()).collect();
+    for part in ["kernels", "emulator", "gpu", "driver", "nic", "verbs", "ptxas"] {
+        assert!(parts.contains(&part), "{part} in {parts:?}");
+    }
+}
