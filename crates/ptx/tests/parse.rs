@@ -106,6 +106,9 @@ fn constants_follow_the_rules_of_ptx() {
         ("017", 15),
         ("WARP_SZ", 32),
         ("9 / -2", -4),
+        ("-1 < 1", 1),
+        ("-1 < 1U", 0),
+        ("-2 / 2U", i128::from(u64::MAX / 2)),
     ] {
         let module =
             parse("t.ptx", &kernel(&format!(".reg .b64 r; mov.b64 r, {text};"))).unwrap_or_else(|e| panic!("{e}"));
