@@ -164,6 +164,7 @@ fn text(kind: &Kind, is_written: bool, bindings: &Bindings, pick: &mut dyn FnMut
         Kind::Threads => ["64", "r_u32"][pick(2).min(1)].to_string(),
         Kind::Parity => ["1", "r_u32"][pick(2).min(1)].to_string(),
         Kind::Bytes16 => ["32", "r_u32"][pick(2).min(1)].to_string(),
+        Kind::Fraction => ["0.5", "r_f32"][pick(2).min(1)].to_string(),
         Kind::Sink => "_".to_string(),
         Kind::Move(ty) | Kind::Place(ty) => register(name_of(*ty, bindings), false),
         Kind::Pack(ty) => {

@@ -17,7 +17,7 @@
 //! - `p`: a predicate; `!p`: one that may be negated or a literal. `=T|p`: a pair, `=T|p?`: or its first half alone.
 //! - `[S]`, `[global]`, `[generic]`: an address in that space. `[tensor]`: a map and coordinates.
 //! - `#0-255`, `#4,8,16`, `#0-`: a literal in that range. `label`, `list`, `call`, `barrier`, `threads`, `parity`,
-//!   `bytes16` (a multiple of 16), `_`: as named.
+//!   `bytes16` (a multiple of 16), `fraction` (above 0, up to 1), `_`: as named.
 //! - `move:T`, `place:T`: also an address of a variable, and, for `move`, a special register. `pack:T`: a vector
 //!   that makes up a `T`.
 //! - `?` at the end: may be left out. `H:` in front: there if and only if `H` was bound.

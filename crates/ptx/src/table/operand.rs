@@ -36,6 +36,8 @@ pub(super) enum Kind {
     Parity,
     /// A multiple of 16, or a register.
     Bytes16,
+    /// Above 0 and up to 1, or a register.
+    Fraction,
     Sink,
     /// A source of `mov`.
     Move(TypeName),
@@ -162,6 +164,7 @@ fn kind(token: &'static str) -> Result<Kind, String> {
         "threads" => Kind::Threads,
         "parity" => Kind::Parity,
         "bytes16" => Kind::Bytes16,
+        "fraction" => Kind::Fraction,
         "_" => Kind::Sink,
         _ => Kind::Typed(typed(token)?),
     })
@@ -326,6 +329,21 @@ impl Context<'_> {
             Kind::Bytes16 => match operand {
                 Operand::Integer(value) => unless(*value >= 0 && value % 16 == 0, "a multiple of 16 bytes"),
                 _ => self.integer_refuses(operand, "a multiple of 16 bytes or a 32-bit register"),
+            },
+            Kind::Fraction => match operand {
+                Operand::Float(literal) => {
+                    let value = match literal {
+                        FloatLiteral::Single(bits) => f64::from(f32::from_bits(*bits)),
+                        FloatLiteral::Double(bits) => f64::from_bits(*bits),
+                        FloatLiteral::Decimal(value) => *value,
+                    };
+                    unless(value > 0.0 && value <= 1.0, "a fraction above 0 and up to 1")
+                }
+                _ => {
+                    let f32 = Class::Float(Type::F32);
+                    let fits = self.register(operand).is_some_and(|ty| register_fits(ty, f32, 32, false));
+                    unless(fits, "a fraction above 0 and up to 1, or a register for .f32")
+                }
             },
             Kind::Sink => unless(*operand == Operand::Sink, "the sink `_`"),
             Kind::Move(ty) => self.move_refuses(*ty, operand),

@@ -288,7 +288,7 @@ pub const ROWS: &[Row] = &[
     row("prefetchu L1", "[generic]"),
     row("applypriority [<S:global>] L2::evict_normal", "[S] #128-128").since(7, 4).sm(80),
     row("discard [<S:global>] L2", "[S] #128-128").since(7, 4).sm(80),
-    row("createpolicy fractional (L2::evict_last|L2::evict_normal|L2::evict_first|L2::evict_unchanged) [L2::evict_first|L2::evict_unchanged] b64", "=u64 f32?").since(7, 4).sm(80),
+    row("createpolicy fractional (L2::evict_last|L2::evict_normal|L2::evict_first|L2::evict_unchanged) [L2::evict_first|L2::evict_unchanged] b64", "=u64 fraction?").since(7, 4).sm(80),
     row("createpolicy range [<S:global>] (L2::evict_last|L2::evict_normal|L2::evict_first|L2::evict_unchanged) [L2::evict_first|L2::evict_unchanged] b64", "=u64 [S] u32 u32").since(7, 4).sm(80),
     row("createpolicy cvt L2 b64", "=u64 u64").since(7, 4).sm(80),
     // Asynchronous copies.
