@@ -144,6 +144,11 @@ fn run(
         } else {
             warp.groups[index].pc = pc;
             match step(env, cta, warp, inst, index, active)? {
+                // Lanes may have joined the group, or left it.
+                Flow::Next if warp.groups[index].mask != mask => {
+                    warp.groups[index].pc += 1;
+                    return Ok(());
+                }
                 Flow::Next => pc += 1,
                 Flow::Switch => return Ok(()),
             }

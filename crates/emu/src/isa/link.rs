@@ -1,6 +1,6 @@
 //! Links an entry with every function it calls into one program.
 
-use super::lower::{guard_of, Lower, Place, Scope, Slot};
+use super::lower::{guard_of, Lower, Place, Scope, Slot, Uses};
 use super::modifiers::Modifiers;
 use super::{lower::Reason, lowering};
 use crate::error::{LoadError, Location};
@@ -229,6 +229,7 @@ impl<'m> Linker<'m> {
         let function = &module.functions[index];
         let body = body_of(function).map_err(|r| symbol_error(module, &function.name, function.position, r))?;
         let scope = self.scopes.remove(&index).expect("every reached function has a scope");
+        let mut uses = Uses::default();
         let mut at = Vec::with_capacity(body.code.len() + 1);
         for instruction in &body.code {
             at.push(self.code.len() as u32);
@@ -251,9 +252,14 @@ impl<'m> Linker<'m> {
                 negated,
                 location: locations.len() as u32 - 1,
                 function: index,
+                uses: &mut uses,
             };
             run(&mut lower).map_err(fail)?;
+            if let Some(guard) = instruction.guard {
+                uses.read.entry(guard.register.0).or_insert(locations.len() as u32 - 1);
+            }
         }
+        unwritten(function, body, &uses, locations)?;
         at.push(self.code.len() as u32);
         locations.push(Location {
             file: file_of(module, function.position),
@@ -272,6 +278,21 @@ impl<'m> Linker<'m> {
         self.scopes.insert(index, scope);
         Ok(())
     }
+}
+
+/// A register that is read but never written is a mistake, most often a macro's local that hides the caller's.
+fn unwritten(function: &Function, body: &Body, uses: &Uses, locations: &[Location]) -> Result<(), LoadError> {
+    let params = body.param_registers.iter().flatten().map(|id| id.0);
+    let given: BTreeSet<u32> = params.collect();
+    let missing = uses.read.iter().filter(|(id, _)| !uses.written.contains(id) && !given.contains(id));
+    let Some((id, location)) = missing.min_by_key(|(_, location)| **location) else { return Ok(()) };
+    let (name, at) = (&body.registers[*id as usize].name, &locations[*location as usize]);
+    Err(LoadError::Instruction {
+        file: at.file.clone(),
+        line: at.line,
+        instruction: at.instruction.clone(),
+        reason: format!("nothing in {} writes register {name}, which is read", function.name),
+    })
 }
 
 /// The instruction that leaves a function.

@@ -5,6 +5,7 @@ use super::modifiers::Modifiers;
 use super::Dynamic;
 use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW};
 use crate::program::{Args, ColumnStart, Inst, LaneMask, Op, Pure, Special, NO_GUARD};
+use std::collections::{HashMap, HashSet};
 use warpferry_ptx::ast::{AddressBase, FloatLiteral, Instruction, Operand, RegisterId, Space, Type, VariableRef};
 
 /// Why an instruction cannot be lowered.
@@ -75,9 +76,31 @@ pub(crate) struct Lower<'l, 'm> {
     pub location: u32,
     /// Index of the function.
     pub function: usize,
+    /// Which registers of the function are read (and where first) and written.
+    pub uses: &'l mut Uses,
+}
+
+/// Reads and writes of a function's registers.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    /// Location of the first read of each register.
+    pub read: HashMap<u32, u32>,
+    pub written: HashSet<u32>,
 }
 
 impl<'m> Lower<'_, 'm> {
+    fn note_read(&mut self, operand: &Operand) {
+        if let Operand::Register(id) | Operand::NotRegister(id) = operand {
+            self.uses.read.entry(id.0).or_insert(self.location);
+        }
+    }
+
+    fn note_write(&mut self, operand: &Operand) {
+        if let Operand::Register(id) = operand {
+            self.uses.written.insert(id.0);
+        }
+    }
+
     /// Appends an instruction under the guard.
     pub fn emit(&mut self, op: Op, args: Args) {
         self.linker.push(Inst { op, args, guard: self.guard, negated: self.negated }, self.location);
@@ -127,6 +150,7 @@ impl<'m> Lower<'_, 'm> {
 
     /// An operand read as `ty`.
     pub fn source_of(&mut self, operand: &Operand, ty: Type) -> Result<u16, Reason> {
+        self.note_read(operand);
         match operand {
             Operand::Register(id) => match self.scope.slots[id.0 as usize] {
                 Slot::Column(column) => {
@@ -202,6 +226,7 @@ impl<'m> Lower<'_, 'm> {
 
     /// A destination operand, a value register or the sink.
     pub fn dest_of(&mut self, operand: &Operand) -> Result<Dest, Reason> {
+        self.note_write(operand);
         match operand {
             Operand::Register(id) => match self.scope.slots[id.0 as usize] {
                 Slot::Column(column) => Ok(Dest { column, bytes: self.scope.types[id.0 as usize].bytes() }),
@@ -224,6 +249,7 @@ impl<'m> Lower<'_, 'm> {
 
     /// A destination predicate, or the sink.
     pub fn dest_predicate(&mut self, operand: &Operand) -> Result<u16, Reason> {
+        self.note_write(operand);
         match operand {
             Operand::Register(id) => match self.scope.slots[id.0 as usize] {
                 Slot::Predicate(predicate) => Ok(predicate),
@@ -236,6 +262,7 @@ impl<'m> Lower<'_, 'm> {
 
     /// A source predicate and whether it is negated. Integer literals are constants: 0 is false.
     pub fn source_predicate(&mut self, operand: &Operand) -> Result<(u16, bool), Reason> {
+        self.note_read(operand);
         let (id, negated) = match operand {
             Operand::Register(id) => (*id, false),
             Operand::NotRegister(id) => (*id, true),
@@ -248,8 +275,13 @@ impl<'m> Lower<'_, 'm> {
         }
     }
 
-    /// The two columns of a 128-bit register operand.
-    pub fn wide(&self, operand: &Operand) -> Result<(u16, u16), Reason> {
+    /// The two columns of a 128-bit register operand, written or read.
+    pub fn wide(&mut self, operand: &Operand, written: bool) -> Result<(u16, u16), Reason> {
+        if written {
+            self.note_write(operand);
+        } else {
+            self.note_read(operand);
+        }
         if let Operand::Register(id) = operand {
             if let Slot::Wide(low) = self.scope.slots[id.0 as usize] {
                 return Ok((low, low + 1));
@@ -264,6 +296,7 @@ impl<'m> Lower<'_, 'm> {
         match operand {
             Operand::Address(base, offset) => match base {
                 AddressBase::Register(id) => {
+                    self.note_read(&Operand::Register(*id));
                     let Slot::Column(base) = self.scope.slots[id.0 as usize] else {
                         return Err("an address must be a 32-bit or 64-bit register".into());
                     };

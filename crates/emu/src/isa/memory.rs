@@ -130,7 +130,7 @@ pub(super) fn load(l: &mut Lower) -> Done {
         if vector != 1 {
             return Err("a vector of .b128 is not supported".into());
         }
-        let (low, high) = l.wide(parts[0])?;
+        let (low, high) = l.wide(parts[0], true)?;
         (columns[0], columns[1], size, count) = (low, high, 8, 2);
     } else {
         for (column, part) in columns.iter_mut().zip(&parts) {
@@ -188,7 +188,7 @@ pub(super) fn store(l: &mut Lower) -> Done {
         if vector != 1 {
             return Err("a vector of .b128 is not supported".into());
         }
-        let (low, high) = l.wide(parts[0])?;
+        let (low, high) = l.wide(parts[0], false)?;
         (columns[0], columns[1], size, count) = (low, high, 8, 2);
     } else {
         for (column, part) in columns.iter_mut().zip(&parts) {

@@ -38,7 +38,7 @@ pub(super) fn mov(l: &mut Lower) -> Done {
         (Operand::Vector(parts), _) => unpack(l, ty, parts, source),
         (_, Operand::Vector(parts)) => pack(l, ty, target, parts),
         _ if ty == Type::B128 => {
-            let ((dl, dh), (sl, sh)) = (l.wide(target)?, l.wide(source)?);
+            let ((dl, dh), (sl, sh)) = (l.wide(target, true)?, l.wide(source, false)?);
             l.emit_pure(copy(), Args { d: dl, a: sl, ..Args::default() });
             l.emit_pure(copy(), Args { d: dh, a: sh, ..Args::default() });
             Ok(())
@@ -70,7 +70,7 @@ fn part_bits(ty: Type, parts: usize) -> Result<u32, Reason> {
 fn unpack(l: &mut Lower, ty: Type, parts: &[Operand], source: &Operand) -> Done {
     let bits = part_bits(ty, parts.len())?;
     let columns = if ty == Type::B128 {
-        let (low, high) = l.wide(source)?;
+        let (low, high) = l.wide(source, false)?;
         [low, high]
     } else {
         let column = l.source_of(source, ty)?;
@@ -103,7 +103,7 @@ fn pack(l: &mut Lower, ty: Type, target: &Operand, parts: &[Operand]) -> Done {
         _ => Type::B64,
     };
     let targets = if ty == Type::B128 {
-        let (low, high) = l.wide(target)?;
+        let (low, high) = l.wide(target, true)?;
         vec![low, high]
     } else {
         let dest = l.dest_of(target)?;
