@@ -1,7 +1,7 @@
 //! The emulated cluster as a driver: kernels' PTX runs on the CPU, deterministically.
 //!
 //! All GPUs of a cluster are one machine. It runs while a host thread waits: for one that drives it alone, or, in
-//! [`EmuMachine::run`], when the threads of all ranks wait (see [`super::turns`]). Timeouts are in the machine's
+//! [`EmuMachine::run`], when the threads of all ranks wait (`turns.rs` says how). Timeouts are in the machine's
 //! virtual time: how fast this computer is does not matter.
 
 use std::collections::HashMap;
@@ -70,7 +70,7 @@ impl EmuMachine {
     pub fn driver(&self, gpu: usize) -> Result<Arc<dyn Driver>> {
         let info = self.infos.get(gpu);
         let info = info.ok_or_else(|| Error::argument("gpu", gpu, format!("below {}", self.infos.len())))?;
-        Ok(EmuDriver::new(self, gpu, info))
+        Ok(EmuDriver::make(self, gpu, info))
     }
 
     /// GPU and NIC of every rank, in order.
@@ -78,7 +78,7 @@ impl EmuMachine {
         (0..self.infos.len())
             .zip(self.infos.iter())
             .map(|(gpu, info)| Device {
-                driver: EmuDriver::new(self, gpu, info),
+                driver: EmuDriver::make(self, gpu, info),
                 nic: Some(Arc::new(EmuNic::new(self.clone(), gpu))),
             })
             .collect()
@@ -320,7 +320,7 @@ struct EmuDriver {
 }
 
 impl EmuDriver {
-    fn new(machine: &EmuMachine, gpu: usize, info: &DriverInfo) -> Arc<dyn Driver> {
+    fn make(machine: &EmuMachine, gpu: usize, info: &DriverInfo) -> Arc<dyn Driver> {
         Arc::new(EmuDriver { machine: machine.clone(), gpu, info: info.clone(), copied: OnceLock::new() })
     }
 

@@ -219,7 +219,7 @@ impl World {
     pub fn run<T: Send>(&mut self, act: impl Fn(&mut Communicator) -> T + Sync) -> Result<Vec<T>> {
         #[cfg(feature = "emu")]
         if let Some(machine) = self.machine.clone() {
-            return machine.run(self.communicators.iter_mut().collect(), |communicator| act(communicator));
+            return machine.run(self.communicators.iter_mut().collect(), &act);
         }
         let act = &act;
         Ok(std::thread::scope(|scope| {
