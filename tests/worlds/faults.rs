@@ -104,11 +104,14 @@ fn told(errors: &[Vec<Error>]) -> String {
     text
 }
 
-/// `rank` says that its NIC failed so.
+/// `rank` says that its NIC failed so. A completion entry is overwritten by the next one: what was flushed behind the
+/// failed request may be all that is left to see.
 fn blames_nic(errors: &[Vec<Error>], rank: usize, syndrome: u8, peer: u32, channel: Option<u32>) {
     let found = lines(&errors[rank]).any(|line| match line.cause {
         Cause::Nic { syndrome: seen, peer: at, channel: of } => {
-            seen == u32::from(syndrome) && at == peer && channel.is_none_or(|channel| channel == of)
+            (seen == u32::from(syndrome) || seen == u32::from(cqe::SYNDROME_FLUSHED))
+                && at == peer
+                && channel.is_none_or(|channel| channel == of)
         }
         _ => false,
     });

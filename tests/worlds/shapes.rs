@@ -9,7 +9,7 @@ const LINKS: [Link; 2] = [Link::Mlx5, Link::Loopback];
 fn world(nodes: u32, gpus: u32) {
     for fabric in LINKS {
         for schedule in [None, Some(3)] {
-            check(&Case { nodes, gpus, fabric, schedule, ..Case::default() });
+            check(&Case { nodes, gpus, experts_per_rank: 3, fabric, schedule, ..Case::default() });
         }
     }
 }
