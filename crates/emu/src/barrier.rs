@@ -269,9 +269,12 @@ fn apply(
     woken: &mut Vec<WarpRef>,
 ) -> Result<Option<u64>, String> {
     let mut state = match (kind, found) {
-        (MbarrierKind::Init, Ok(_)) => return Err("init of a valid mbarrier: it needs inval first".into()),
+        // Stale bytes may look like an object; only the shadow tells that somebody made it.
+        (MbarrierKind::Init, Ok(_)) if cta.shared.is_shadowed() => {
+            return Err("init of a valid mbarrier: it needs inval first".into())
+        }
         (MbarrierKind::Init, Err(reason)) if !reason.starts_with("no valid") => return Err(reason),
-        (MbarrierKind::Init, Err(_)) => {
+        (MbarrierKind::Init, _) => {
             put_word(cta, offset, State::new(a)?.encode(), woken);
             return Ok(None);
         }

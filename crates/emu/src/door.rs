@@ -46,7 +46,10 @@ fn refused(fault: AccessFault, lane: usize, pc: u32) -> Trouble {
 /// All lanes must be aligned to `bytes`.
 #[inline(always)]
 fn aligned(addresses: &Column, mask: u32, bytes: u64, pc: u32) -> Accessed {
-    let any = lanes(mask).fold(0, |all, lane| all | addresses[lane]);
+    let any = match mask {
+        FULL => addresses.iter().fold(0, |all, address| all | address),
+        _ => lanes(mask).fold(0, |all, lane| all | addresses[lane]),
+    };
     if any & (bytes - 1) == 0 {
         return Ok(());
     }
@@ -75,54 +78,6 @@ fn outside(mask: u32, inside: u32, addresses: &Column, bytes: u64, pc: u32) -> A
     }
     let lane = first(mask & !inside) as usize;
     Err(trouble(FaultKind::OutOfBounds { bytes }, lane, pc, addresses[lane]))
-}
-
-/// Loads the elements of every lane in `set`; `base` is the address of the storage's first byte.
-#[inline(always)]
-fn read_sized<const SIZE: usize>(
-    storage: &Storage,
-    base: &Column,
-    registers: &mut Registers,
-    access: &Access,
-    set: u32,
-) {
-    for (element, &column) in access.columns[..access.count as usize].iter().enumerate() {
-        let column = &mut registers.columns[column as usize];
-        let skip = element * SIZE;
-        if set == FULL {
-            for lane in 0..32 {
-                column[lane] = storage.load(base[lane] as usize + skip, SIZE);
-            }
-        } else {
-            for lane in lanes(set) {
-                column[lane] = storage.load(base[lane] as usize + skip, SIZE);
-            }
-        }
-        if access.extend != 0 {
-            let shift = 64 - 8 * SIZE as u32;
-            for lane in lanes(set) {
-                column[lane] = ((column[lane] << shift) as i64 >> shift) as u64 & access.extend;
-            }
-        }
-    }
-}
-
-fn read_lanes(storage: &Storage, offsets: &Column, registers: &mut Registers, access: &Access, set: u32) {
-    match access.size {
-        1 => read_sized::<1>(storage, offsets, registers, access, set),
-        2 => read_sized::<2>(storage, offsets, registers, access, set),
-        4 => read_sized::<4>(storage, offsets, registers, access, set),
-        _ => read_sized::<8>(storage, offsets, registers, access, set),
-    }
-}
-
-/// All bytes that the lanes read must have been written.
-#[inline(always)]
-fn initialized(storage: &Storage, offsets: &Column, set: u32, bytes: usize) -> Result<(), usize> {
-    match lanes(set).find(|&lane| !storage.is_initialized(offsets[lane] as usize, bytes)) {
-        None => Ok(()),
-        Some(lane) => Err(lane),
-    }
 }
 
 #[inline(always)]
@@ -220,14 +175,11 @@ fn load_global(
         let set = inside(addresses, rest, window.low, window.high, bytes);
         let offsets = relative(addresses, window.base);
         let storage = env.memory.storage(window.storage);
-        if env.checks.uninitialized {
-            initialized(storage, &offsets, set, bytes as usize)
-                .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, addresses[lane]))?;
-        }
         if warp.interval.records() {
             note_reads(warp, Where::Global(window.storage), storage, &offsets, addresses, access, set);
         }
-        read_lanes(storage, &offsets, &mut warp.registers, access, set);
+        crate::lanes::read(storage, &offsets, &mut warp.registers, access, set, env.checks.uninitialized)
+            .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, addresses[lane]))?;
         env.statistics.load_bytes += bytes * set.count_ones() as u64;
         rest &= !set;
     }
@@ -246,16 +198,12 @@ fn load_shared(
     let bytes = access.size as u64 * access.count as u64;
     let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
     outside(active, set, offsets, bytes, pc)?;
-    if env.checks.uninitialized {
-        initialized(&cta.shared, offsets, set, bytes as usize)
-            .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + SHARED_WINDOW))?;
-    }
     if warp.interval.records() {
         let addresses = std::array::from_fn(|i| offsets[i].wrapping_add(SHARED_WINDOW));
         note_reads(warp, Where::Shared, &cta.shared, offsets, &addresses, access, set);
     }
-    read_lanes(&cta.shared, offsets, &mut warp.registers, access, set);
-    Ok(())
+    crate::lanes::read(&cta.shared, offsets, &mut warp.registers, access, set, env.checks.uninitialized)
+        .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + SHARED_WINDOW))
 }
 
 /// Offsets in the warp's local memory: frames one after another by lane.
@@ -269,12 +217,8 @@ fn load_local(env: &mut Env, warp: &mut Warp, access: &Access, offsets: &Column,
     let set = inside(offsets, active, 0, frame, bytes);
     outside(active, set, offsets, bytes, pc)?;
     let placed = frames(offsets, frame);
-    if env.checks.uninitialized {
-        initialized(&warp.local, &placed, set, bytes as usize)
-            .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + LOCAL_WINDOW))?;
-    }
-    read_lanes(&warp.local, &placed, &mut warp.registers, access, set);
-    Ok(())
+    crate::lanes::read(&warp.local, &placed, &mut warp.registers, access, set, env.checks.uninitialized)
+        .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + LOCAL_WINDOW))
 }
 
 /// `ld.param` of a kernel: the same bytes for all.
@@ -311,35 +255,6 @@ pub(crate) fn copy_frame(warp: &mut Warp, args: &Args, active: u32) {
         warp.local.take(from, args.imm as usize, &mut piece);
         warp.local.put(to, &piece);
     }
-}
-
-/// Stores every lane's elements; lanes in ascending order, so the highest wins where they overlap.
-#[inline(always)]
-fn write_lanes(storage: &mut Storage, offsets: &Column, registers: &Registers, access: &Access, set: u32) {
-    let size = access.size as usize;
-    for (element, &column) in access.columns[..access.count as usize].iter().enumerate() {
-        let column = &registers.columns[column as usize];
-        let skip = element * size;
-        match size {
-            1 => lanes(set).for_each(|l| storage.store(offsets[l] as usize + skip, 1, column[l])),
-            2 => lanes(set).for_each(|l| storage.store(offsets[l] as usize + skip, 2, column[l])),
-            4 => lanes(set).for_each(|l| storage.store(offsets[l] as usize + skip, 4, column[l])),
-            _ => lanes(set).for_each(|l| storage.store(offsets[l] as usize + skip, 8, column[l])),
-        }
-    }
-}
-
-/// Whether the store would change anything.
-fn changes(storage: &Storage, offsets: &Column, registers: &Registers, access: &Access, set: u32) -> bool {
-    let size = access.size as usize;
-    let keep = u64::MAX >> (64 - 8 * size as u32);
-    access.columns[..access.count as usize].iter().enumerate().any(|(element, &column)| {
-        lanes(set).any(|lane| {
-            let at = offsets[lane] as usize + element * size;
-            storage.load(at, size) != registers.columns[column as usize][lane] & keep
-                || !storage.is_initialized(at, size)
-        })
-    })
 }
 
 /// `st`.
@@ -407,9 +322,9 @@ fn store_global(
         let storage = env.memory.storage_mut(window.storage);
         let was_idle = !warp.interval.busy;
         if was_idle {
-            warp.interval.busy = changes(storage, &offsets, &warp.registers, access, set);
+            warp.interval.busy = crate::lanes::changes(storage, &offsets, &warp.registers, access, set);
         }
-        write_lanes(storage, &offsets, &warp.registers, access, set);
+        crate::lanes::write(storage, &offsets, &warp.registers, access, set);
         let watched = storage.is_watched();
         let tracked = storage.tracked && env.checks.bus_visibility;
         if warp.interval.busy {
@@ -496,12 +411,12 @@ fn store_shared(
     let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
     outside(active, set, offsets, bytes, pc)?;
     if !warp.interval.busy {
-        warp.interval.busy = changes(&cta.shared, offsets, &warp.registers, access, set);
+        warp.interval.busy = crate::lanes::changes(&cta.shared, offsets, &warp.registers, access, set);
     }
     if warp.interval.busy {
         env.memory.changes += 1;
     }
-    write_lanes(&mut cta.shared, offsets, &warp.registers, access, set);
+    crate::lanes::write(&mut cta.shared, offsets, &warp.registers, access, set);
     if cta.shared.is_watched() {
         for lane in lanes(set) {
             cta.shared.touched(offsets[lane] as usize, bytes as usize, &mut env.memory.woken);
@@ -515,7 +430,7 @@ fn store_local(warp: &mut Warp, access: &Access, offsets: &Column, active: u32, 
     let frame = warp.local.bytes.len() as u64 / 32;
     let set = inside(offsets, active, 0, frame, bytes);
     outside(active, set, offsets, bytes, pc)?;
-    write_lanes(&mut warp.local, &frames(offsets, frame), &warp.registers, access, set);
+    crate::lanes::write(&mut warp.local, &frames(offsets, frame), &warp.registers, access, set);
     Ok(())
 }
 

@@ -19,6 +19,7 @@ mod door;
 mod error;
 mod exec;
 mod isa;
+mod lanes;
 mod launch;
 mod machine;
 mod mbarrier;

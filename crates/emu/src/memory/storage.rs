@@ -163,6 +163,11 @@ impl Storage {
         }
     }
 
+    /// True when written bytes are told from others.
+    pub fn is_shadowed(&self) -> bool {
+        !self.shadow.is_empty()
+    }
+
     /// True when some word is watched.
     #[inline(always)]
     pub fn is_watched(&self) -> bool {
