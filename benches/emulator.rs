@@ -32,7 +32,7 @@ const LOOP: &str = "
     mad.wide.u32            to, index, 16, to;
     mov.u32                 sum, thread;
     mov.u32                 turn, 0;
-more:
+again:
     ld.global.v4.b32        {word0, word1, word2, word3}, [from];
     add.u32                 sum, sum, word0;
     xor.b32                 sum, sum, word1;
@@ -42,7 +42,7 @@ more:
     st.global.v4.b32        [to], {word0, word1, word2, word3};
     add.u32                 turn, turn, 1;
     setp.lt.u32             more, turn, turns;
-    @more bra               more;
+    @more bra               again;
     ret;
 }
 ";
