@@ -8,6 +8,33 @@
 //! A stage never names one to its left. Kernels are PTX; a driver runs them on a GPU, or on the emulator that comes
 //! with the library, which executes the same text with the same argument bytes.
 //!
+//! ```
+//! use std::time::Duration;
+//! use half::bf16;
+//! use warpferry::{Combine, Dispatch, Result, Shape, Topology, World, WorldConfig};
+//!
+//! # #[cfg(feature = "emu")]
+//! # fn main() -> Result<()> {
+//! // Two nodes of two GPUs; rows of 64 elements, 8 experts, two for each token, at most 4 tokens a rank.
+//! let config = WorldConfig::new(Topology::new(2, 2)?, Shape::new(64, 8, 2, 4)?);
+//! let mut world = World::emulated(config)?;
+//! let sums = world.run(|rank| -> Result<Vec<bf16>> {
+//!     let x = rank.tensor(&[bf16::ONE; 64], &[1, 64])?;
+//!     let topk_idx = rank.tensor(&[0, 6], &[1, 2])?; // experts of ranks 0 and 3
+//!     let rows = rank.dispatch(Dispatch::new(&x, &topk_idx))?.wait(Duration::from_secs(60))?;
+//!     // The experts would compute on rows.x here.
+//!     let out = rank.combine(Combine::new(&rows.x, &rows.handle))?.wait(Duration::from_secs(60))?;
+//!     out.x.to_vec()
+//! })?;
+//! for sum in sums {
+//!     assert_eq!(sum?, vec![bf16::from_f32(2.0); 64]);
+//! }
+//! world.close()
+//! # }
+//! # #[cfg(not(feature = "emu"))]
+//! # fn main() {}
+//! ```
+//!
 //! | to do | see |
 //! | --- | --- |
 //! | make a world of ranks in this process | [`World`], [`WorldConfig`] |
