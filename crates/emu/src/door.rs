@@ -5,10 +5,13 @@
 
 use crate::error::FaultKind;
 use crate::exec::{note_read, Env};
-use crate::memory::{AccessFault, Kind, Need, Storage, Window, LOCAL_WINDOW, SHARED_WINDOW};
+use crate::lanes::{self, Place};
+use crate::memory::{AccessFault, Kind, Memory, Need, Storage, Window, LOCAL_WINDOW, SHARED_WINDOW};
 use crate::observe::{AccessKind, Event};
 use crate::park::Where;
-use crate::program::{lanes, Access, AccessSpace, Args, Atomic, AtomicKind, Column, Order, Registers, Scope, FULL};
+use crate::program::{
+    lanes as each, Access, AccessSpace, Args, Atomic, AtomicKind, Column, Order, Registers, Scope, FULL,
+};
 use crate::visibility::{self, Stage, Unflushed};
 use crate::warp::{first, CtaState, Trouble, Warp};
 
@@ -24,7 +27,7 @@ fn addresses(registers: &Registers, base: u16, offset: i64) -> Column {
 /// Lanes of `mask` by what a generic address means: global, shared, local.
 fn classes(addresses: &Column, mask: u32) -> [u32; 3] {
     let mut sets = [0; 3];
-    for lane in lanes(mask) {
+    for lane in each(mask) {
         let class = match addresses[lane] & !0xffff_ffff {
             SHARED_WINDOW => 1,
             LOCAL_WINDOW => 2,
@@ -48,12 +51,12 @@ fn refused(fault: AccessFault, lane: usize, pc: u32) -> Trouble {
 fn aligned(addresses: &Column, mask: u32, bytes: u64, pc: u32) -> Accessed {
     let any = match mask {
         FULL => addresses.iter().fold(0, |all, address| all | address),
-        _ => lanes(mask).fold(0, |all, lane| all | addresses[lane]),
+        _ => each(mask).fold(0, |all, lane| all | addresses[lane]),
     };
     if any & (bytes - 1) == 0 {
         return Ok(());
     }
-    let lane = lanes(mask).find(|&l| addresses[l] & (bytes - 1) != 0).unwrap_or(0);
+    let lane = each(mask).find(|&l| addresses[l] & (bytes - 1) != 0).unwrap_or(0);
     Err(trouble(FaultKind::Misaligned { align: bytes }, lane, pc, addresses[lane]))
 }
 
@@ -97,7 +100,7 @@ fn note_reads(
     set: u32,
 ) {
     let size = access.size as usize;
-    for lane in lanes(set) {
+    for lane in each(set) {
         for element in 0..access.count as usize {
             let offset = offsets[lane] as usize + element * size;
             let value = storage.load(offset, size);
@@ -127,6 +130,10 @@ fn observe(
 pub(crate) fn load(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Access, active: u32, pc: u32) -> Accessed {
     let addresses = addresses(&warp.registers, access.base, access.offset);
     let bytes = access.size as u64 * access.count as u64;
+    let place = lanes::place(&addresses, active, bytes);
+    if place != Place::Scattered && load_whole(env, cta, warp, access, place) {
+        return Ok(());
+    }
     if env.checks.alignment {
         aligned(&addresses, active, bytes, pc)?;
     }
@@ -151,6 +158,96 @@ pub(crate) fn load(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Acce
             Ok(())
         }
     }
+}
+
+/// The storage, and the offset of `bytes` at a generic or plain address, of global and shared memory. `None` when the
+/// address is not as plain as that; the slow way tells why.
+#[inline(always)]
+fn plain(
+    memory: &Memory,
+    cta: &CtaState,
+    space: AccessSpace,
+    address: u64,
+    bytes: u64,
+    need: Need,
+) -> Option<(Where, u64, Kind)> {
+    let shared = match space {
+        AccessSpace::Shared => Some(address),
+        AccessSpace::Generic if address >> 32 == SHARED_WINDOW >> 32 => Some(address - SHARED_WINDOW),
+        AccessSpace::Generic | AccessSpace::Global => None,
+        AccessSpace::Local => return None,
+    };
+    if let Some(offset) = shared {
+        let fits = offset.checked_add(bytes)? <= cta.shared.bytes.len() as u64;
+        return fits.then_some((Where::Shared, offset, Kind::Device));
+    }
+    let window = memory.window(&cta.viewer(), address, bytes, need).ok()?;
+    let plain = !matches!(window.kind, Kind::Doorbell { .. });
+    plain.then_some((Where::Global(window.storage), address - window.base, window.kind))
+}
+
+/// A load of all lanes from a row or a point, when nothing needs to be told lane by lane. False when it was not done.
+fn load_whole(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Access, place: Place) -> bool {
+    let bytes = access.size as u64 * access.count as u64;
+    let (first, total) = match place {
+        Place::Row(first) => (first, 32 * bytes),
+        Place::Point(first) => (first, bytes),
+        Place::Scattered => return false,
+    };
+    let misaligned = env.checks.alignment && first & (bytes - 1) != 0;
+    if misaligned || warp.interval.records() || env.observer.is_some() {
+        return false;
+    }
+    let Some((place_of, offset, _)) = plain(env.memory, cta, access.space, first, total, Need::Read) else {
+        return false;
+    };
+    let storage = match place_of {
+        Where::Shared => &cta.shared,
+        Where::Global(id) => {
+            env.statistics.load_bytes += 32 * bytes;
+            env.memory.storage(id)
+        }
+    };
+    let (start, checked) = (offset as usize, env.checks.uninitialized);
+    match place {
+        Place::Row(_) => lanes::read_row(storage, start, &mut warp.registers, access, checked),
+        _ => lanes::read_point(storage, start, &mut warp.registers, access, checked),
+    }
+    .is_ok()
+}
+
+/// A store of all lanes to a row, when nothing needs to be told lane by lane. False when it was not done.
+fn store_whole(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, access: &Access, first: u64) -> bool {
+    let bytes = access.size as u64 * access.count as u64;
+    let misaligned = env.checks.alignment && first & (bytes - 1) != 0;
+    let releases = access.order == Order::Release;
+    if misaligned || releases || !warp.interval.busy || env.observer.is_some() {
+        return false;
+    }
+    let Some((place, offset, kind)) = plain(env.memory, cta, access.space, first, 32 * bytes, Need::Write) else {
+        return false;
+    };
+    let storage = match place {
+        Where::Shared => &mut cta.shared,
+        Where::Global(id) => {
+            if env.checks.bus_visibility && env.memory.storage(id).tracked {
+                return false;
+            }
+            match kind {
+                Kind::Peer { .. } => env.statistics.store_peer_bytes += 32 * bytes,
+                _ => env.statistics.store_bytes += 32 * bytes,
+            }
+            env.memory.storage_mut(id)
+        }
+    };
+    lanes::write_row(storage, offset as usize, &warp.registers, access);
+    if storage.is_watched() {
+        let mut woken = Vec::new();
+        storage.touched(offset as usize, 32 * bytes as usize, &mut woken);
+        env.memory.woken.append(&mut woken);
+    }
+    env.memory.changes += 1;
+    true
 }
 
 fn load_global(
@@ -178,7 +275,7 @@ fn load_global(
         if warp.interval.records() {
             note_reads(warp, Where::Global(window.storage), storage, &offsets, addresses, access, set);
         }
-        crate::lanes::read(storage, &offsets, &mut warp.registers, access, set, env.checks.uninitialized)
+        lanes::read(storage, &offsets, &mut warp.registers, access, set, env.checks.uninitialized)
             .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, addresses[lane]))?;
         env.statistics.load_bytes += bytes * set.count_ones() as u64;
         rest &= !set;
@@ -202,7 +299,7 @@ fn load_shared(
         let addresses = std::array::from_fn(|i| offsets[i].wrapping_add(SHARED_WINDOW));
         note_reads(warp, Where::Shared, &cta.shared, offsets, &addresses, access, set);
     }
-    crate::lanes::read(&cta.shared, offsets, &mut warp.registers, access, set, env.checks.uninitialized)
+    lanes::read(&cta.shared, offsets, &mut warp.registers, access, set, env.checks.uninitialized)
         .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + SHARED_WINDOW))
 }
 
@@ -217,7 +314,7 @@ fn load_local(env: &mut Env, warp: &mut Warp, access: &Access, offsets: &Column,
     let set = inside(offsets, active, 0, frame, bytes);
     outside(active, set, offsets, bytes, pc)?;
     let placed = frames(offsets, frame);
-    crate::lanes::read(&warp.local, &placed, &mut warp.registers, access, set, env.checks.uninitialized)
+    lanes::read(&warp.local, &placed, &mut warp.registers, access, set, env.checks.uninitialized)
         .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + LOCAL_WINDOW))
 }
 
@@ -230,7 +327,7 @@ pub(crate) fn load_param(cta: &CtaState, warp: &mut Warp, access: &Access, activ
     let set = inside(&addresses, active, 0, args.len() as u64, bytes);
     outside(active, set, &addresses, bytes, pc)?;
     for (element, &column) in access.columns[..access.count as usize].iter().enumerate() {
-        for lane in lanes(set) {
+        for lane in each(set) {
             let at = addresses[lane] as usize + element * size;
             let mut word = [0u8; 8];
             word[..size].copy_from_slice(&args[at..at + size]);
@@ -249,7 +346,7 @@ pub(crate) fn load_param(cta: &CtaState, warp: &mut Warp, access: &Access, activ
 pub(crate) fn copy_frame(warp: &mut Warp, args: &Args, active: u32) {
     let frame = warp.local.bytes.len() / 32;
     let mut piece = crate::memory::Snapshot::default();
-    for lane in lanes(active) {
+    for lane in each(active) {
         let at = |column: u16| lane * frame + warp.registers.columns[column as usize][lane] as usize;
         let (from, to) = (at(args.a), at(args.b));
         warp.local.take(from, args.imm as usize, &mut piece);
@@ -268,6 +365,11 @@ pub(crate) fn store(
 ) -> Accessed {
     let addresses = addresses(&warp.registers, access.base, access.offset);
     let bytes = access.size as u64 * access.count as u64;
+    if let Place::Row(first) = lanes::place(&addresses, active, bytes) {
+        if store_whole(env, cta, warp, access, first) {
+            return Ok(());
+        }
+    }
     if env.checks.alignment {
         aligned(&addresses, active, bytes, pc)?;
     }
@@ -322,21 +424,21 @@ fn store_global(
         let storage = env.memory.storage_mut(window.storage);
         let was_idle = !warp.interval.busy;
         if was_idle {
-            warp.interval.busy = crate::lanes::changes(storage, &offsets, &warp.registers, access, set);
+            warp.interval.busy = lanes::changes(storage, &offsets, &warp.registers, access, set);
         }
-        crate::lanes::write(storage, &offsets, &warp.registers, access, set);
+        lanes::write(storage, &offsets, &warp.registers, access, set);
         let watched = storage.is_watched();
         let tracked = storage.tracked && env.checks.bus_visibility;
         if warp.interval.busy {
             env.memory.changes += 1;
         }
         if watched {
-            for lane in lanes(set) {
+            for lane in each(set) {
                 touch(env, window.storage, offsets[lane] as usize, bytes as usize);
             }
         }
         if tracked {
-            for lane in lanes(set) {
+            for lane in each(set) {
                 let entry = Unflushed {
                     storage: window.storage,
                     start: offsets[lane],
@@ -385,7 +487,7 @@ fn doorbell(
     if !strong || access.scope != Scope::Sys {
         return wrong("a doorbell takes .mmio, .relaxed, .release or .volatile at system scope");
     }
-    for lane in lanes(set) {
+    for lane in each(set) {
         let value = warp.registers.columns[access.columns[0] as usize][lane];
         env.network.doorbell(nic, value);
         env.statistics.doorbells += 1;
@@ -411,14 +513,14 @@ fn store_shared(
     let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
     outside(active, set, offsets, bytes, pc)?;
     if !warp.interval.busy {
-        warp.interval.busy = crate::lanes::changes(&cta.shared, offsets, &warp.registers, access, set);
+        warp.interval.busy = lanes::changes(&cta.shared, offsets, &warp.registers, access, set);
     }
     if warp.interval.busy {
         env.memory.changes += 1;
     }
-    crate::lanes::write(&mut cta.shared, offsets, &warp.registers, access, set);
+    lanes::write(&mut cta.shared, offsets, &warp.registers, access, set);
     if cta.shared.is_watched() {
-        for lane in lanes(set) {
+        for lane in each(set) {
             cta.shared.touched(offsets[lane] as usize, bytes as usize, &mut env.memory.woken);
         }
     }
@@ -430,7 +532,7 @@ fn store_local(warp: &mut Warp, access: &Access, offsets: &Column, active: u32, 
     let frame = warp.local.bytes.len() as u64 / 32;
     let set = inside(offsets, active, 0, frame, bytes);
     outside(active, set, offsets, bytes, pc)?;
-    crate::lanes::write(&mut warp.local, &frames(offsets, frame), &warp.registers, access, set);
+    lanes::write(&mut warp.local, &frames(offsets, frame), &warp.registers, access, set);
     Ok(())
 }
 
@@ -540,13 +642,13 @@ pub(crate) fn atomic(
                 let kind = FaultKind::Rights { act: "write", reason: "atomics do not work in local memory" };
                 return Err(trouble(kind, lane, pc, addresses[lane]));
             }
-            lanes(shared).for_each(|lane| addresses[lane] -= SHARED_WINDOW);
+            each(shared).for_each(|lane| addresses[lane] -= SHARED_WINDOW);
             shared
         }
         _ => 0,
     };
     let mut window: Option<Window> = None;
-    for lane in lanes(active) {
+    for lane in each(active) {
         let address = addresses[lane];
         let is_shared = shared >> lane & 1 == 1;
         let (offset, place) = if is_shared {

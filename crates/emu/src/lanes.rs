@@ -5,29 +5,51 @@ use crate::program::{lanes, Access, Column, Registers, FULL};
 
 /// How the lanes of an access lie in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// All lanes, one behind the other.
-    Row,
-    /// All lanes at the same place.
-    Point,
+pub(crate) enum Place {
+    /// All lanes, one behind the other from this address on.
+    Row(u64),
+    /// All lanes at this address.
+    Point(u64),
     Scattered,
 }
 
+/// How lanes that access `bytes` each lie.
 #[inline(always)]
-fn shape(offsets: &Column, set: u32, bytes: u64) -> Shape {
+pub(crate) fn place(addresses: &Column, set: u32, bytes: u64) -> Place {
     if set != FULL {
-        return Shape::Scattered;
+        return Place::Scattered;
     }
-    let (first, mut row, mut point) = (offsets[0], 0u64, 0u64);
-    for (lane, offset) in offsets.iter().enumerate() {
-        row |= offset ^ first.wrapping_add(lane as u64 * bytes);
-        point |= offset ^ first;
+    let (first, mut row, mut point) = (addresses[0], 0u64, 0u64);
+    for (lane, address) in addresses.iter().enumerate() {
+        row |= address ^ first.wrapping_add(lane as u64 * bytes);
+        point |= address ^ first;
     }
     match (row, point) {
-        (0, _) => Shape::Row,
-        (_, 0) => Shape::Point,
-        _ => Shape::Scattered,
+        (0, _) => Place::Row(first),
+        (_, 0) => Place::Point(first),
+        _ => Place::Scattered,
     }
+}
+
+/// Calls a function with size and count of an access as constants.
+macro_rules! by_shape {
+    ($access:expr, $run:ident ( $($arg:expr),* )) => {
+        match ($access.size, $access.count) {
+            (4, 1) => $run::<4, 1>($($arg),*),
+            (4, 2) => $run::<4, 2>($($arg),*),
+            (4, 4) => $run::<4, 4>($($arg),*),
+            (4, _) => $run::<4, 8>($($arg),*),
+            (8, 1) => $run::<8, 1>($($arg),*),
+            (8, 2) => $run::<8, 2>($($arg),*),
+            (8, _) => $run::<8, 4>($($arg),*),
+            (2, 1) => $run::<2, 1>($($arg),*),
+            (2, 2) => $run::<2, 2>($($arg),*),
+            (2, _) => $run::<2, 4>($($arg),*),
+            (_, 1) => $run::<1, 1>($($arg),*),
+            (_, 2) => $run::<1, 2>($($arg),*),
+            _ => $run::<1, 4>($($arg),*),
+        }
+    };
 }
 
 /// Little-endian value of `SIZE` bytes.
@@ -38,8 +60,61 @@ fn value<const SIZE: usize>(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// Loads the elements of every lane in `set`, whose offsets are within the storage. With `checked`, gives the first
-/// lane that would read a byte nobody wrote.
+/// Loads the elements of all lanes, which lie in a row from `start` on. With `checked`, gives the first lane that
+/// would read a byte nobody wrote.
+pub(crate) fn read_row(
+    storage: &Storage,
+    start: usize,
+    registers: &mut Registers,
+    access: &Access,
+    checked: bool,
+) -> Result<(), usize> {
+    let bytes = access.size as usize * access.count as usize;
+    if checked {
+        if let Some(at) = storage.first_uninitialized(start, 32 * bytes) {
+            return Err((at - start) / bytes);
+        }
+    }
+    by_shape!(access, read_row_of(storage, start, registers, access));
+    extend(registers, access, FULL);
+    Ok(())
+}
+
+fn read_row_of<const SIZE: usize, const COUNT: usize>(
+    storage: &Storage,
+    start: usize,
+    registers: &mut Registers,
+    access: &Access,
+) {
+    let rows = &storage.bytes[start..start + 32 * SIZE * COUNT];
+    for (element, &d) in access.columns[..COUNT].iter().enumerate() {
+        let column = &mut registers.columns[d as usize];
+        for (into, row) in column.iter_mut().zip(rows.chunks_exact(SIZE * COUNT)) {
+            *into = value::<SIZE>(&row[element * SIZE..]);
+        }
+    }
+}
+
+/// Loads the elements of all lanes from one place.
+pub(crate) fn read_point(
+    storage: &Storage,
+    start: usize,
+    registers: &mut Registers,
+    access: &Access,
+    checked: bool,
+) -> Result<(), usize> {
+    let size = access.size as usize;
+    if checked && !storage.is_initialized(start, size * access.count as usize) {
+        return Err(0);
+    }
+    for (element, &d) in access.columns[..access.count as usize].iter().enumerate() {
+        registers.columns[d as usize] = [storage.load(start + element * size, size); 32];
+    }
+    extend(registers, access, FULL);
+    Ok(())
+}
+
+/// Loads the elements of every lane in `set`, whose offsets are within the storage.
 pub(crate) fn read(
     storage: &Storage,
     offsets: &Column,
@@ -48,25 +123,12 @@ pub(crate) fn read(
     set: u32,
     checked: bool,
 ) -> Result<(), usize> {
-    match (access.size, access.count) {
-        (4, 1) => read_shaped::<4, 1>(storage, offsets, registers, access, set, checked),
-        (4, 2) => read_shaped::<4, 2>(storage, offsets, registers, access, set, checked),
-        (4, 4) => read_shaped::<4, 4>(storage, offsets, registers, access, set, checked),
-        (4, _) => read_shaped::<4, 8>(storage, offsets, registers, access, set, checked),
-        (8, 1) => read_shaped::<8, 1>(storage, offsets, registers, access, set, checked),
-        (8, 2) => read_shaped::<8, 2>(storage, offsets, registers, access, set, checked),
-        (8, _) => read_shaped::<8, 4>(storage, offsets, registers, access, set, checked),
-        (2, 1) => read_shaped::<2, 1>(storage, offsets, registers, access, set, checked),
-        (2, 2) => read_shaped::<2, 2>(storage, offsets, registers, access, set, checked),
-        (2, _) => read_shaped::<2, 4>(storage, offsets, registers, access, set, checked),
-        (_, 1) => read_shaped::<1, 1>(storage, offsets, registers, access, set, checked),
-        (_, 2) => read_shaped::<1, 2>(storage, offsets, registers, access, set, checked),
-        _ => read_shaped::<1, 4>(storage, offsets, registers, access, set, checked),
-    }
+    by_shape!(access, read_of(storage, offsets, registers, access, set, checked))?;
+    extend(registers, access, set);
+    Ok(())
 }
 
-#[inline(always)]
-fn read_shaped<const SIZE: usize, const COUNT: usize>(
+fn read_of<const SIZE: usize, const COUNT: usize>(
     storage: &Storage,
     offsets: &Column,
     registers: &mut Registers,
@@ -74,105 +136,75 @@ fn read_shaped<const SIZE: usize, const COUNT: usize>(
     set: u32,
     checked: bool,
 ) -> Result<(), usize> {
-    let bytes = SIZE * COUNT;
-    match shape(offsets, set, bytes as u64) {
-        Shape::Row => {
-            let start = offsets[0] as usize;
-            if checked {
-                if let Some(at) = storage.first_uninitialized(start, 32 * bytes) {
-                    return Err((at - start) / bytes);
-                }
-            }
-            let rows = &storage.bytes[start..start + 32 * bytes];
-            for (element, &d) in access.columns[..COUNT].iter().enumerate() {
-                let column = &mut registers.columns[d as usize];
-                for (into, row) in column.iter_mut().zip(rows.chunks_exact(bytes)) {
-                    *into = value::<SIZE>(&row[element * SIZE..]);
-                }
-            }
+    for lane in lanes(set) {
+        let start = offsets[lane] as usize;
+        if checked && !storage.is_initialized(start, SIZE * COUNT) {
+            return Err(lane);
         }
-        Shape::Point => {
-            let start = offsets[0] as usize;
-            if checked && !storage.is_initialized(start, bytes) {
-                return Err(0);
-            }
-            for (element, &d) in access.columns[..COUNT].iter().enumerate() {
-                registers.columns[d as usize] = [value::<SIZE>(&storage.bytes[start + element * SIZE..]); 32];
-            }
-        }
-        Shape::Scattered => {
-            for lane in lanes(set) {
-                let start = offsets[lane] as usize;
-                if checked && !storage.is_initialized(start, bytes) {
-                    return Err(lane);
-                }
-                let row = &storage.bytes[start..start + bytes];
-                for (element, &d) in access.columns[..COUNT].iter().enumerate() {
-                    registers.columns[d as usize][lane] = value::<SIZE>(&row[element * SIZE..]);
-                }
-            }
-        }
-    }
-    if access.extend != 0 {
-        let shift = 64 - 8 * SIZE as u32;
-        for &d in &access.columns[..COUNT] {
-            for lane in lanes(set) {
-                let column = &mut registers.columns[d as usize];
-                column[lane] = ((column[lane] << shift) as i64 >> shift) as u64 & access.extend;
-            }
+        let row = &storage.bytes[start..start + SIZE * COUNT];
+        for (element, &d) in access.columns[..COUNT].iter().enumerate() {
+            registers.columns[d as usize][lane] = value::<SIZE>(&row[element * SIZE..]);
         }
     }
     Ok(())
 }
 
-/// Stores every lane's elements; lanes in ascending order, so that the highest wins where they overlap.
-pub(crate) fn write(storage: &mut Storage, offsets: &Column, registers: &Registers, access: &Access, set: u32) {
-    match (access.size, access.count) {
-        (4, 1) => write_shaped::<4, 1>(storage, offsets, registers, access, set),
-        (4, 2) => write_shaped::<4, 2>(storage, offsets, registers, access, set),
-        (4, 4) => write_shaped::<4, 4>(storage, offsets, registers, access, set),
-        (4, _) => write_shaped::<4, 8>(storage, offsets, registers, access, set),
-        (8, 1) => write_shaped::<8, 1>(storage, offsets, registers, access, set),
-        (8, 2) => write_shaped::<8, 2>(storage, offsets, registers, access, set),
-        (8, _) => write_shaped::<8, 4>(storage, offsets, registers, access, set),
-        (2, 1) => write_shaped::<2, 1>(storage, offsets, registers, access, set),
-        (2, 2) => write_shaped::<2, 2>(storage, offsets, registers, access, set),
-        (2, _) => write_shaped::<2, 4>(storage, offsets, registers, access, set),
-        (_, 1) => write_shaped::<1, 1>(storage, offsets, registers, access, set),
-        (_, 2) => write_shaped::<1, 2>(storage, offsets, registers, access, set),
-        _ => write_shaped::<1, 4>(storage, offsets, registers, access, set),
+/// Extends the sign of what was loaded, when the access says so.
+#[inline(always)]
+fn extend(registers: &mut Registers, access: &Access, set: u32) {
+    if access.extend == 0 {
+        return;
+    }
+    let shift = 64 - 8 * access.size as u32;
+    for &d in &access.columns[..access.count as usize] {
+        let column = &mut registers.columns[d as usize];
+        for lane in lanes(set) {
+            column[lane] = ((column[lane] << shift) as i64 >> shift) as u64 & access.extend;
+        }
     }
 }
 
-#[inline(always)]
-fn write_shaped<const SIZE: usize, const COUNT: usize>(
+/// Stores the elements of all lanes in a row from `start` on.
+pub(crate) fn write_row(storage: &mut Storage, start: usize, registers: &Registers, access: &Access) {
+    by_shape!(access, write_row_of(storage, start, registers, access));
+    storage.mark(start, 32 * access.size as usize * access.count as usize);
+}
+
+fn write_row_of<const SIZE: usize, const COUNT: usize>(
+    storage: &mut Storage,
+    start: usize,
+    registers: &Registers,
+    access: &Access,
+) {
+    let rows = &mut storage.bytes[start..start + 32 * SIZE * COUNT];
+    for (element, &a) in access.columns[..COUNT].iter().enumerate() {
+        let column = &registers.columns[a as usize];
+        for (from, row) in column.iter().zip(rows.chunks_exact_mut(SIZE * COUNT)) {
+            row[element * SIZE..][..SIZE].copy_from_slice(&from.to_le_bytes()[..SIZE]);
+        }
+    }
+}
+
+/// Stores every lane's elements; lanes in ascending order, so that the highest wins where they overlap.
+pub(crate) fn write(storage: &mut Storage, offsets: &Column, registers: &Registers, access: &Access, set: u32) {
+    by_shape!(access, write_of(storage, offsets, registers, access, set))
+}
+
+fn write_of<const SIZE: usize, const COUNT: usize>(
     storage: &mut Storage,
     offsets: &Column,
     registers: &Registers,
     access: &Access,
     set: u32,
 ) {
-    let bytes = SIZE * COUNT;
-    if shape(offsets, set, bytes as u64) == Shape::Row {
-        let start = offsets[0] as usize;
-        let rows = &mut storage.bytes[start..start + 32 * bytes];
-        for (element, &a) in access.columns[..COUNT].iter().enumerate() {
-            let column = &registers.columns[a as usize];
-            for (from, row) in column.iter().zip(rows.chunks_exact_mut(bytes)) {
-                row[element * SIZE..][..SIZE].copy_from_slice(&from.to_le_bytes()[..SIZE]);
-            }
-        }
-        storage.mark(start, 32 * bytes);
-        return;
-    }
     for lane in lanes(set) {
         let start = offsets[lane] as usize;
-        let row = &mut storage.bytes[start..start + bytes];
+        let row = &mut storage.bytes[start..start + SIZE * COUNT];
         for (element, &a) in access.columns[..COUNT].iter().enumerate() {
             let from = registers.columns[a as usize][lane].to_le_bytes();
             row[element * SIZE..][..SIZE].copy_from_slice(&from[..SIZE]);
         }
-        storage.mark(start, bytes);
+        storage.mark(start, SIZE * COUNT);
     }
 }
 
