@@ -13,6 +13,17 @@ pub const CREDIT_QUEUE_ENTRIES: u32 = 64;
 /// Entries of an exchange queue: two a call, both completed before the kernel ends.
 pub const EXCHANGE_QUEUE_ENTRIES: u32 = 16;
 
+/// Most payload and credit queue pairs of a NIC: with many more it no longer holds their state.
+const QUEUE_PAIRS_MAX: u32 = 1000;
+
+/// Most channels of a world: each has two queue pairs to every other node.
+fn channels_max(topology: Topology) -> u32 {
+    match topology.nodes() - 1 {
+        0 => u32::MAX,
+        others => QUEUE_PAIRS_MAX / (2 * others),
+    }
+}
+
 /// The three kinds of stream a warp may claim, by stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -62,16 +73,17 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// Defaults by world: 16 channels from 4 nodes on, 32 below (the narrowest stream is one worker a channel);
-    /// 8 SMs; chunks of about 64 KB between nodes and 32 KB within; rings of 16 and 8 slots.
+    /// Defaults by world: 16 channels from 4 nodes on, 32 below (the narrowest stream is one worker a channel), fewer
+    /// where a NIC's queue pairs would not reach; 8 SMs; chunks of about 64 KB between nodes and 32 KB within; rings of 16 and 8 slots.
     pub fn default_for(topology: Topology, hidden_bytes: u32) -> Tuning {
         let channels = if topology.nodes() >= 4 { 16 } else { 32 };
+        let channels = channels.min(channels_max(topology));
         let (depth_ib, depth_nv) = (16, 8);
         let chunk = |bytes: u32, depth: u32| (bytes / hidden_bytes.max(1)).clamp(1, (depth / 2).min(MAX_CHUNK));
         Tuning {
             channels,
-            dispatch_sms: 8,
-            combine_sms: 8,
+            dispatch_sms: channels.min(8),
+            combine_sms: channels.min(8),
             chunk_ib: chunk(64 << 10, depth_ib),
             chunk_nv: chunk(32 << 10, depth_nv),
             depth_ib,
@@ -139,13 +151,13 @@ impl Tuning {
         if !self.stage_bytes.is_multiple_of(1024) || !(2048..=16384).contains(&self.stage_bytes) {
             return Err(Error::argument("stage_bytes", self.stage_bytes, "a multiple of 1024 from 2048 to 16384"));
         }
-        if topology.nodes() > 1 && 2 * self.channels * (topology.nodes() - 1) > 1000 {
+        if self.channels > channels_max(topology) {
             return Err(Error::argument(
                 "channels",
                 self.channels,
                 format!(
-                    "at most {} with {} nodes (1000 queue pairs a NIC)",
-                    500 / (topology.nodes() - 1),
+                    "at most {} with {} nodes ({QUEUE_PAIRS_MAX} queue pairs a NIC)",
+                    channels_max(topology),
                     topology.nodes()
                 ),
             ));
