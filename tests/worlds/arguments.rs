@@ -104,7 +104,7 @@ fn a_cluster_that_cannot_be() {
         Case { channels: 4, sms: vec![(4, 4)], ..alone() }.config().unwrap_or_else(|error| panic!("{error}"));
     config.machine.gpu.sms = 2;
     refused(World::emulated(config), "dispatch_sms", "4", "at most 2");
-    let mut config = Case::default().config().unwrap_or_else(|error| panic!("{error}"));
+    let mut config = Case { hidden: 4096, ..alone() }.config().unwrap_or_else(|error| panic!("{error}"));
     config.machine.gpu.memory_bytes = 1 << 16;
     match World::emulated(config) {
         Err(Error::Unsupported { need, have }) => {
