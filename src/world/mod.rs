@@ -182,8 +182,12 @@ impl World {
         World::emulated_kernels(config, kernels)
     }
 
+    /// The same with other kernels than the embedded ones: for mutants and experiments.
+    ///
+    /// # Errors
+    /// As [`World::emulated`].
     #[cfg(feature = "emu")]
-    pub(crate) fn emulated_kernels(config: WorldConfig, kernels: KernelSet) -> Result<World> {
+    pub fn emulated_kernels(config: WorldConfig, kernels: KernelSet) -> Result<World> {
         config.plan(0)?;
         let mut machine = config.machine.clone();
         let topology = config.topology;

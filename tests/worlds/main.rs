@@ -12,6 +12,7 @@ mod draw;
 mod faults;
 mod independence;
 mod lanes;
+mod mutants;
 mod play;
 mod random;
 mod replay;

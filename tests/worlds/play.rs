@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use half::bf16;
+use warpferry::kernel::launch::KernelSet;
 use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout, Row};
 use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Shape, Topology, World};
 
@@ -102,6 +103,13 @@ pub fn check(case: &Case) -> Cost {
 }
 
 fn attempt(case: &Case) -> Result<Cost, String> {
+    let config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
+    let kernels = KernelSet::embedded(config.fabric).map_err(|error| format!("kernels: {error}"))?;
+    attempt_with(case, kernels)
+}
+
+/// Runs `case` with these kernels; says what went wrong.
+pub fn attempt_with(case: &Case, kernels: KernelSet) -> Result<Cost, String> {
     let said = |what: &'static str| move |error: Error| format!("{what}: {error}");
     let config = case.config().map_err(said("the case is not valid"))?;
     let (topology, shape) = (config.topology, config.shape);
@@ -109,7 +117,7 @@ fn attempt(case: &Case) -> Result<Cost, String> {
         .map(|number| Call::new(case, topology, shape, number))
         .collect::<Result<Vec<Call>, _>>()
         .map_err(said("reference"))?;
-    let mut world = World::emulated(config).map_err(said("world"))?;
+    let mut world = World::emulated_kernels(config, kernels).map_err(said("world"))?;
     let outcomes = world
         .run(|rank| {
             (0..).zip(&calls).try_for_each(|(number, call)| round(rank, case, call).map_err(|stop| (number, stop)))
