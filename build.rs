@@ -45,7 +45,10 @@ fn run() -> Result<(), String> {
             let expansion = expansion(&root, &source, variant)?;
             let entry = Entry::new(&source, variant, expansion)?;
             let cubins = match &assembler {
-                Some(assembler) => assembler.assemble(&entry.name, &entry.expansion.marked_text, &out)?,
+                Some(assembler) => {
+                    let budget = &source.contract.budget;
+                    assembler.assemble(&entry.name, &entry.expansion.marked_text, budget, &out)?
+                }
                 None => Vec::new(),
             };
             entries.push((entry, cubins));

@@ -55,8 +55,15 @@ fn candidates(root: &Path) -> Vec<PathBuf> {
 impl Assembler {
     /// Assembles `marked_text` for every architecture into `folder`; gives architecture and file.
     ///
-    /// Spills and local memory are errors: a kernel that needs them is slower than its plan says.
-    pub fn assemble(&self, name: &str, marked_text: &str, folder: &Path) -> Result<Vec<(u32, PathBuf)>, String> {
+    /// Spills, local memory, and more registers than `budget` (when it names a number) are errors: such a kernel is
+    /// slower than its contract says.
+    pub fn assemble(
+        &self,
+        name: &str,
+        marked_text: &str,
+        budget: &str,
+        folder: &Path,
+    ) -> Result<Vec<(u32, PathBuf)>, String> {
         let input = folder.join(format!("{name}.marked.ptx"));
         fs::write(&input, marked_text).map_err(|error| format!("{}: {error}", input.display()))?;
         let mut cubins = Vec::new();
@@ -64,18 +71,30 @@ impl Assembler {
             let cubin = folder.join(format!("{name}.sm_{sm}.cubin"));
             let output = Command::new(&self.path)
                 .arg(format!("-arch=sm_{sm}"))
-                .args(["-warn-spills", "-warn-lmem-usage", "-Werror", "-o"])
+                .args(["-v", "-warn-spills", "-warn-lmem-usage", "-Werror", "-o"])
                 .arg(&cubin)
                 .arg(&input)
                 .output()
                 .map_err(|error| format!("{}: cannot be run: {error}", self.path.display()))?;
+            let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+            said.push_str(&String::from_utf8_lossy(&output.stderr));
             if !output.status.success() {
-                let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
-                said.push_str(&String::from_utf8_lossy(&output.stderr));
                 return Err(format!("{name} for sm_{sm}:\n{}", said.trim_end()));
+            }
+            if let (Some(used), Some(most)) = (registers(&said), registers(budget)) {
+                if used > most {
+                    return Err(format!("{name} for sm_{sm} uses {used} registers, its contract's budget is {most}"));
+                }
             }
             cubins.push((sm, cubin));
         }
         Ok(cubins)
     }
+}
+
+/// The number before the word `registers`.
+fn registers(text: &str) -> Option<u32> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let at = words.iter().position(|word| word.trim_end_matches(',') == "registers")?;
+    words.get(at.checked_sub(1)?)?.parse().ok()
 }
