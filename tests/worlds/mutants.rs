@@ -122,8 +122,8 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "entries are not released before the doorbell",
         Of::Dispatch,
-        "st.release.sys.global.u32 [_bell_record], _count; fence.acq_rel.sys;",
-        "st.relaxed.sys.global.u32 [_bell_record], _count;",
+        "st.release.sys.global.u32 [_bell_record], _bell_count; fence.acq_rel.sys;",
+        "st.relaxed.sys.global.u32 [_bell_record], _bell_count;",
     ),
     mutant(
         "a node's sum is not rounded",
