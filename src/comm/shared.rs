@@ -414,6 +414,18 @@ impl Shared {
         self.calls().open.is_empty()
     }
 
+    /// Where the private state lies.
+    #[cfg(test)]
+    pub fn state_address(&self) -> DevicePtr {
+        self.addresses.state
+    }
+
+    /// Calls whose outcome nobody has taken.
+    #[cfg(test)]
+    pub fn calls_kept(&self) -> usize {
+        self.calls().calls.len()
+    }
+
     /// What this rank's queue pairs carried.
     pub fn traffic(&self) -> Result<Traffic> {
         let mut traffic = Traffic::default();

@@ -95,7 +95,7 @@ impl<E: Engine> Turns<E> {
         if let Some(agents) = &mut table.agents {
             agents.status[agent] = Status::Waiting(wait);
         }
-        table.hand_on(Some(agent));
+        table.hand_on();
         self.changed.notify_all();
         let mut table = self.until_running(table, agent);
         let agents = table.agents.as_mut().expect("a run ends after its last agent");
@@ -135,7 +135,7 @@ impl<E: Engine> Turns<E> {
             }
             let status = items.iter().map(|_| Status::Ready(None)).collect();
             table.agents = Some(Agents { status, running: None });
-            table.hand_on(None);
+            table.hand_on();
         }
         let results = std::thread::scope(|scope| {
             let act = &act;
@@ -180,7 +180,7 @@ impl<E: Engine> Drop for Turn<'_, E> {
             if let Some(agents) = &mut table.agents {
                 agents.status[self.agent] = Status::Ended;
             }
-            table.hand_on(Some(self.agent));
+            table.hand_on();
         }
         // A poisoned table wakes the others too: they end by its panic.
         self.turns.changed.notify_all();
@@ -188,17 +188,12 @@ impl<E: Engine> Drop for Turn<'_, E> {
 }
 
 impl<E: Engine> Table<E> {
-    /// Chooses who runs after `agent`: the next one that is ready, else the first whom the engine answers.
-    fn hand_on(&mut self, agent: Option<usize>) {
+    /// Chooses who runs next: the first agent that is ready, else the first whom the engine answers.
+    fn hand_on(&mut self) {
         let Some(agents) = &mut self.agents else { return };
         agents.running = None;
-        let count = agents.status.len();
-        let mut first = agent.map_or(0, |agent| agent + 1);
         loop {
-            let next = (0..count)
-                .map(|step| (first + step) % count)
-                .find(|&index| matches!(agents.status[index], Status::Ready(_)));
-            first = 0;
+            let next = agents.status.iter().position(|status| matches!(status, Status::Ready(_)));
             if next.is_some() {
                 agents.running = next;
                 return;

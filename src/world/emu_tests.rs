@@ -160,6 +160,29 @@ fn a_kernel_that_cannot_go_on_ends_the_wait() {
 }
 
 #[test]
+fn a_host_that_waits_too_long_says_so_and_tells_its_kernels_to_leave() {
+    let mut world = World::emulated_kernels(config(1, 2, Fabric::Loopback), hollow::stuck_set())
+        .unwrap_or_else(|error| panic!("{error}"));
+    let results = world.run(|rank| {
+        let x = rank.tensor(&[bf16::ONE; HIDDEN], &[1, HIDDEN])?;
+        let idx = rank.tensor(&[0i32], &[1, 1])?;
+        let late = rank.dispatch(Dispatch::new(&x, &idx).timeout(Duration::from_millis(1))).map(drop);
+        Ok::<_, Error>((late, rank.check_usable()))
+    });
+    for result in results.expect("no other run is under way") {
+        let (late, after) = result.unwrap_or_else(|error| panic!("{error}"));
+        assert!(matches!(late, Err(Error::WaitTimeout { op: "dispatch", waited_ms: 10002, .. })), "{late:?}");
+        assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
+    }
+    let state = world.communicators()[1].shared().state_address();
+    let cancel = field(crate::plan::blocks::StateHead::FIELDS, "cancel");
+    let error = world.communicators()[0].driver().copy_from_device(&mut [0; 4], state, crate::driver::StreamId(99));
+    assert!(matches!(error, Err(Error::Driver { call: "copy_from_device", .. })), "{error:?}");
+    assert_eq!(word(&world, (state.address() + cancel) & !7) >> (8 * ((state.address() + cancel) % 8)), 1);
+    assert!(matches!(world.close(), Err(Error::WaitTimeout { .. })));
+}
+
+#[test]
 fn two_worlds_and_two_sets_of_ranks_do_not_meet() {
     let mut world = world_of(1, 2, Fabric::Loopback, hollow::set());
     let machine = world.machine().cloned().expect("the world is emulated");

@@ -208,6 +208,7 @@ fn a_dropped_operation_keeps_its_memory_until_it_has_ended() {
     rank.check_usable().expect("nothing fails");
     // x, topk_idx, three outputs and the handle.
     assert_eq!(trace.names().iter().filter(|&&name| name == "free").count(), 6);
+    assert_eq!(rank.shared().calls_kept(), 0);
 }
 
 /// Method: the calls of a round trip are traced; then each of them is made to fail on its own, in a fresh world.
