@@ -78,6 +78,37 @@ fn registers_are_not_called_like_opcodes_or_types() {
     }
 }
 
+/// Names that a `.reg` line declares, ranges `name<N>` as their prefix.
+fn declared(line: &str) -> Vec<String> {
+    let Some(list) = line.trim_start().strip_prefix(".reg") else { return Vec::new() };
+    let names = list.trim_start().split_once(char::is_whitespace).map_or("", |(_, names)| names);
+    names.split(',').map(|name| name.split('<').next().unwrap_or_default().trim().to_string()).collect()
+}
+
+/// A macro's local that has the name of an operand hides it: nested macros would compute with garbage.
+#[test]
+fn no_register_hides_another() {
+    for image in warpferry::kernel::KERNELS {
+        let mut scopes: Vec<Vec<String>> = vec![Vec::new()];
+        // Statements end at `;`; a brace that holds none is a vector operand.
+        for statement in image.text.split_inclusive([';', '{', '}']) {
+            let body = statement.trim_end_matches([';', '{', '}']);
+            for name in declared(body.trim()) {
+                let outer = scopes[..scopes.len() - 1].iter().flatten().any(|known| *known == name);
+                assert!(!outer, "{}: register `{name}` hides another", image.name);
+                scopes.last_mut().expect("a scope is open").push(name);
+            }
+            match statement.as_bytes().last() {
+                Some(b'{') => scopes.push(Vec::new()),
+                Some(b'}') if scopes.len() > 1 => {
+                    scopes.pop();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 #[test]
 fn unsafe_code_stays_where_it_was_agreed() {
     for folder in ["src", "crates", "benches", "tests"] {
