@@ -415,7 +415,7 @@ impl Shared {
     }
 
     /// Where the private state lies.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "emu"))]
     pub fn state_address(&self) -> DevicePtr {
         self.addresses.state
     }
