@@ -1,6 +1,7 @@
 //! Many calls on one communicator, many handles alive, many worlds in one process.
 
-use warpferry::World;
+use warpferry::driver::emu::EmuMachine;
+use warpferry::{world, World};
 
 use crate::case::{Case, Link, Warps};
 use crate::play::{self, check, Call, Stop, PATIENCE};
@@ -106,6 +107,52 @@ fn two_worlds_that_alternate() {
             let outcomes = world.run(|rank| play::round(rank, case, &calls[number]));
             all_went_well(case, outcomes.unwrap_or_else(|error| panic!("{error}")));
         }
+    }
+}
+
+/// Operations that nobody waits for run all the same, and their memory outlives them.
+#[test]
+fn operations_that_are_dropped() {
+    let case = Case { schedule: Some(6), ..Case::default() };
+    let (mut world, calls) = expected(&case, 3);
+    let outcomes = world.run(|rank| {
+        drop(play::begin(rank, &case, &calls[0])?);
+        let dispatched = play::dispatch(rank, &case, &calls[1])?;
+        drop(play::begin_combine(rank, &case, &calls[1], &dispatched.handle)?);
+        drop(dispatched);
+        play::round(rank, &case, &calls[2])
+    });
+    all_went_well(&case, outcomes.unwrap_or_else(|error| panic!("{error}")));
+    world.close().unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Two communicators of each rank on the same GPUs and NICs: their kernels run side by side.
+#[test]
+fn two_communicators_on_the_same_gpus() {
+    let first = Case { schedule: Some(3), ..Case::default() };
+    let second = Case { seed: 2, hidden: 24, tokens: vec![20, 3], depth_ib: 2, chunk_ib: 1, ..first.clone() };
+    let configs = [&first, &second].map(|case| case.config().unwrap_or_else(|error| panic!("{error}")));
+    let machine = EmuMachine::new(configs[0].machine.clone()).unwrap_or_else(|error| panic!("{error}"));
+    let mut ranks = configs
+        .each_ref()
+        .map(|config| world::connect(config, &machine.devices()).unwrap_or_else(|error| panic!("{error}")));
+    let calls = [&first, &second].map(|case| expected(case, 2).1);
+    let [some, others] = &mut ranks;
+    let outcomes = machine.run(some.iter_mut().zip(others).collect(), |(one, other)| {
+        for (ours, theirs) in calls[0].iter().zip(&calls[1]) {
+            let mut mine = play::begin(one, &first, ours)?;
+            let mut its = play::begin(other, &second, theirs)?;
+            let its = play::verify(other, &second, theirs, its.wait(PATIENCE)?)?;
+            let mut its = play::begin_combine(other, &second, theirs, &its.handle)?;
+            let mine = play::verify(one, &first, ours, mine.wait(PATIENCE)?)?;
+            play::combine(one, &first, ours, &mine.handle)?;
+            play::verify_combined(other, &second, theirs, &its.wait(PATIENCE)?)?;
+        }
+        Ok(())
+    });
+    all_went_well(&first, outcomes.unwrap_or_else(|error| panic!("{error}")));
+    for ranks in ranks {
+        world::close(ranks).unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

@@ -32,8 +32,10 @@ pub struct Case {
     pub tokens: Vec<u32>,
     pub pattern: Pattern,
     pub numbers: Numbers,
-    /// Whether weights travel with the rows.
-    pub weights: bool,
+    /// Whether weights travel with the rows, dealt out to the ranks by turns.
+    pub weights: Vec<bool>,
+    /// Whether tensors given are parts of larger ones.
+    pub views: bool,
     pub fabric: Link,
     pub channels: u32,
     /// SMs of dispatch and combine, dealt out to the ranks by turns.
@@ -120,7 +122,8 @@ impl Default for Case {
             tokens: vec![13, 16, 9, 14],
             pattern: Pattern::Uniform { masked_percent: 10 },
             numbers: Numbers::Any,
-            weights: true,
+            weights: vec![true],
+            views: false,
             fabric: Link::Mlx5,
             channels: 2,
             sms: vec![(1, 1)],
@@ -157,6 +160,11 @@ impl Case {
     /// Tokens of `rank` in call number `call`.
     pub fn tokens_of(&self, rank: u32, call: u32) -> u32 {
         self.tokens[(rank + call) as usize % self.tokens.len()]
+    }
+
+    /// Whether `rank` gives weights.
+    pub fn weighs(&self, rank: u32) -> bool {
+        self.weights[rank as usize % self.weights.len()]
     }
 
     /// The world's configuration.

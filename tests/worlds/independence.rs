@@ -4,7 +4,8 @@
 //! for bit; so variants that pass gave the same bytes.
 
 use crate::case::{Case, Link, Warps};
-use crate::play::check;
+use crate::lanes::{Cluster, Lane};
+use crate::play::{self, check, Call, Stop};
 
 fn base() -> Case {
     Case { seed: 5, nodes: 2, gpus: 3, topk: 4, tokens: vec![21, 17, 0, 30], channels: 4, ..Case::default() }
@@ -79,6 +80,33 @@ fn resident_ctas() {
         for schedule in [None, Some(resident as u64)] {
             let sms = vec![(4, 4), (2, 3)];
             check(&Case { resident_ctas: Some(resident), sms, schedule, calls: 2, ..base() });
+        }
+    }
+}
+
+/// Any one queue pair may be much slower than all others: whatever overtakes it, the bytes are the same.
+#[test]
+fn slow_queue_pairs() {
+    let case = Case { depth_ib: 2, chunk_ib: 1, tokens: vec![15, 20], calls: 2, ..Case::default() };
+    let config = case.config().unwrap_or_else(|error| panic!("{error}"));
+    let calls = (0..case.calls)
+        .map(|number| Call::new(&case, config.topology, config.shape, number))
+        .collect::<Result<Vec<Call>, _>>()
+        .unwrap_or_else(|error| panic!("{error}"));
+    for lane in [Lane::Payload { channel: 0 }, Lane::Credit { channel: 1 }, Lane::Exchange] {
+        for (rank, node, ticks) in [(0, 1, 5_000), (3, 0, 200_000)] {
+            let mut cluster = Cluster::new(config.clone()).unwrap_or_else(|error| panic!("{error}"));
+            cluster.delay(rank, lane, node, ticks);
+            let outcomes = cluster.run(|rank| calls.iter().try_for_each(|call| play::round(rank, &case, call)));
+            for (at, outcome) in outcomes.unwrap_or_else(|error| panic!("{error}")).into_iter().enumerate() {
+                match outcome {
+                    Ok(()) => {}
+                    Err(Stop::Wrong(what)) => panic!("{lane:?} of rank {rank} slow: rank {at}: {what}"),
+                    Err(Stop::Error(error)) => panic!("{lane:?} of rank {rank} slow: rank {at}: {error}"),
+                }
+            }
+            assert!(cluster.time().as_nanos() > ticks.into(), "nothing was slow");
+            cluster.close().unwrap_or_else(|error| panic!("{error}"));
         }
     }
 }

@@ -118,6 +118,13 @@ impl Cluster {
         self.machine.with(|machine| machine.network_mut().set_faults(FaultPlan { faults }));
     }
 
+    /// Makes every request of a queue pair start this much later.
+    pub fn delay(&self, rank: u32, lane: Lane, node: u32, ticks: u64) {
+        let number = self.queue(rank, lane, node);
+        let set = self.machine.with(|machine| machine.network_mut().set_delay(number, ticks));
+        set.unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// How many of the planned faults happened.
     pub fn fired(&self) -> usize {
         self.machine.with(|machine| machine.network_mut().fired().len())

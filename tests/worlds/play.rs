@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use half::bf16;
 use warpferry::kernel::launch::KernelSet;
+use warpferry::mem::Element;
 use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout, Row};
-use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Shape, Topology, World};
+use warpferry::{
+    Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Shape, Tensor, Topology, World,
+};
 
 use crate::case::{Case, Link};
 use crate::draw::{self, Inputs};
@@ -53,12 +56,12 @@ impl Call {
     /// The reference's answers.
     pub fn new(case: &Case, topology: Topology, shape: Shape, number: u32) -> warpferry::Result<Call> {
         let inputs = draw::inputs(case, topology, number);
-        let given: Vec<DispatchInput> = inputs
-            .iter()
-            .map(|input| DispatchInput {
+        let given: Vec<DispatchInput> = (0..)
+            .zip(&inputs)
+            .map(|(rank, input)| DispatchInput {
                 x: &input.x,
                 topk_idx: &input.topk_idx,
-                topk_weights: case.weights.then_some(&input.topk_weights[..]),
+                topk_weights: case.weighs(rank).then_some(&input.topk_weights[..]),
             })
             .collect();
         let dispatched = reference::dispatch(topology, shape, &given)?;
@@ -168,11 +171,11 @@ pub fn begin(rank: &mut Communicator, case: &Case, call: &Call) -> warpferry::Re
     let (hidden, topk) = (case.hidden as usize, case.topk as usize);
     let input = &call.inputs[rank.rank() as usize];
     let tokens = input.topk_idx.len() / topk;
-    let x = rank.tensor(&values(&input.x), &[tokens, hidden])?;
-    let topk_idx = rank.tensor(&input.topk_idx, &[tokens, topk])?;
+    let x = given(rank, case, &values(&input.x), [tokens, hidden])?;
+    let topk_idx = given(rank, case, &input.topk_idx, [tokens, topk])?;
     let mut op = Dispatch::new(&x, &topk_idx).timeout(TIMEOUT);
-    if case.weights {
-        op = op.weights(&rank.tensor(&input.topk_weights, &[tokens, topk])?);
+    if case.weighs(rank.rank()) {
+        op = op.weights(&given(rank, case, &input.topk_weights, [tokens, topk])?);
     }
     rank.dispatch(op)
 }
@@ -188,23 +191,51 @@ pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatc
     compare("source", &sources(&dispatched.source.to_vec()?), &want.source, 1)?;
     compare("topk_idx", &dispatched.topk_idx.to_vec::<i32>()?, &want.topk_idx, topk)?;
     compare("x", &bits(&dispatched.x.to_vec()?), &want.x, hidden)?;
-    match (&dispatched.topk_weights, case.weights) {
+    match (&dispatched.topk_weights, case.weighs(rank.rank())) {
         (Some(weights), true) => {
             let words = |weights: &[f32]| weights.iter().map(|weight| weight.to_bits()).collect::<Vec<u32>>();
             compare("topk_weights", &words(&weights.to_vec()?), &words(&want.topk_weights), topk)?;
         }
         (None, false) => {}
-        (have, given) => return Err(Stop::Wrong(format!("weights came back: {}, given: {given}", have.is_some()))),
+        (have, gave) => return Err(Stop::Wrong(format!("weights came back: {}, given: {gave}", have.is_some()))),
     }
     Ok(dispatched)
 }
 
 /// One combine at one rank, compared.
 pub fn combine(rank: &mut Communicator, case: &Case, call: &Call, handle: &Handle) -> Result<(), Stop> {
+    let combined = begin_combine(rank, case, call, handle)?.wait(PATIENCE)?;
+    verify_combined(rank, case, call, &combined)
+}
+
+/// Begins a combine at one rank.
+pub fn begin_combine(
+    rank: &mut Communicator,
+    case: &Case,
+    call: &Call,
+    handle: &Handle,
+) -> warpferry::Result<Pending<Combined>> {
     let (at, hidden) = (rank.rank() as usize, case.hidden as usize);
-    let rows = rank.tensor(&values(&call.results[at]), &[handle.rows(), hidden])?;
-    let combined = rank.combine(Combine::new(&rows, handle).timeout(TIMEOUT))?.wait(PATIENCE)?;
-    compare("combined x", &bits(&combined.x.to_vec()?), &call.combined[at], hidden)
+    let rows = given(rank, case, &values(&call.results[at]), [handle.rows(), hidden])?;
+    rank.combine(Combine::new(&rows, handle).timeout(TIMEOUT))
+}
+
+/// Compares what a combine gave to one rank.
+pub fn verify_combined(rank: &Communicator, case: &Case, call: &Call, combined: &Combined) -> Result<(), Stop> {
+    let want = &call.combined[rank.rank() as usize];
+    compare("combined x", &bits(&combined.x.to_vec()?), want, case.hidden as usize)
+}
+
+/// A tensor of `values`: one of its own, or rows of a larger one.
+fn given<T: Element>(rank: &Communicator, case: &Case, values: &[T], shape: [usize; 2]) -> warpferry::Result<Tensor> {
+    if !case.views {
+        return rank.tensor(values, &shape);
+    }
+    let [rows, columns] = shape;
+    // Rows around the view: a kernel that touches them breaks its contract.
+    let around = vec![T::from_bytes(&[0xa5; 4][..T::DTYPE.bytes() as usize]); 2 * columns];
+    let padded: Vec<T> = around[..columns].iter().chain(values).chain(&around).copied().collect();
+    rank.tensor(&padded, &[rows + 3, columns])?.narrow(1..1 + rows)
 }
 
 fn values(bits: &[u16]) -> Vec<bf16> {

@@ -15,7 +15,8 @@ const SHRINKS_MAX: u32 = 200;
 /// Most rows that a case moves, so that none takes long.
 const ROWS_MAX: u32 = 1200;
 
-fn number(name: &str, usual: u64) -> u64 {
+/// An environment variable's number.
+pub fn number(name: &str, usual: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} = `{text}` is no number")),
         Err(_) => usual,
@@ -27,16 +28,21 @@ fn cases_from_a_generator() {
     let seed = number("WARPFERRY_SEED", 1);
     let cases = number("WARPFERRY_CASES", CASES.into()) as u32;
     println!("WARPFERRY_SEED={seed} WARPFERRY_CASES={cases}");
-    let config = Config { cases, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..Config::default() };
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let mut runner = runner(cases, seed);
     let outcome = runner.run(&cases_that_are_valid(), |case| {
         play(&case).map(drop).map_err(|failure| TestCaseError::fail(failure.to_string()))
     });
     if let Err(error) = outcome {
         panic!("WARPFERRY_SEED={seed}: {error}");
     }
+}
+
+/// A runner of this many cases, from this seed.
+pub fn runner(cases: u32, seed: u64) -> TestRunner {
+    let config = Config { cases, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..Config::default() };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
 /// Everything generated must be a case that the library takes: a generator that makes others tests less than it says.
@@ -83,11 +89,12 @@ prop_compose! {
         tokens in prop::collection::vec(prop_oneof![1 => Just(0u32), 5 => 1..=40u32], 1..=5),
         pattern in patterns(),
         any in any::<bool>(),
-        weights in any::<bool>(),
+        weights in prop::collection::vec(any::<bool>(), 1..=3),
+        views in any::<bool>(),
     ) -> Case {
         let numbers = if any { Numbers::Any } else { Numbers::Usual };
         let hidden = 8 * eighths;
-        Case { seed, calls, hidden, experts_per_rank, topk, tokens, pattern, numbers, weights, ..Case::default() }
+        Case { seed, calls, hidden, experts_per_rank, topk, tokens, pattern, numbers, weights, views, ..Case::default() }
     }
 }
 
@@ -144,7 +151,8 @@ prop_compose! {
     }
 }
 
-fn cases_that_are_valid() -> impl Strategy<Value = Case> {
+/// Cases that the library takes.
+pub fn cases_that_are_valid() -> impl Strategy<Value = Case> {
     (worlds(), moved(), tuned()).prop_map(|((nodes, gpus), moved, tuned)| {
         let ranks = nodes * gpus;
         let topk = moved.topk.min(moved.experts_per_rank * ranks);
@@ -162,6 +170,7 @@ fn cases_that_are_valid() -> impl Strategy<Value = Case> {
             pattern: moved.pattern,
             numbers: moved.numbers,
             weights: moved.weights,
+            views: moved.views,
             ..tuned
         }
     })

@@ -171,8 +171,17 @@ fn nics_that_place_writes_out_of_order() {
 }
 
 #[test]
-fn dispatch_without_weights() {
+fn dispatch_without_weights_or_with_those_of_some_ranks() {
     for fabric in LINKS {
-        check(&Case { weights: false, fabric, ..Case::default() });
+        for weights in [vec![false], vec![true, false, false]] {
+            check(&Case { weights, fabric, ..Case::default() });
+        }
+    }
+}
+
+#[test]
+fn tensors_that_are_parts_of_larger_ones() {
+    for hidden in [8, 72] {
+        check(&Case { views: true, hidden, ..Case::default() });
     }
 }
