@@ -289,7 +289,7 @@ fn exit(cta: &mut CtaState, warp: &mut Warp, index: usize, active: u32) -> Flow 
 }
 
 fn dynamic_value(env: &mut Env, warp: &mut Warp, dynamic: Dynamic, active: u32) -> u64 {
-    let clock = env.now_ns * 2;
+    let clock = env.now_ns.wrapping_mul(2);
     if dynamic != Dynamic::ActiveMask {
         warp.interval.clock = true;
     }
@@ -326,7 +326,7 @@ fn nanosleep(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, index: usize, a
         0 => most,
         part => most * part as u64 / 2,
     };
-    let until_ns = env.now_ns + duration.max(1);
+    let until_ns = env.now_ns.saturating_add(duration.max(1));
     group.state = GroupState::Sleep { until_ns };
     env.sleeps.push(until_ns);
     warp.interval.restart();

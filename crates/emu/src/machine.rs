@@ -49,7 +49,9 @@ pub struct Machine {
     /// GPU of each queue pair.
     pub(crate) queue_pairs: HashMap<u32, usize>,
     pub(crate) choices: Choices,
-    pub(crate) now_ps: u64,
+    pub(crate) now_ns: u64,
+    /// Picoseconds beyond `now_ns`.
+    pub(crate) now_rest_ps: u64,
     pub(crate) stall_round: u32,
     pub(crate) changes_seen: u64,
     pub(crate) statistics: Statistics,
@@ -108,7 +110,8 @@ impl Machine {
             violations_seen: 0,
             queue_pairs: HashMap::new(),
             choices: Choices::new(&config.schedule, config.record_choices),
-            now_ps: 0,
+            now_ns: 0,
+            now_rest_ps: 0,
             stall_round: 0,
             changes_seen: 0,
             statistics: Statistics { gpus: vec![GpuStatistics::default(); count], ..Statistics::default() },
@@ -136,7 +139,7 @@ impl Machine {
 
     /// Virtual time.
     pub fn time_ns(&self) -> u64 {
-        self.now_ps / 1000
+        self.now_ns
     }
 
     /// Counts of what was done.

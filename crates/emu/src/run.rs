@@ -31,7 +31,7 @@ const QUANTUM: u32 = 256;
 /// Lengths of turns that a varied schedule draws from.
 const QUANTA: [u32; 6] = [64, 1, 4, 16, 256, 1024];
 /// First time jump of a stall.
-const FIRST_JUMP_PS: u64 = 1_000_000;
+const FIRST_JUMP_NS: u64 = 1_000;
 
 /// What one step of the machine did.
 enum Step {
@@ -116,7 +116,9 @@ impl Machine {
 
     /// Time passes by the work of one turn, shared by all who could work at the same time.
     fn pass_time(&mut self, instructions: u64) {
-        self.now_ps += (instructions * 1000 / (self.queue.len() as u64 + 1)).max(1);
+        self.now_rest_ps += (instructions * 1000 / (self.queue.len() as u64 + 1)).max(1);
+        self.now_ns = self.now_ns.saturating_add(self.now_rest_ps / 1000);
+        self.now_rest_ps %= 1000;
     }
 
     fn pace(&mut self) -> Pace {
@@ -141,7 +143,7 @@ impl Machine {
             statistics: &mut self.statistics.gpus[gpu],
             observer: &mut self.observer,
             checks: self.config.checks,
-            now_ns: self.now_ps / 1000,
+            now_ns: self.now_ns,
             sleeps: &mut sleeps,
         };
         let Cta { state, warps } = &mut *cta;
@@ -321,7 +323,7 @@ impl Machine {
         if self.nic_queued {
             return;
         }
-        self.network.advance(self.now_ps / 1000);
+        self.network.advance(self.now_ns);
         if self.network.ready() > 0 {
             self.nic_queued = true;
             self.queue.push_back(Agent::Nic);
@@ -330,7 +332,7 @@ impl Machine {
 
     fn nic_action(&mut self) {
         self.nic_queued = false;
-        self.network.advance(self.now_ps / 1000);
+        self.network.advance(self.now_ns);
         let mut port = Port {
             memory: &mut self.memory,
             ctas: &self.ctas,
@@ -405,7 +407,7 @@ impl Machine {
 
     /// Groups whose sleep is over can run.
     fn wake_sleepers(&mut self) {
-        let now_ns = self.now_ps / 1000;
+        let now_ns = self.now_ns;
         while let Some(&Reverse((until, warp))) = self.sleepers.peek() {
             if until > now_ns {
                 return;
@@ -429,9 +431,9 @@ impl Machine {
         let Some(next) = [sleep, nic].into_iter().flatten().min() else {
             return Step::Nothing;
         };
-        self.now_ps = self.now_ps.max(next * 1000);
+        self.now_ns = self.now_ns.max(next);
         self.wake_sleepers();
-        self.network.advance(self.now_ps / 1000);
+        self.network.advance(self.now_ns);
         Step::Acted
     }
 
@@ -448,7 +450,7 @@ impl Machine {
             self.stall_round = 0;
             return Some(RunOutcome::Stalled(self.report(StallCause::Deadlock)));
         }
-        self.now_ps = self.now_ps.saturating_add(FIRST_JUMP_PS << self.stall_round.min(43));
+        self.now_ns = self.now_ns.saturating_add(FIRST_JUMP_NS << self.stall_round.min(50));
         self.stall_round += 1;
         let mut woken = Vec::new();
         for cta in self.ctas.iter_mut().flatten() {

@@ -17,7 +17,7 @@ pub const LOCAL_WINDOW: u64 = 2 << 32;
 /// First slot that holds regions.
 const FIRST_SLOT: usize = 16;
 /// Most slots: 47-bit addresses.
-const SLOTS: usize = 1 << 15;
+const SLOTS: usize = 1 << 24;
 /// Bytes that one slot can hold; the rest is a guard.
 const SLOT_BYTES: u64 = 1 << 32;
 /// No region in this slot.
@@ -136,6 +136,7 @@ impl Memory {
         Memory {
             slots: vec![EMPTY; FIRST_SLOT],
             regions: Vec::new(),
+            uses: HashMap::new(),
             storages: Vec::new(),
             shadowed,
             woken: Vec::new(),
@@ -171,6 +172,7 @@ impl Memory {
         }
         region.base = (self.slots.len() as u64) << 32;
         let (base, id) = (region.base, self.regions.len() as u32);
+        self.uses.entry(region.storage).or_default().push(id);
         self.regions.push(region);
         self.slots.extend(std::iter::repeat_n(id, count));
         Ok(base)
@@ -189,8 +191,8 @@ impl Memory {
         self.regions[index].live = false;
         let region = self.regions[index].clone();
         if own {
-            for alias in self.regions.iter_mut().filter(|r| r.storage == region.storage) {
-                alias.live = false;
+            for alias in self.uses.remove(&region.storage).unwrap_or_default() {
+                self.regions[alias as usize].live = false;
             }
             self.storages[region.storage] = None;
         }

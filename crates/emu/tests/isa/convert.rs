@@ -86,8 +86,8 @@ fn pairs() {
     assert_eq!(one(1.0, -2.5, "cvt.rn.f16x2.f32 d32, a32, b32;"), 0x3c00_c100);
     assert_eq!(one(1.0, -2.5, "cvt.rn.relu.bf16x2.f32 d32, a32, b32;"), 0x3f80_0000);
     // A tie goes to even: 1 + 2^-8.
-    assert_eq!(one(1.003_906_25, 1.011_718_75, "cvt.rn.bf16x2.f32 d32, a32, b32;"), 0x3f80_3f82);
-    assert_eq!(one(1.003_906_25, 1.011_718_75, "cvt.rz.bf16x2.f32 d32, a32, b32;"), 0x3f80_3f81);
+    assert_eq!(one(1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, "cvt.rn.bf16x2.f32 d32, a32, b32;"), 0x3f80_3f82);
+    assert_eq!(one(1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, "cvt.rz.bf16x2.f32 d32, a32, b32;"), 0x3f80_3f81);
     assert_eq!(one(448.0, -1e9, "cvt.rn.satfinite.e4m3x2.f32 d16, a32, b32; cvt.u32.u16 d32, d16;"), 0x7efe);
     assert_eq!(one(1.0, 57344.0, "cvt.rn.satfinite.e5m2x2.f32 d16, a32, b32; cvt.u32.u16 d32, d16;"), 0x3c7b);
     assert_eq!(run("cvt.rn.f16x2.e4m3x2 d32, a16;", "d32", [[0x38c0; 32], [0; 32], [0; 32]])[0], 0x3c00_c000);

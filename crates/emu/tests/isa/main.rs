@@ -16,7 +16,7 @@ pub struct Draw(pub u64);
 
 impl Draw {
     /// Any 64 bits, with extremes more often than chance has them.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,7 +35,7 @@ impl Draw {
 
     /// One number for each lane.
     pub fn lanes(&mut self) -> [u64; 32] {
-        std::array::from_fn(|_| self.next())
+        std::array::from_fn(|_| self.number())
     }
 }
 

@@ -1,4 +1,5 @@
-//! What lanes do together.
+//! What lanes do together. Loops go over lane numbers, since expected values are made of them.
+#![allow(clippy::needless_range_loop)]
 
 use crate::{check, load, run, run_scheduled, Draw};
 use warpferry_emu::Schedule;
