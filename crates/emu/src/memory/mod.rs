@@ -9,6 +9,7 @@ mod storage;
 pub(crate) use storage::{Snapshot, Storage};
 
 use crate::error::{FaultKind, MachineError};
+use std::collections::HashMap;
 
 /// Generic address of byte 0 of the executing CTA's shared memory.
 pub const SHARED_WINDOW: u64 = 1 << 32;
@@ -16,7 +17,7 @@ pub const SHARED_WINDOW: u64 = 1 << 32;
 pub const LOCAL_WINDOW: u64 = 2 << 32;
 /// First slot that holds regions.
 const FIRST_SLOT: usize = 16;
-/// Most slots: 47-bit addresses.
+/// Most slots: 56-bit addresses. A slot is used once, so that a stale pointer is always found.
 const SLOTS: usize = 1 << 24;
 /// Bytes that one slot can hold; the rest is a guard.
 const SLOT_BYTES: u64 = 1 << 32;
@@ -122,6 +123,8 @@ pub(crate) struct AccessFault {
 pub(crate) struct Memory {
     slots: Vec<u32>,
     regions: Vec<Region>,
+    /// Regions over each storage: its own and its aliases.
+    uses: HashMap<usize, Vec<u32>>,
     storages: Vec<Option<Storage>>,
     shadowed: bool,
     /// Warps whose watched words were written; the scheduler takes them after every step.
