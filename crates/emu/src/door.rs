@@ -428,7 +428,9 @@ fn store_global(
         }
         lanes::write(storage, &offsets, &warp.registers, access, set);
         let watched = storage.is_watched();
-        let tracked = storage.tracked && env.checks.bus_visibility;
+        // A strong store of system scope is visible itself, whatever was stored before it.
+        let strong = access.order != Order::Weak && access.scope == Scope::Sys;
+        let tracked = storage.tracked && env.checks.bus_visibility && !strong;
         if warp.interval.busy {
             env.memory.changes += 1;
         }
@@ -695,7 +697,8 @@ pub(crate) fn atomic(
             continue;
         }
         storage.store(offset, size, new);
-        let (watched, tracked) = (storage.is_watched(), storage.tracked && env.checks.bus_visibility);
+        let watched = storage.is_watched();
+        let tracked = storage.tracked && env.checks.bus_visibility && op.scope != Scope::Sys;
         warp.interval.busy = true;
         env.memory.changes += 1;
         if watched {
