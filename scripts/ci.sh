@@ -48,7 +48,7 @@ export PTXAS=none
 step lints cargo clippy --locked --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" step docs cargo doc --locked --workspace --no-deps
 step tests-without-ptxas cargo test --locked --workspace --no-fail-fast
-skipped=$(grep -c '^skipped:' "$log/tests-without-ptxas" || true)
+skipped=$(grep -c 'skipped: ' "$log/tests-without-ptxas" || true)
 unset PTXAS
 
 step fetch-ptxas bash scripts/fetch-ptxas.sh
