@@ -73,12 +73,20 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// Defaults by world: 16 channels from 4 nodes on, 32 below (the narrowest stream is one worker a channel), fewer
-    /// where a NIC's queue pairs would not reach; 8 SMs; chunks of about 64 KB between nodes and 32 KB within; rings of 16 and 8 slots.
+    /// Defaults by world: 32 channels, 16 from 4 nodes on and 8 from 256 ranks on (the narrowest stream is one worker a
+    /// channel), fewer where a NIC's queue pairs would not reach; 8 SMs; chunks of about 64 KB between nodes and 32 KB
+    /// within; rings of 16 slots between nodes (8 from 256 ranks on) and 8 within (4 from 64 ranks on), so that windows
+    /// stay below half a gigabyte.
     pub fn default_for(topology: Topology, hidden_bytes: u32) -> Tuning {
-        let channels = if topology.nodes() >= 4 { 16 } else { 32 };
+        let ranks = topology.ranks();
+        let channels = match (topology.nodes(), ranks) {
+            (_, 256..) => 8,
+            (4.., _) => 16,
+            _ => 32,
+        };
         let channels = channels.min(channels_max(topology));
-        let (depth_ib, depth_nv) = (16, 8);
+        let depth_ib = if ranks >= 256 { 8 } else { 16 };
+        let depth_nv = if ranks >= 64 { 4 } else { 8 };
         let chunk = |bytes: u32, depth: u32| (bytes / hidden_bytes.max(1)).clamp(1, (depth / 2).min(MAX_CHUNK));
         Tuning {
             channels,
