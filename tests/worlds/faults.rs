@@ -368,6 +368,31 @@ fn calls_are_cancelled_from_another_thread() {
     }
 }
 
+/// A rank that waits for its own NIC can be cancelled as well. Its boxes stall on one queue pair, while all other ranks'
+/// boxes come; the last rank cancels it.
+#[test]
+fn a_rank_that_waits_for_its_nic_is_cancelled() {
+    let case = Case { nodes: 2, gpus: 1, experts_per_rank: 4, ..busy() };
+    let calls = calls(&case);
+    let config = case.config().unwrap_or_else(|error| panic!("{error}"));
+    let mut cluster = Cluster::new(config).unwrap_or_else(|error| panic!("{error}"));
+    cluster.plan(&[mishap(Lane::Exchange, FaultMatch::Write, 0, FaultAction::Stall)]);
+    let canceller = cluster.canceller(OWNER);
+    let outcomes = cluster.run(|rank| {
+        if rank.rank() as usize == OWNER {
+            return rounds(rank, &case, &calls);
+        }
+        // This rank misses the box and ends by its deadline, half of the other's.
+        let begun = play::begin_with(rank, &case, &calls[0], TIMEOUT / 2).map(drop);
+        canceller.cancel().unwrap_or_else(|error| panic!("{error}"));
+        begun.err().into_iter().collect()
+    });
+    let errors = outcomes.unwrap_or_else(|error| panic!("{error}"));
+    assert!(lines(&errors[OWNER]).any(|line| line.cause == Cause::Cancelled), "{}", told(&errors));
+    assert!(cluster.time() < TIMEOUT * 3 / 4, "{:?}: by the deadline, not by the cancel", cluster.time());
+    cluster.close().unwrap_or_else(|error| panic!("{error}"));
+}
+
 /// Method: ranks join with offers that were made to look alike, as when the check at joining had not been there.
 #[test]
 fn ranks_with_different_plans_disagree() {

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use warpferry::comm::Canceller;
 use warpferry::driver::emu::EmuMachine;
 use warpferry::fabric::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
 use warpferry::mem::DevicePtr;
@@ -102,6 +103,11 @@ impl Cluster {
     /// Runs `act` at every rank.
     pub fn run<T: Send>(&mut self, act: impl Fn(&mut Communicator) -> T + Sync) -> Result<Vec<T>> {
         self.machine.run(self.ranks.iter_mut().collect(), act)
+    }
+
+    /// What cancels a rank's calls.
+    pub fn canceller(&self, rank: usize) -> Canceller {
+        self.ranks[rank].canceller()
     }
 
     /// Makes NICs fail as planned from now on.

@@ -168,12 +168,22 @@ pub fn dispatch(rank: &mut Communicator, case: &Case, call: &Call) -> Result<Dis
 
 /// Begins a dispatch at one rank.
 pub fn begin(rank: &mut Communicator, case: &Case, call: &Call) -> warpferry::Result<Pending<Dispatched>> {
+    begin_with(rank, case, call, TIMEOUT)
+}
+
+/// Begins a dispatch at one rank with a deadline of its own.
+pub fn begin_with(
+    rank: &mut Communicator,
+    case: &Case,
+    call: &Call,
+    timeout: Duration,
+) -> warpferry::Result<Pending<Dispatched>> {
     let (hidden, topk) = (case.hidden as usize, case.topk as usize);
     let input = &call.inputs[rank.rank() as usize];
     let tokens = input.topk_idx.len() / topk;
     let x = given(rank, case, &values(&input.x), [tokens, hidden])?;
     let topk_idx = given(rank, case, &input.topk_idx, [tokens, topk])?;
-    let mut op = Dispatch::new(&x, &topk_idx).timeout(TIMEOUT);
+    let mut op = Dispatch::new(&x, &topk_idx).timeout(timeout);
     if case.weighs(rank.rank()) {
         op = op.weights(&given(rank, case, &input.topk_weights, [tokens, topk])?);
     }
