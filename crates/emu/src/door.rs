@@ -6,12 +6,10 @@
 use crate::error::FaultKind;
 use crate::exec::{note_read, Env};
 use crate::lanes::{self, Place};
-use crate::memory::{AccessFault, Kind, Memory, Need, Storage, Window, LOCAL_WINDOW, SHARED_WINDOW};
+use crate::memory::{AccessFault, Kind, Memory, Need, Storage, LOCAL_WINDOW, SHARED_WINDOW};
 use crate::observe::{AccessKind, Event};
 use crate::park::Where;
-use crate::program::{
-    lanes as each, Access, AccessSpace, Args, Atomic, AtomicKind, Column, Order, Registers, Scope, FULL,
-};
+use crate::program::{lanes as each, Access, AccessSpace, Args, Column, Order, Registers, Scope, FULL};
 use crate::visibility::{self, Stage, Unflushed};
 use crate::warp::{first, CtaState, Trouble, Warp};
 
@@ -19,13 +17,13 @@ type Accessed = Result<(), Trouble>;
 
 /// Address of each lane.
 #[inline(always)]
-fn addresses(registers: &Registers, base: u16, offset: i64) -> Column {
+pub(crate) fn addresses(registers: &Registers, base: u16, offset: i64) -> Column {
     let base = &registers.columns[base as usize];
     std::array::from_fn(|i| base[i].wrapping_add(offset as u64))
 }
 
 /// Lanes of `mask` by what a generic address means: global, shared, local.
-fn classes(addresses: &Column, mask: u32) -> [u32; 3] {
+pub(crate) fn classes(addresses: &Column, mask: u32) -> [u32; 3] {
     let mut sets = [0; 3];
     for lane in each(mask) {
         let class = match addresses[lane] & !0xffff_ffff {
@@ -38,17 +36,17 @@ fn classes(addresses: &Column, mask: u32) -> [u32; 3] {
     sets
 }
 
-fn trouble(kind: FaultKind, lane: usize, pc: u32, address: u64) -> Trouble {
+pub(crate) fn trouble(kind: FaultKind, lane: usize, pc: u32, address: u64) -> Trouble {
     Trouble { kind, lane: lane as u32, pc, address: Some(address) }
 }
 
-fn refused(fault: AccessFault, lane: usize, pc: u32) -> Trouble {
+pub(crate) fn refused(fault: AccessFault, lane: usize, pc: u32) -> Trouble {
     trouble(fault.kind, lane, pc, fault.address)
 }
 
 /// All lanes must be aligned to `bytes`.
 #[inline(always)]
-fn aligned(addresses: &Column, mask: u32, bytes: u64, pc: u32) -> Accessed {
+pub(crate) fn aligned(addresses: &Column, mask: u32, bytes: u64, pc: u32) -> Accessed {
     let any = match mask {
         FULL => addresses.iter().fold(0, |all, address| all | address),
         _ => each(mask).fold(0, |all, lane| all | addresses[lane]),
@@ -110,7 +108,7 @@ fn note_reads(
 }
 
 #[allow(clippy::too_many_arguments)]
-fn observe(
+pub(crate) fn observe(
     env: &mut Env,
     cta: &CtaState,
     warp: u32,
@@ -463,7 +461,7 @@ fn store_global(
 }
 
 /// Wakes whoever watches bytes of a storage.
-fn touch(env: &mut Env, storage: usize, offset: usize, bytes: usize) {
+pub(crate) fn touch(env: &mut Env, storage: usize, offset: usize, bytes: usize) {
     let mut woken = std::mem::take(&mut env.memory.woken);
     env.memory.storage(storage).touched(offset, bytes, &mut woken);
     env.memory.woken = woken;
@@ -554,165 +552,4 @@ pub(crate) fn fence(
     if let Some(observer) = env.observer {
         observer.event(&Event::Fence { warp: cta.warp_ref(warp.index).into(), pc, lanes: active });
     }
-}
-
-/// The new value of an atomic operation.
-fn combine(kind: AtomicKind, size: u8, old: u64, a: u64, b: u64) -> u64 {
-    use crate::isa::{add_bf16, add_f16};
-    let keep = u64::MAX >> (64 - 8 * size as u32);
-    let signed = |v: u64| if size == 4 { v as i32 as i64 } else { v as i64 };
-    let packed = |add: fn(u16, u16) -> u16| {
-        add(old as u16, a as u16) as u64 | (add((old >> 16) as u16, (a >> 16) as u16) as u64) << 16
-    };
-    let value = match kind {
-        AtomicKind::And => old & a,
-        AtomicKind::Or => old | a,
-        AtomicKind::Xor => old ^ a,
-        AtomicKind::Exchange => a,
-        AtomicKind::CompareSwap if old == a & keep => b,
-        AtomicKind::CompareSwap => old,
-        AtomicKind::Add => old.wrapping_add(a),
-        AtomicKind::Inc if old >= a => 0,
-        AtomicKind::Inc => old + 1,
-        AtomicKind::Dec if old == 0 || old > a => a,
-        AtomicKind::Dec => old - 1,
-        AtomicKind::MinSigned => {
-            if signed(a) < signed(old) {
-                a
-            } else {
-                old
-            }
-        }
-        AtomicKind::MaxSigned => {
-            if signed(a) > signed(old) {
-                a
-            } else {
-                old
-            }
-        }
-        AtomicKind::MinUnsigned => old.min(a & keep),
-        AtomicKind::MaxUnsigned => old.max(a & keep),
-        AtomicKind::AddF32 => {
-            let sum = f32::from_bits(old as u32) + f32::from_bits(a as u32);
-            if sum.is_nan() {
-                0x7fff_ffff
-            } else {
-                sum.to_bits() as u64
-            }
-        }
-        AtomicKind::AddF64 => {
-            let sum = f64::from_bits(old) + f64::from_bits(a);
-            if sum.is_nan() {
-                0x7fff_ffff_ffff_ffff
-            } else {
-                sum.to_bits()
-            }
-        }
-        AtomicKind::AddF16 => add_f16(old as u16, a as u16) as u64,
-        AtomicKind::AddBf16 => add_bf16(old as u16, a as u16) as u64,
-        AtomicKind::AddF16x2 => packed(add_f16),
-        AtomicKind::AddBf16x2 => packed(add_bf16),
-    };
-    value & keep
-}
-
-/// `atom` and `red`: lanes one after another, in ascending order.
-pub(crate) fn atomic(
-    env: &mut Env,
-    cta: &mut CtaState,
-    warp: &mut Warp,
-    op: &Atomic,
-    args: &Args,
-    active: u32,
-    pc: u32,
-) -> Accessed {
-    let mut addresses = addresses(&warp.registers, op.base, op.offset);
-    let size = op.size as usize;
-    aligned(&addresses, active, size as u64, pc)?;
-    if env.observer.is_some() {
-        observe(env, cta, warp.index, AccessKind::Atomic, active, &addresses, pc, size as u32);
-    }
-    if op.scope == Scope::Sys && matches!(op.order, Order::Release | Order::AcqRel) {
-        visibility::fence(&mut warp.unflushed, &mut cta.unflushed, active);
-    }
-    let shared = match op.space {
-        AccessSpace::Shared => active,
-        AccessSpace::Generic => {
-            let [_, shared, local] = classes(&addresses, active);
-            if local != 0 {
-                let lane = first(local) as usize;
-                let kind = FaultKind::Rights { act: "write", reason: "atomics do not work in local memory" };
-                return Err(trouble(kind, lane, pc, addresses[lane]));
-            }
-            each(shared).for_each(|lane| addresses[lane] -= SHARED_WINDOW);
-            shared
-        }
-        _ => 0,
-    };
-    let mut window: Option<Window> = None;
-    for lane in each(active) {
-        let address = addresses[lane];
-        let is_shared = shared >> lane & 1 == 1;
-        let (offset, place) = if is_shared {
-            if address.saturating_add(size as u64) > cta.shared.bytes.len() as u64 {
-                return Err(trouble(FaultKind::OutOfBounds { bytes: size as u64 }, lane, pc, address + SHARED_WINDOW));
-            }
-            (address as usize, Where::Shared)
-        } else {
-            let known = window.filter(|w| w.low <= address && address + size as u64 <= w.high);
-            let found = match known {
-                Some(window) => window,
-                None => env
-                    .memory
-                    .window(&cta.viewer(), address, size as u64, Need::Both)
-                    .map_err(|f| refused(f, lane, pc))?,
-            };
-            if let Kind::Doorbell { .. } = found.kind {
-                let kind = FaultKind::Doorbell("atomics do not work on a doorbell".into());
-                return Err(trouble(kind, lane, pc, address));
-            }
-            window = Some(found);
-            env.statistics.atomics += 1;
-            ((address - found.base) as usize, Where::Global(found.storage))
-        };
-        let storage = match place {
-            Where::Shared => &mut cta.shared,
-            Where::Global(id) => env.memory.storage_mut(id),
-        };
-        if env.checks.uninitialized && !storage.is_initialized(offset, size) {
-            let at = if is_shared { address + SHARED_WINDOW } else { address };
-            return Err(trouble(FaultKind::Uninitialized, lane, pc, at));
-        }
-        let old = storage.load(offset, size);
-        let registers = &warp.registers;
-        let (a, b) = (registers.columns[args.a as usize][lane], registers.columns[args.b as usize][lane]);
-        let new = combine(op.kind, op.size, old, a, b);
-        if op.returns {
-            warp.registers.columns[args.d as usize][lane] = old;
-        }
-        if new == old {
-            if warp.interval.records() {
-                note_read(warp, place, offset, size, old, address);
-            }
-            continue;
-        }
-        storage.store(offset, size, new);
-        let watched = storage.is_watched();
-        let tracked = storage.tracked && env.checks.bus_visibility && op.scope != Scope::Sys;
-        warp.interval.busy = true;
-        env.memory.changes += 1;
-        if watched {
-            match place {
-                Where::Shared => cta.shared.touched(offset, size, &mut env.memory.woken),
-                Where::Global(id) => touch(env, id, offset, size),
-            }
-        }
-        if let (true, Where::Global(storage)) = (tracked, place) {
-            let (start, end) = (offset as u64, (offset + size) as u64);
-            let stage = Stage::Lanes(1 << lane);
-            let entry = Unflushed { storage, start, end, warp: warp.index, lane: lane as u32, pc, stage };
-            visibility::add(&mut warp.unflushed, entry);
-        }
-    }
-    Ok(())
 }

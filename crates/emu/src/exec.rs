@@ -171,7 +171,7 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         Op::Load(access) => door::load(env, cta, warp, access, active, pc)?,
         Op::Store(access) => door::store(env, cta, warp, access, active, pc)?,
         Op::LoadParam(access) => door::load_param(cta, warp, access, active, pc)?,
-        Op::Atomic(atomic) => door::atomic(env, cta, warp, atomic, args, active, pc)?,
+        Op::Atomic(atomic) => crate::atomic::atomic(env, cta, warp, atomic, args, active, pc)?,
         Op::CopyFrame => door::copy_frame(warp, args, active),
         Op::Dynamic(dynamic) => {
             let value = dynamic_value(env, warp, *dynamic, active);

@@ -76,7 +76,7 @@ impl Interval {
     /// Watches all that was read.
     pub fn park(&mut self, warp: WarpRef, memory: &mut Memory, shared: &mut Storage) {
         self.watched = std::mem::take(&mut self.reads);
-        self.watched.sort_by_key(|r| (r.address, r.bytes));
+        self.watched.sort_unstable_by_key(|r| (r.address, r.bytes));
         self.watched.dedup();
         for read in &self.watched {
             match read.place {

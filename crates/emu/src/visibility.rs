@@ -2,8 +2,10 @@
 //!
 //! A store to memory that a NIC reads stays in the stores of its thread until that thread, or one that is ordered
 //! after it by `bar.warp.sync` or a CTA barrier, executes a system-scope fence or release. A bulk store must first be
-//! waited for by `cp.async.bulk.wait_group` of the lane that issued it. What this does not show: order given by
-//! other means (an acquired flag inside the GPU) does not count, and the end of a CTA makes all of its stores visible.
+//! waited for by `cp.async.bulk.wait_group` of the lane that issued it. A strong store of system scope is visible by
+//! itself. Order given by other means (an acquired flag inside the GPU) does not count. What this does not show: that
+//! strong stores reach the bus in another order than they were made; and the end of a CTA makes all of its stores
+//! visible.
 
 /// Most entries of a warp before neighbours are joined.
 const MAX_ENTRIES: usize = 4096;

@@ -1,0 +1,177 @@
+//! Atomic operations: the part of the memory door that reads and writes in one act.
+
+use crate::door;
+use crate::error::FaultKind;
+use crate::exec::{note_read, Env};
+use crate::memory::{Kind, Need, Window, SHARED_WINDOW};
+use crate::observe::AccessKind;
+use crate::park::Where;
+use crate::program::{lanes as each, AccessSpace, Args, Atomic, AtomicKind, Order, Scope};
+use crate::visibility::{self, Stage, Unflushed};
+use crate::warp::{first, CtaState, Trouble, Warp};
+
+/// The new value of an atomic operation.
+fn combine(kind: AtomicKind, size: u8, old: u64, a: u64, b: u64) -> u64 {
+    use crate::isa::{add_bf16, add_f16};
+    let keep = u64::MAX >> (64 - 8 * size as u32);
+    let signed = |v: u64| if size == 4 { v as i32 as i64 } else { v as i64 };
+    let packed = |add: fn(u16, u16) -> u16| {
+        add(old as u16, a as u16) as u64 | (add((old >> 16) as u16, (a >> 16) as u16) as u64) << 16
+    };
+    let value = match kind {
+        AtomicKind::And => old & a,
+        AtomicKind::Or => old | a,
+        AtomicKind::Xor => old ^ a,
+        AtomicKind::Exchange => a,
+        AtomicKind::CompareSwap if old == a & keep => b,
+        AtomicKind::CompareSwap => old,
+        AtomicKind::Add => old.wrapping_add(a),
+        AtomicKind::Inc if old >= a => 0,
+        AtomicKind::Inc => old + 1,
+        AtomicKind::Dec if old == 0 || old > a => a,
+        AtomicKind::Dec => old - 1,
+        AtomicKind::MinSigned => {
+            if signed(a) < signed(old) {
+                a
+            } else {
+                old
+            }
+        }
+        AtomicKind::MaxSigned => {
+            if signed(a) > signed(old) {
+                a
+            } else {
+                old
+            }
+        }
+        AtomicKind::MinUnsigned => old.min(a & keep),
+        AtomicKind::MaxUnsigned => old.max(a & keep),
+        AtomicKind::AddF32 => {
+            let sum = f32::from_bits(old as u32) + f32::from_bits(a as u32);
+            if sum.is_nan() {
+                0x7fff_ffff
+            } else {
+                sum.to_bits() as u64
+            }
+        }
+        AtomicKind::AddF64 => {
+            let sum = f64::from_bits(old) + f64::from_bits(a);
+            if sum.is_nan() {
+                0x7fff_ffff_ffff_ffff
+            } else {
+                sum.to_bits()
+            }
+        }
+        AtomicKind::AddF16 => add_f16(old as u16, a as u16) as u64,
+        AtomicKind::AddBf16 => add_bf16(old as u16, a as u16) as u64,
+        AtomicKind::AddF16x2 => packed(add_f16),
+        AtomicKind::AddBf16x2 => packed(add_bf16),
+    };
+    value & keep
+}
+
+/// `atom` and `red`: lanes one after another, in ascending order.
+pub(crate) fn atomic(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    op: &Atomic,
+    args: &Args,
+    active: u32,
+    pc: u32,
+) -> Result<(), Trouble> {
+    let mut addresses = door::addresses(&warp.registers, op.base, op.offset);
+    let size = op.size as usize;
+    door::aligned(&addresses, active, size as u64, pc)?;
+    if env.observer.is_some() {
+        door::observe(env, cta, warp.index, AccessKind::Atomic, active, &addresses, pc, size as u32);
+    }
+    if op.scope == Scope::Sys && matches!(op.order, Order::Release | Order::AcqRel) {
+        visibility::fence(&mut warp.unflushed, &mut cta.unflushed, active);
+    }
+    let shared = match op.space {
+        AccessSpace::Shared => active,
+        AccessSpace::Generic => {
+            let [_, shared, local] = door::classes(&addresses, active);
+            if local != 0 {
+                let lane = first(local) as usize;
+                let kind = FaultKind::Rights { act: "write", reason: "atomics do not work in local memory" };
+                return Err(door::trouble(kind, lane, pc, addresses[lane]));
+            }
+            each(shared).for_each(|lane| addresses[lane] -= SHARED_WINDOW);
+            shared
+        }
+        _ => 0,
+    };
+    let mut window: Option<Window> = None;
+    for lane in each(active) {
+        let address = addresses[lane];
+        let is_shared = shared >> lane & 1 == 1;
+        let (offset, place) = if is_shared {
+            if address.saturating_add(size as u64) > cta.shared.bytes.len() as u64 {
+                return Err(door::trouble(
+                    FaultKind::OutOfBounds { bytes: size as u64 },
+                    lane,
+                    pc,
+                    address + SHARED_WINDOW,
+                ));
+            }
+            (address as usize, Where::Shared)
+        } else {
+            let known = window.filter(|w| w.low <= address && address + size as u64 <= w.high);
+            let found = match known {
+                Some(window) => window,
+                None => env
+                    .memory
+                    .window(&cta.viewer(), address, size as u64, Need::Both)
+                    .map_err(|f| door::refused(f, lane, pc))?,
+            };
+            if let Kind::Doorbell { .. } = found.kind {
+                let kind = FaultKind::Doorbell("atomics do not work on a doorbell".into());
+                return Err(door::trouble(kind, lane, pc, address));
+            }
+            window = Some(found);
+            env.statistics.atomics += 1;
+            ((address - found.base) as usize, Where::Global(found.storage))
+        };
+        let storage = match place {
+            Where::Shared => &mut cta.shared,
+            Where::Global(id) => env.memory.storage_mut(id),
+        };
+        if env.checks.uninitialized && !storage.is_initialized(offset, size) {
+            let at = if is_shared { address + SHARED_WINDOW } else { address };
+            return Err(door::trouble(FaultKind::Uninitialized, lane, pc, at));
+        }
+        let old = storage.load(offset, size);
+        let registers = &warp.registers;
+        let (a, b) = (registers.columns[args.a as usize][lane], registers.columns[args.b as usize][lane]);
+        let new = combine(op.kind, op.size, old, a, b);
+        if op.returns {
+            warp.registers.columns[args.d as usize][lane] = old;
+        }
+        if new == old {
+            if warp.interval.records() {
+                note_read(warp, place, offset, size, old, address);
+            }
+            continue;
+        }
+        storage.store(offset, size, new);
+        let watched = storage.is_watched();
+        let tracked = storage.tracked && env.checks.bus_visibility && op.scope != Scope::Sys;
+        warp.interval.busy = true;
+        env.memory.changes += 1;
+        if watched {
+            match place {
+                Where::Shared => cta.shared.touched(offset, size, &mut env.memory.woken),
+                Where::Global(id) => door::touch(env, id, offset, size),
+            }
+        }
+        if let (true, Where::Global(storage)) = (tracked, place) {
+            let (start, end) = (offset as u64, (offset + size) as u64);
+            let stage = Stage::Lanes(1 << lane);
+            let entry = Unflushed { storage, start, end, warp: warp.index, lane: lane as u32, pc, stage };
+            visibility::add(&mut warp.unflushed, entry);
+        }
+    }
+    Ok(())
+}
