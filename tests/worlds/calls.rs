@@ -3,7 +3,7 @@
 use warpferry::driver::emu::EmuMachine;
 use warpferry::{world, World};
 
-use crate::case::{Case, Link, Warps};
+use crate::case::{Case, Link, Pattern, Warps};
 use crate::play::{self, check, Call, Stop, PATIENCE};
 
 /// Rings of two slots wrap hundreds of times; nothing is reset between calls.
@@ -166,4 +166,22 @@ fn two_worlds_at_once() {
             scope.spawn(move || check(case));
         }
     });
+}
+
+/// Completions carry 16 bits of a queue's request count; 17,000 claims of two requests each, there and back, are more.
+#[test]
+fn requests_outnumber_their_16_bit_counter() {
+    let case = Case {
+        gpus: 1,
+        hidden: 8,
+        experts_per_rank: 1,
+        topk: 2,
+        tokens: vec![17_000],
+        pattern: Pattern::Everywhere,
+        channels: 1,
+        chunk_ib: 1,
+        depth_ib: 2,
+        ..Case::default()
+    };
+    check(&case);
 }
