@@ -211,7 +211,6 @@ fn load_whole(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Access, p
         Place::Row(_) => lanes::read_row(storage, start, &mut warp.registers, access, checked),
         _ => lanes::read_point(storage, start, &mut warp.registers, access, checked),
     }
-    .is_ok()
 }
 
 /// A store of all lanes to a row, when nothing needs to be told lane by lane. False when it was not done.

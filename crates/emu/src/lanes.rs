@@ -60,24 +60,22 @@ fn value<const SIZE: usize>(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// Loads the elements of all lanes, which lie in a row from `start` on. With `checked`, gives the first lane that
-/// would read a byte nobody wrote.
+/// Loads the elements of all lanes, which lie in a row from `start` on. With `checked`, false when a byte of it was
+/// never written, and nothing is loaded.
 pub(crate) fn read_row(
     storage: &Storage,
     start: usize,
     registers: &mut Registers,
     access: &Access,
     checked: bool,
-) -> Result<(), usize> {
-    let bytes = access.size as usize * access.count as usize;
-    if checked {
-        if let Some(at) = storage.first_uninitialized(start, 32 * bytes) {
-            return Err((at - start) / bytes);
-        }
+) -> bool {
+    let bytes = 32 * access.size as usize * access.count as usize;
+    if checked && storage.first_uninitialized(start, bytes).is_some() {
+        return false;
     }
     by_shape!(access, read_row_of(storage, start, registers, access));
     extend(registers, access, FULL);
-    Ok(())
+    true
 }
 
 fn read_row_of<const SIZE: usize, const COUNT: usize>(
@@ -95,26 +93,27 @@ fn read_row_of<const SIZE: usize, const COUNT: usize>(
     }
 }
 
-/// Loads the elements of all lanes from one place.
+/// Loads the elements of all lanes from one place. With `checked`, false as for a row.
 pub(crate) fn read_point(
     storage: &Storage,
     start: usize,
     registers: &mut Registers,
     access: &Access,
     checked: bool,
-) -> Result<(), usize> {
+) -> bool {
     let size = access.size as usize;
     if checked && !storage.is_initialized(start, size * access.count as usize) {
-        return Err(0);
+        return false;
     }
     for (element, &d) in access.columns[..access.count as usize].iter().enumerate() {
         registers.columns[d as usize] = [storage.load(start + element * size, size); 32];
     }
     extend(registers, access, FULL);
-    Ok(())
+    true
 }
 
-/// Loads the elements of every lane in `set`, whose offsets are within the storage.
+/// Loads the elements of every lane in `set`, whose offsets are within the storage. With `checked`, gives the first
+/// lane that would read a byte nobody wrote.
 pub(crate) fn read(
     storage: &Storage,
     offsets: &Column,

@@ -91,6 +91,30 @@ fn halves_meet_apart() {
     }
 }
 
+/// Lanes that come late are waited for, however long the others' way was.
+#[test]
+fn late_lanes_are_waited_for() {
+    let body = "
+        mov.u32 e32, 0;
+        mul.lo.u32 c32, lane, 40;
+    again:
+        setp.ge.u32 p, e32, c32;
+        @p bra meet;
+        add.u32 e32, e32, 1;
+        bra again;
+    meet:
+        vote.sync.ballot.b32 d32, pa, -1;
+        shfl.sync.idx.b32 e32, e32, 31, 31, -1;
+        setp.ne.u32 q, e32, 1240;
+        @q mov.b32 d32, 0;";
+    let input = inputs(8);
+    let odd: u64 = (0..32).filter(|&i| input[0][i] & 1 == 1).map(|i| 1 << i).sum();
+    for seed in 0..20 {
+        assert_eq!(run_scheduled(body, "d32", input, Schedule::Random { seed }), [odd; 32], "seed {seed}");
+    }
+    assert_eq!(run(body, "d32", input), [odd; 32]);
+}
+
 /// Lanes that arrive by different ways meet at a warp barrier, and see what the others stored.
 #[test]
 fn warp_barriers_join_different_places() {

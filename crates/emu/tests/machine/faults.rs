@@ -38,6 +38,15 @@ fn uninitialized() {
     let found = bench.run(1, 32, fresh).unwrap_err();
     assert_eq!(found.kind, FaultKind::Uninitialized);
     assert_eq!(found.address, Some(fresh));
+    // A row of lanes: the first one without its word is named.
+    let mut bench = Bench::scheduled(
+        Schedule::RoundRobin,
+        "@leader st.global.u32 [x0], 1; mad.wide.u32 y0, lane, 4, x2; ld.global.u32 r0, [y0];",
+    );
+    let partly = bench.machine.alloc(0, 128).unwrap();
+    bench.machine.fill(partly, 1, 40).unwrap();
+    let found = bench.run(1, 32, partly).unwrap_err();
+    assert_eq!((found.thread.unwrap().lane, found.address), (10, Some(partly + 40)));
     let found = fault("ld.shared.u32 r0, [s+4];", 0);
     assert_eq!(found.kind, FaultKind::Uninitialized);
     let found = fault("st.shared.u32 [s], lane; ld.shared.u64 y0, [s];", 0);
