@@ -120,6 +120,12 @@ const MUTANTS: &[Mutant] = &[
     ),
     mutant("experts keep their number in the world", Of::Dispatch, "sub.u32 value, value, dest;", ""),
     mutant(
+        "the record is not ordered before the doorbell",
+        Of::Dispatch,
+        "[_bell_record], _bell_count; fence.acq_rel.sys;",
+        "[_bell_record], _bell_count;",
+    ),
+    mutant(
         "entries are not released before the doorbell",
         Of::Dispatch,
         "st.release.sys.global.u32 [_bell_record], _bell_count; fence.acq_rel.sys;",

@@ -169,7 +169,8 @@ pub(crate) fn atomic(
         if let (true, Where::Global(storage)) = (tracked, place) {
             let (start, end) = (offset as u64, (offset + size) as u64);
             let stage = Stage::Lanes(1 << lane);
-            let entry = Unflushed { storage, start, end, warp: warp.index, lane: lane as u32, pc, stage };
+            let entry =
+                Unflushed { storage, start, end, warp: warp.index, lane: lane as u32, pc, stage, strong: false };
             visibility::add(&mut warp.unflushed, entry);
         }
     }

@@ -46,7 +46,8 @@ impl Port<'_> {
         for cta in self.ctas.iter().flatten() {
             let own = cta.warps.iter().filter(|w| !w.unflushed.is_empty());
             let lists = own.map(|w| w.unflushed.as_slice()).chain(std::iter::once(cta.state.unflushed.as_slice()));
-            let Some(entry) = lists.filter_map(|list| visibility::overlap(list, storage, start, end)).next() else {
+            let Some(entry) = lists.filter_map(|list| visibility::overlap(list, storage, (start, end), false)).next()
+            else {
                 continue;
             };
             let address = self.memory.address_of(storage).map(|base| base + entry.start.max(start));

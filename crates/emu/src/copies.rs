@@ -140,6 +140,7 @@ pub(crate) fn issue(
                     lane: lane as u32,
                     pc,
                     stage: Stage::InFlight { group },
+                    strong: false,
                 };
                 visibility::add(&mut warp.unflushed, entry);
             }

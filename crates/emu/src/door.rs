@@ -425,9 +425,8 @@ fn store_global(
         }
         lanes::write(storage, &offsets, &warp.registers, access, set);
         let watched = storage.is_watched();
-        // A strong store of system scope is visible itself, whatever was stored before it.
         let strong = access.order != Order::Weak && access.scope == Scope::Sys;
-        let tracked = storage.tracked && env.checks.bus_visibility && !strong;
+        let tracked = storage.tracked && env.checks.bus_visibility;
         if warp.interval.busy {
             env.memory.changes += 1;
         }
@@ -446,6 +445,7 @@ fn store_global(
                     lane: lane as u32,
                     pc,
                     stage: Stage::Lanes(1 << lane),
+                    strong,
                 };
                 visibility::add(&mut warp.unflushed, entry);
             }
@@ -488,6 +488,14 @@ fn doorbell(
     }
     for lane in each(set) {
         let value = warp.registers.columns[access.columns[0] as usize][lane];
+        if let Some(record) = env.network.doorbell_record(value) {
+            if let Some(pc) = unordered_record(env, cta, warp, record) {
+                return wrong(&format!(
+                    "the doorbell record was stored at {}, with no system-scope fence or release since",
+                    cta.location(pc)
+                ));
+            }
+        }
         env.network.doorbell(nic, value);
         env.statistics.doorbells += 1;
         if let Some(observer) = env.observer {
@@ -497,6 +505,17 @@ fn doorbell(
     warp.interval.busy = true;
     env.memory.changes += 1;
     Ok(())
+}
+
+/// Instruction of a store to the record at this address that nothing orders before a doorbell rung now.
+fn unordered_record(env: &Env, cta: &CtaState, warp: &Warp, record: u64) -> Option<u32> {
+    if !env.checks.bus_visibility {
+        return None;
+    }
+    let region = env.memory.find(record, 8).ok()?;
+    let start = record - region.base;
+    let lists = [warp.unflushed.as_slice(), cta.unflushed.as_slice()];
+    lists.iter().find_map(|list| visibility::overlap(list, region.storage, (start, start + 8), true)).map(|e| e.pc)
 }
 
 fn store_shared(

@@ -3,9 +3,9 @@
 //! A store to memory that a NIC reads stays in the stores of its thread until that thread, or one that is ordered
 //! after it by `bar.warp.sync` or a CTA barrier, executes a system-scope fence or release. A bulk store must first be
 //! waited for by `cp.async.bulk.wait_group` of the lane that issued it. A strong store of system scope is visible by
-//! itself. Order given by other means (an acquired flag inside the GPU) does not count. What this does not show: that
-//! strong stores reach the bus in another order than they were made; and the end of a CTA makes all of its stores
-//! visible.
+//! itself, but one to a doorbell record must be ordered before the doorbell in the same way. Order given by other means
+//! (an acquired flag inside the GPU) does not count. What this does not show: that strong stores reach the bus in another
+//! order than they were made; and the end of a CTA makes all of its stores visible.
 
 /// Most entries of a warp before neighbours are joined.
 const MAX_ENTRIES: usize = 4096;
@@ -20,6 +20,8 @@ pub(crate) struct Unflushed {
     pub lane: u32,
     pub pc: u32,
     pub stage: Stage,
+    /// A strong store of system scope: visible by itself, but not ordered before a doorbell.
+    pub strong: bool,
 }
 
 /// How far a store has come.
@@ -59,6 +61,7 @@ pub(crate) fn add(list: &mut Vec<Unflushed>, entry: Unflushed) {
                     if last.storage == entry.storage
                         && last.lane == entry.lane
                         && last.stage == entry.stage
+                        && last.strong == entry.strong
                         && entry.start <= last.end =>
                 {
                     last.end = last.end.max(entry.end);
@@ -108,7 +111,8 @@ pub(crate) fn waited(own: &mut [Unflushed], lane: u32, group: u64) {
     }
 }
 
-/// The first entry that overlaps a range.
-pub(crate) fn overlap(list: &[Unflushed], storage: usize, start: u64, end: u64) -> Option<Unflushed> {
-    list.iter().find(|e| e.storage == storage && e.start < end && start < e.end).copied()
+/// The first entry that overlaps a range; `strong` says whether strong stores count.
+pub(crate) fn overlap(list: &[Unflushed], storage: usize, range: (u64, u64), strong: bool) -> Option<Unflushed> {
+    let (start, end) = range;
+    list.iter().find(|e| e.storage == storage && e.start < end && start < e.end && (strong || !e.strong)).copied()
 }

@@ -160,6 +160,12 @@ impl Network {
         self.update(queue);
     }
 
+    /// Address of the doorbell record of the queue pair that a doorbell of this value names.
+    pub fn doorbell_record(&self, value: u64) -> Option<u64> {
+        let queue = self.find(Header::decode(value.to_le_bytes()).queue_pair).ok()?;
+        Some(self.queues[queue].config.doorbell_record_address)
+    }
+
     /// Lets a queue pair start no sooner than `ticks` after its doorbell, and do its next act no
     /// sooner than `ticks` after the last. 0 takes the delay away.
     pub fn set_delay(&mut self, number: QueuePairNumber, ticks: u64) -> Result<(), ConfigError> {
