@@ -7,7 +7,9 @@ use std::path::Path;
 use warpferry::plan::Plan;
 use warpferry::{Fabric, Shape, Topology, Tuning};
 
-fn check(name: &str, nodes: u32, gpus: u32, fabric: Fabric, hidden: u32, experts: u32, topk: u32, tokens: u32) {
+/// `world` is nodes and GPUs a node, `sizes` hidden, experts, top-k and tokens.
+fn check(name: &str, world: [u32; 2], fabric: Fabric, sizes: [u32; 4]) {
+    let ([nodes, gpus], [hidden, experts, topk, tokens]) = (world, sizes);
     let topology = Topology::new(nodes, gpus).expect("a valid world");
     let shape = Shape::new(hidden, experts, topk, tokens).expect("a valid shape");
     let tuning = Tuning::default_for(topology, shape.hidden_bytes());
@@ -24,25 +26,25 @@ fn check(name: &str, nodes: u32, gpus: u32, fabric: Fabric, hidden: u32, experts
 
 #[test]
 fn one_node_of_8() {
-    check("1x8", 1, 8, Fabric::Mlx5, 7168, 256, 8, 4096);
+    check("1x8", [1, 8], Fabric::Mlx5, [7168, 256, 8, 4096]);
 }
 
 #[test]
 fn four_nodes_of_8() {
-    check("4x8", 4, 8, Fabric::Mlx5, 7168, 256, 8, 4096);
+    check("4x8", [4, 8], Fabric::Mlx5, [7168, 256, 8, 4096]);
 }
 
 #[test]
 fn decode_of_40_nodes() {
-    check("40x8", 40, 8, Fabric::Mlx5, 7168, 320, 9, 128);
+    check("40x8", [40, 8], Fabric::Mlx5, [7168, 320, 9, 128]);
 }
 
 #[test]
 fn loopback_of_2_by_4() {
-    check("2x4-loopback", 2, 4, Fabric::Loopback, 2048, 64, 6, 1024);
+    check("2x4-loopback", [2, 4], Fabric::Loopback, [2048, 64, 6, 1024]);
 }
 
 #[test]
 fn more_locals_than_a_mask_word() {
-    check("2x72", 2, 72, Fabric::Mlx5, 4096, 288, 8, 512);
+    check("2x72", [2, 72], Fabric::Mlx5, [4096, 288, 8, 512]);
 }
