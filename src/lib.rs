@@ -69,3 +69,8 @@ pub use op::{Combine, Combined, Dispatch, Dispatched, Handle, Pending};
 pub use plan::{Fabric, Shape, Tuning};
 pub use topology::Topology;
 pub use world::{World, WorldConfig};
+
+/// README's example is a test.
+#[cfg(all(doctest, feature = "emu"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -38,6 +38,8 @@ pub enum Cause {
     Expert {
         /// Token.
         token: u32,
+        /// Its choice, from 0.
+        choice: u32,
         /// The value.
         expert: i64,
     },
@@ -158,7 +160,7 @@ impl StatusLine {
             3 => Cause::StaleSlot { peer: detail, expected, seen },
             4 => Cause::Cancelled,
             5 => Cause::Overlap,
-            6 => Cause::Expert { token: detail, expert: seen as i64 },
+            6 => Cause::Expert { token: detail, choice: expected as u32, expert: seen as i64 },
             7 => Cause::Disagree { rank: detail, expected, seen },
             8 => Cause::Overflow { need: expected, have: seen },
             9 => Cause::Aborted,
@@ -250,7 +252,7 @@ impl fmt::Display for Cause {
             ),
             Cause::Cancelled => write!(f, "cancelled by the host"),
             Cause::Overlap => write!(f, "another launch of this operation was still running on this communicator"),
-            Cause::Expert { token, expert } => write!(f, "topk_idx of token {token} holds expert {expert}"),
+            Cause::Expert { token, choice, expert } => write!(f, "topk_idx[{token}][{choice}] holds expert {expert}"),
             Cause::Disagree { rank, expected, seen } => {
                 write!(f, "rank {rank} uses another plan (hash {seen:#018x}, here {expected:#018x})")
             }

@@ -377,12 +377,12 @@ impl Shared {
     /// The error of a kernel that gave up: a wrong argument, its own words, or the earlier cause that it followed.
     pub fn ended(&self, op: &'static str, report: StatusReport) -> Error {
         let wrong_expert = report.lines.iter().find_map(|line| match line.cause {
-            Cause::Expert { token, expert } => Some((token, expert)),
+            Cause::Expert { token, choice, expert } => Some((token, choice, expert)),
             _ => None,
         });
-        if let Some((token, expert)) = wrong_expert {
+        if let Some((token, choice, expert)) = wrong_expert {
             let last = self.plan.shape.experts() - 1;
-            return Error::argument(format!("topk_idx[{token}]"), expert, format!("0 to {last}, or -1 for no expert"));
+            return Error::argument(format!("topk_idx[{token}][{choice}]"), expert, format!("0 to {last}, or -1 for no expert"));
         }
         let only_followed = report.lines.iter().all(|line| line.cause == Cause::Aborted);
         match &self.calls().broken {

@@ -15,7 +15,7 @@ pub use launch::{LaunchPlan, Op};
 pub use shape::Shape;
 pub use tuning::{Role, Roles, Tuning};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::topology::Topology;
 
 /// Which acts carry messages between nodes.
@@ -68,6 +68,11 @@ impl Plan {
     pub fn new(topology: Topology, shape: Shape, tuning: Tuning, fabric: Fabric) -> Result<Plan> {
         shape.check(topology)?;
         tuning.check(topology)?;
+        let ranks_max = 32 * launch::KIND_WORDS_MAX;
+        if topology.ranks() > ranks_max {
+            let world = format!("{} x {}", topology.nodes(), topology.gpus_per_node());
+            return Err(Error::argument("nodes x gpus_per_node", world, format!("at most {ranks_max} ranks: a CTA serves a stream for each")));
+        }
         let window = window::Window::new(topology, &shape, &tuning, fabric);
         let state = state::State::new(topology, &tuning);
         let handle = handle::HandleLayout::new(topology, &shape, &tuning);
@@ -87,6 +92,7 @@ impl Plan {
             u64::from(s.hidden_bytes()),
             u64::from(s.experts()),
             u64::from(s.topk()),
+            u64::from(s.max_tokens()),
             u64::from(t.channels),
             u64::from(t.depth_ib),
             u64::from(t.depth_nv),

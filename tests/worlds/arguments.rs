@@ -233,7 +233,7 @@ fn experts_out_of_range() {
         };
         let (x, idx) = make(rank).unwrap_or_else(|error| panic!("{error}"));
         let outcome = rank.dispatch(Dispatch::new(&x, &idx).timeout(TIMEOUT)).and_then(|mut op| op.wait(PATIENCE));
-        refused(outcome, &format!("topk_idx[{last_but_one}]"), &wrong.to_string(), "0 to 3, or -1");
+        refused(outcome, &format!("topk_idx[{last_but_one}][1]"), &wrong.to_string(), "0 to 3, or -1");
         let again = rank.dispatch(Dispatch::new(&x, &idx)).map(drop);
         assert!(matches!(again, Err(Error::Broken { .. })), "{again:?}");
         world.close().unwrap_or_else(|error| panic!("{error}"));
@@ -257,7 +257,7 @@ fn an_expert_out_of_range_ends_every_rank() {
         });
         for (rank, outcome) in outcomes.unwrap_or_else(|error| panic!("{error}")).into_iter().enumerate() {
             match (rank, outcome) {
-                (2, outcome) => refused(outcome, "topk_idx[0]", "8", "0 to 7, or -1"),
+                (2, outcome) => refused(outcome, "topk_idx[0][1]", "8", "0 to 7, or -1"),
                 (_, Err(Error::Ended { op: "combine", report, .. })) => {
                     assert!(report.to_string().contains("waited for rank"), "rank {rank}: {report}");
                 }
