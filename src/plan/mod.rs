@@ -71,7 +71,11 @@ impl Plan {
         let ranks_max = 32 * launch::KIND_WORDS_MAX;
         if topology.ranks() > ranks_max {
             let world = format!("{} x {}", topology.nodes(), topology.gpus_per_node());
-            return Err(Error::argument("nodes x gpus_per_node", world, format!("at most {ranks_max} ranks: a CTA serves a stream for each")));
+            return Err(Error::argument(
+                "nodes x gpus_per_node",
+                world,
+                format!("at most {ranks_max} ranks: a CTA serves a stream for each"),
+            ));
         }
         let window = window::Window::new(topology, &shape, &tuning, fabric);
         let state = state::State::new(topology, &tuning);
