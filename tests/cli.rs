@@ -76,6 +76,21 @@ fn bad_arguments_are_named() {
 }
 
 #[test]
+fn sizes_beyond_memory_are_refused() {
+    // Terabytes of rows; where the system does not say what is available there is nothing to refuse by.
+    if !std::path::Path::new("/proc/meminfo").exists() {
+        return;
+    }
+    let output = warpferry(&["demo", "--tokens", "1048576", "--hidden", "524288", "--experts", "8", "--topk", "1"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error:") && !said.contains("panicked"), "{said}");
+    for part in ["tokens", "hidden", "GiB are needed", "GiB are available"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
 fn recorded_routing_is_dealt_or_refused() {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/routing_v3_e256_k8.safetensors");
     let report = demo(&["--routing", sample, "--hidden", "8", "--tokens", "64", "--nodes", "4"]);

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use half::bf16;
 use indicatif::{ProgressBar, ProgressStyle};
-use warpferry::plan::{Op, Plan};
+use warpferry::plan::{Op, Plan, Shape};
 use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout, Row};
 use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Fabric, Result, World, WorldConfig};
 use warpferry_emu::{Checks, Schedule};
 use warpferry_nic::Ordering;
 
-use crate::inputs::{Inputs, RankInputs};
+use crate::inputs::{Inputs, RankInputs, Source};
+use crate::memory::{self, Need};
 use crate::options::DemoOptions;
 use crate::report::{OpReport, Report};
 use crate::traffic::{Counted, Least};
@@ -25,16 +26,23 @@ const MISMATCHES_SHOWN: usize = 5;
 /// Runs the demo; false when a result differs from the reference.
 pub fn run(options: &DemoOptions) -> Result<bool> {
     let topology = options.topology()?;
-    let inputs = Inputs::new(options, topology)?;
-    let config = config(options, &inputs)?;
+    let source = Source::new(options, topology)?;
+    let config = config(options, source.shape)?;
     let plan = config.plan(0)?;
     let memory_bytes = config.memory_bytes()?;
+    let available = memory::available_bytes();
+    let need = |rows| Need::new(&plan, memory_bytes, options.tokens, rows, config.machine.checks.uninitialized);
+    // Choices take memory too, so what is needed whatever they are is checked before they are made.
+    need(0).check(&plan, options.tokens, available)?;
+    let choices = source.choices(options, topology)?;
+    let need = need(choices.rows(topology, source.shape)?);
     if !options.json {
-        let all = memory_bytes as f64 / f64::from(1 << 30);
         println!("{plan}");
-        println!("routing  {}", inputs.origin);
-        println!("memory   {all:.2} GiB for {} ranks, beside inputs and outputs\n", topology.ranks());
+        println!("routing  {}", source.origin);
+        println!("memory   {need}\n");
     }
+    need.check(&plan, options.tokens, available)?;
+    let inputs = Inputs::new(options, source, choices);
     let expected = Expected::new(&plan, &inputs)?;
     let done = transfer(config, &inputs)?;
     let mut mismatches = Vec::new();
@@ -48,6 +56,7 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
         tokens: options.tokens,
         seed: options.seed,
         memory_bytes,
+        memory_total_bytes: need.total_bytes(),
         least: expected.least,
         rows: done.ranks.iter().map(|(output, _)| output.source.len() as u64).sum(),
         dispatch: OpReport::new(Op::Dispatch, &plan, done.dispatch, done.dispatch_time)?,
@@ -65,10 +74,10 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
     Ok(report.verified)
 }
 
-fn config(options: &DemoOptions, inputs: &Inputs) -> Result<WorldConfig> {
+fn config(options: &DemoOptions, shape: Shape) -> Result<WorldConfig> {
     let topology = options.topology()?;
-    let mut config = WorldConfig::new(topology, inputs.shape).fabric(Fabric::Mlx5);
-    config.tuning = options.tuning(topology, &inputs.shape)?;
+    let mut config = WorldConfig::new(topology, shape).fabric(Fabric::Mlx5);
+    config.tuning = options.tuning(topology, &shape)?;
     if let Some(seed) = options.seed {
         config.machine.schedule = Schedule::Random { seed };
     }

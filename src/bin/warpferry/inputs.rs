@@ -1,7 +1,7 @@
 //! What the ranks of a demo send: expert choices and rows.
 
 use warpferry::plan::Shape;
-use warpferry::reference::bf16;
+use warpferry::reference::{bf16, Layout};
 use warpferry::routing::Routing;
 use warpferry::{Error, Result, Topology};
 
@@ -18,8 +18,6 @@ const TOPK_DEFAULT: u32 = 8;
 pub struct Inputs {
     /// Where the choices come from.
     pub origin: String,
-    /// Sizes.
-    pub shape: Shape,
     /// One a rank.
     pub ranks: Vec<RankInputs>,
 }
@@ -35,76 +33,105 @@ pub struct RankInputs {
     pub topk_weights: Vec<f32>,
 }
 
-/// Expert choices of all ranks, and where they come from.
-struct Choices {
-    origin: String,
-    experts: u32,
-    topk: u32,
-    ranks: Vec<(Vec<i32>, Vec<f32>)>,
-}
-
 impl Inputs {
-    /// Reads or draws the inputs that `options` ask for.
-    pub fn new(options: &DemoOptions, topology: Topology) -> Result<Inputs> {
-        let choices = choices(options, topology)?;
-        let shape = options.shape(choices.experts, choices.topk)?;
-        shape.check(topology)?;
+    /// Draws the rows that go with `choices`.
+    pub fn new(options: &DemoOptions, source: Source, choices: Choices) -> Inputs {
         let elements = options.tokens as usize * options.hidden as usize;
         let ranks = (0_u64..)
-            .zip(choices.ranks)
+            .zip(choices.0)
             .map(|(rank, (topk_idx, topk_weights))| {
                 let mut random = Random::new(options.seed.unwrap_or(0) ^ (rank + 1) << 32);
                 let x = (0..elements).map(|_| random.bf16()).collect();
                 RankInputs { x, topk_idx, topk_weights }
             })
             .collect();
-        Ok(Inputs { origin: choices.origin, shape, ranks })
+        Inputs { origin: source.origin, ranks }
     }
 }
 
-fn choices(options: &DemoOptions, topology: Topology) -> Result<Choices> {
-    if let Some(path) = &options.routing {
-        return recorded(Routing::load(path)?, path.display().to_string(), options, topology);
-    }
-    if options.experts.is_none() && options.topk.is_none() {
-        let sample = Routing::from_bytes("the committed sample", SAMPLE)?;
-        let need = u64::from(options.tokens) * u64::from(topology.ranks());
-        if need <= sample.tokens() as u64 {
-            return recorded(sample, "committed sample".to_string(), options, topology);
-        }
-        let origin = format!("random ({need} tokens, the committed sample has {})", sample.tokens());
-        return drawn(origin, options, topology);
-    }
-    drawn("random".to_string(), options, topology)
+/// Where expert choices come from: known before any are made, since sizes follow from it.
+#[derive(Debug)]
+pub struct Source {
+    /// The source in words.
+    pub origin: String,
+    /// Sizes.
+    pub shape: Shape,
+    /// What was recorded; drawn when there is none.
+    recorded: Option<Routing>,
 }
 
-fn recorded(routing: Routing, origin: String, options: &DemoOptions, topology: Topology) -> Result<Choices> {
-    let (experts, topk) = (routing.experts(), routing.topk());
-    for (name, given, have) in [("experts", options.experts, experts), ("topk", options.topk, topk)] {
-        if let Some(given) = given.filter(|&given| given != have) {
-            return Err(Error::argument(name, given, format!("{have}, as {origin} says")));
+/// Expert choices of all ranks: index and weight, `[tokens, topk]` each.
+#[derive(Debug)]
+pub struct Choices(Vec<(Vec<i32>, Vec<f32>)>);
+
+impl Source {
+    /// Reads the routing that `options` name, or settles that choices are drawn.
+    pub fn new(options: &DemoOptions, topology: Topology) -> Result<Source> {
+        let (origin, recorded) = match &options.routing {
+            Some(path) => (path.display().to_string(), Some(Routing::load(path)?)),
+            None if options.experts.is_none() && options.topk.is_none() => {
+                let sample = Routing::from_bytes("the committed sample", SAMPLE)?;
+                let need = u64::from(options.tokens) * u64::from(topology.ranks());
+                if need <= sample.tokens() as u64 {
+                    ("committed sample".to_string(), Some(sample))
+                } else {
+                    (format!("random ({need} tokens, the committed sample has {})", sample.tokens()), None)
+                }
+            }
+            None => ("random".to_string(), None),
+        };
+        let (experts, topk) = match &recorded {
+            Some(routing) => (routing.experts(), routing.topk()),
+            None => (options.experts.unwrap_or(EXPERTS_DEFAULT), options.topk.unwrap_or(TOPK_DEFAULT)),
+        };
+        for (name, given, have) in [("experts", options.experts, experts), ("topk", options.topk, topk)] {
+            if let Some(given) = given.filter(|&given| given != have) {
+                return Err(Error::argument(name, given, format!("{have}, as {origin} says")));
+            }
+        }
+        let shape = options.shape(experts, topk)?;
+        shape.check(topology)?;
+        Ok(Source { origin, shape, recorded })
+    }
+
+    /// Deals or draws the choices.
+    pub fn choices(&self, options: &DemoOptions, topology: Topology) -> Result<Choices> {
+        match &self.recorded {
+            Some(routing) => recorded(routing, options.tokens, topology),
+            None => Ok(drawn(&self.shape, options, topology)),
         }
     }
-    let dealt = routing.deal(topology, options.tokens)?;
+}
+
+impl Choices {
+    /// Rows that dispatch will deliver in all: one for each (token, destination rank).
+    pub fn rows(&self, topology: Topology, shape: Shape) -> Result<u64> {
+        self.0.iter().try_fold(0, |sum, (topk_idx, _)| {
+            let layout = Layout::new(topology, shape, topk_idx)?;
+            Ok(sum + (0..layout.tokens()).map(|token| layout.destinations(token).len() as u64).sum::<u64>())
+        })
+    }
+}
+
+fn recorded(routing: &Routing, tokens: u32, topology: Topology) -> Result<Choices> {
+    let weight = 1.0 / routing.topk() as f32;
+    let dealt = routing.deal(topology, tokens)?;
     let ranks = dealt
         .iter()
         .map(|rank| {
             // A file without weights: every choice counts the same.
-            let weights =
-                rank.topk_weights.map_or_else(|| vec![1.0 / topk as f32; rank.topk_idx.len()], <[f32]>::to_vec);
+            let weights = rank.topk_weights.map_or_else(|| vec![weight; rank.topk_idx.len()], <[f32]>::to_vec);
             (rank.topk_idx.to_vec(), weights)
         })
         .collect();
-    Ok(Choices { origin, experts, topk, ranks })
+    Ok(Choices(ranks))
 }
 
 /// Distinct experts, each as likely as any other; weights sum to one.
-fn drawn(origin: String, options: &DemoOptions, topology: Topology) -> Result<Choices> {
-    let experts = options.experts.unwrap_or(EXPERTS_DEFAULT);
-    let topk = options.topk.unwrap_or(TOPK_DEFAULT);
-    options.shape(experts, topk)?.check(topology)?;
+fn drawn(shape: &Shape, options: &DemoOptions, topology: Topology) -> Choices {
+    let topk = shape.topk();
     let mut random = Random::new(options.seed.unwrap_or(0));
-    let mut order: Vec<i32> = (0..experts as i32).collect();
+    let mut order: Vec<i32> = (0..shape.experts() as i32).collect();
     let ranks = (0..topology.ranks())
         .map(|_| {
             let (mut idx, mut weights) = (Vec::new(), Vec::new());
@@ -122,7 +149,7 @@ fn drawn(origin: String, options: &DemoOptions, topology: Topology) -> Result<Ch
             (idx, weights)
         })
         .collect();
-    Ok(Choices { origin, experts, topk, ranks })
+    Choices(ranks)
 }
 
 /// SplitMix64: small, seeded, good enough for test data.
@@ -164,25 +191,28 @@ mod tests {
 
     use super::*;
 
-    fn inputs(words: &[&str]) -> Result<Inputs> {
+    fn inputs(words: &[&str]) -> Result<(Shape, Inputs)> {
         let options = DemoOptions::parse_from(["demo", "--hidden", "8"].iter().chain(words));
-        Inputs::new(&options, options.topology()?)
+        let topology = options.topology()?;
+        let source = Source::new(&options, topology)?;
+        let choices = source.choices(&options, topology)?;
+        Ok((source.shape, Inputs::new(&options, source, choices)))
     }
 
     #[test]
     fn the_default_world_uses_the_sample() {
-        let inputs = inputs(&[]).expect("valid");
+        let (shape, inputs) = inputs(&[]).expect("valid");
         assert_eq!(inputs.origin, "committed sample");
-        assert_eq!((inputs.shape.experts(), inputs.shape.topk(), inputs.ranks.len()), (256, 8, 8));
+        assert_eq!((shape.experts(), shape.topk(), inputs.ranks.len()), (256, 8, 8));
         assert_ne!(inputs.ranks[0].x, inputs.ranks[1].x);
     }
 
     #[test]
     fn other_sizes_draw_distinct_experts() {
         for words in [&["--experts", "16", "--topk", "16"][..], &["--tokens", "200"]] {
-            let inputs = inputs(words).expect("valid");
+            let (shape, inputs) = inputs(words).expect("valid");
             assert!(inputs.origin.starts_with("random"), "{}", inputs.origin);
-            let topk = inputs.shape.topk() as usize;
+            let topk = shape.topk() as usize;
             for rank in &inputs.ranks {
                 for token in rank.topk_idx.chunks(topk) {
                     let mut sorted = token.to_vec();

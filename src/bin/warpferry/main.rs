@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod inputs;
+mod memory;
 mod options;
 mod report;
 mod traffic;

@@ -22,8 +22,10 @@ pub struct Report {
     pub tokens: u32,
     /// Seed given.
     pub seed: Option<u64>,
-    /// Device memory of all ranks.
+    /// Device memory of all ranks: windows, state, queues and handles.
     pub memory_bytes: u64,
+    /// Memory of the whole demo at its peak, as estimated before it was taken.
+    pub memory_total_bytes: u64,
     /// Least possible traffic of either operation.
     pub least: Least,
     /// Rows that dispatch delivered.
@@ -107,6 +109,7 @@ impl Report {
             "channels": tuning.channels,
             "sms": self.plan.dispatch.sms,
             "memory_bytes": self.memory_bytes,
+            "memory_total_bytes": self.memory_total_bytes,
             "rows_dispatched": self.rows,
             "ib_bytes": dispatch["ib_bytes"],
             "ib_bytes_min": dispatch["ib_bytes_min"],
