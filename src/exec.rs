@@ -19,7 +19,7 @@ use crate::status::Source;
 const LAYOUT_THREADS: u32 = 1024;
 /// CTA size of the exchange kernel.
 const EXCHANGE_THREADS: u32 = 512;
-/// Time that the host gives kernels to end by their own deadline before it stops waiting for totals.
+/// Time that the host gives kernels to end by their own deadline before it stops waiting.
 const GRACE: Duration = Duration::from_secs(10);
 
 const LAYOUT_PART: StatusPart = StatusPart { source: Source::Exchange, first: 0, lines: 1 };
@@ -31,39 +31,51 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dis
     let tokens = op.check(shared)?;
     let status = shared.take_status()?;
     let routing = match &op.cached {
-        Some(handle) => Routing::Cached(handle.clone()),
-        None => Routing::New { buffer: Buffer::new(&shared.driver, shared.plan.handle.bytes)?, tokens },
+        Some(handle) => Arc::clone(&handle.inner.buffer),
+        None => Arc::new(Buffer::new(&shared.driver, shared.plan.handle.bytes)?),
     };
-    // From the first launch on peers count on this rank: an error must end the kernels and the communicator.
-    run_dispatch(shared, op, routing, status).inspect_err(|error| shared.fail(error))
-}
-
-/// Where a dispatch has its routing from.
-enum Routing {
-    Cached(Handle),
-    New { buffer: Buffer, tokens: usize },
+    let mut tensors = vec![op.x.clone(), op.topk_idx.clone()];
+    tensors.extend(op.topk_weights.clone());
+    let mut keep = Keep { status, routing, tensors };
+    // From the first launch on peers count on this rank: an error must end the kernels and the communicator, and
+    // what the kernels use must outlive them.
+    let dispatched = match run_dispatch(shared, &op, tokens, &mut keep) {
+        Ok(dispatched) => dispatched,
+        Err(error) => {
+            shared.keep_stray(keep);
+            shared.fail(&error);
+            return Err(error);
+        }
+    };
+    let parts = vec![
+        LAYOUT_PART,
+        EXCHANGE_PART,
+        StatusPart { source: Source::Op(Op::Dispatch), first: PRELUDE_LINES, lines: shared.plan.dispatch.sms },
+    ];
+    let ticket = shared.begin("dispatch", parts, keep, patience(op.timeout));
+    let ticket = ticket.inspect_err(|error| shared.fail(error))?;
+    Ok(Pending::new(shared, "dispatch", ticket, dispatched))
 }
 
 /// Counts, tells and hears how many rows go where.
-fn route(shared: &Arc<Shared>, op: &Dispatch, buffer: Buffer, tokens: usize, status: &HostBuffer) -> Result<Handle> {
+fn route(shared: &Shared, op: &Dispatch, tokens: usize, keep: &Keep) -> Result<Handle> {
+    let (buffer, status) = (&keep.routing, &keep.status);
     shared.driver.fill(buffer.ptr(), 0, HandleHead::BYTES as u64, shared.stream)?;
-    launch_layout(shared, op, tokens, &buffer, status)?;
+    launch_layout(shared, op, tokens, buffer, status)?;
     let exchange = shared.next_exchange();
-    launch_exchange(shared, op, &buffer, status)?;
+    launch_exchange(shared, op, buffer, status)?;
+    // The exchange's time starts when the stream comes to it.
+    shared.wait_earlier()?;
     let Totals { rows, expert_counts } = wait_totals(shared, exchange, op.timeout, status)?;
-    let inner = HandleInner { buffer, communicator: shared.id, tokens, rows, expert_counts };
+    let inner = HandleInner { buffer: Arc::clone(buffer), communicator: shared.id, tokens, rows, expert_counts };
     Ok(Handle { inner: Arc::new(inner) })
 }
 
-fn run_dispatch(
-    shared: &Arc<Shared>,
-    op: Dispatch,
-    routing: Routing,
-    status: HostBuffer,
-) -> Result<Pending<Dispatched>> {
-    let handle = match routing {
-        Routing::Cached(handle) => handle,
-        Routing::New { buffer, tokens } => route(shared, &op, buffer, tokens, &status)?,
+/// Launches everything; outputs are in `keep` before the launch that writes them.
+fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) -> Result<Dispatched> {
+    let handle = match &op.cached {
+        Some(handle) => handle.clone(),
+        None => route(shared, op, tokens, keep)?,
     };
     let rows = handle.rows();
     let (hidden, topk) = (shared.plan.shape.hidden() as usize, shared.plan.shape.topk() as usize);
@@ -78,20 +90,10 @@ fn run_dispatch(
         expert_counts: handle.inner.expert_counts.clone(),
         handle,
     };
-    launch_dispatch(shared, &op, &dispatched, &status)?;
-
-    let parts = vec![
-        LAYOUT_PART,
-        EXCHANGE_PART,
-        StatusPart { source: Source::Op(Op::Dispatch), first: PRELUDE_LINES, lines: shared.plan.dispatch.sms },
-    ];
-    let mut tensors =
-        vec![op.x, op.topk_idx, dispatched.x.clone(), dispatched.topk_idx.clone(), dispatched.source.clone()];
-    tensors.extend(op.topk_weights);
-    tensors.extend(dispatched.topk_weights.clone());
-    let keep = Keep { tensors, handle: dispatched.handle.clone() };
-    let ticket = shared.begin("dispatch", status, parts, keep)?;
-    Ok(Pending::new(shared, "dispatch", ticket, dispatched))
+    keep.tensors.extend([&dispatched.x, &dispatched.topk_idx, &dispatched.source].map(Tensor::clone));
+    keep.tensors.extend(dispatched.topk_weights.clone());
+    launch_dispatch(shared, op, &dispatched, &keep.status)?;
+    Ok(dispatched)
 }
 
 /// One launch.
@@ -101,12 +103,23 @@ pub(crate) fn combine(shared: &Arc<Shared>, op: Combine) -> Result<Pending<Combi
     let hidden = shared.plan.shape.hidden() as usize;
     let out = Tensor::empty(&owner(shared), DType::Bf16, &[op.handle.tokens(), hidden])?;
     let status = shared.take_status()?;
-    run_combine(shared, op, out, status).inspect_err(|error| shared.fail(error))
+    let routing = Arc::clone(&op.handle.inner.buffer);
+    let keep = Keep { status, routing, tensors: vec![op.rows_x.clone(), out.clone()] };
+    if let Err(error) = launch_combine(shared, &op, &out, &keep.status) {
+        shared.keep_stray(keep);
+        shared.fail(&error);
+        return Err(error);
+    }
+    let lines = shared.plan.combine.sms;
+    let parts = vec![StatusPart { source: Source::Op(Op::Combine), first: PRELUDE_LINES, lines }];
+    let ticket = shared.begin("combine", parts, keep, patience(op.timeout));
+    let ticket = ticket.inspect_err(|error| shared.fail(error))?;
+    Ok(Pending::new(shared, "combine", ticket, Combined { x: out }))
 }
 
-fn run_combine(shared: &Arc<Shared>, op: Combine, out: Tensor, status: HostBuffer) -> Result<Pending<Combined>> {
+fn launch_combine(shared: &Shared, op: &Combine, out: &Tensor, status: &HostBuffer) -> Result<()> {
     let plan = &shared.plan.combine;
-    let status_at = line(&status, PRELUDE_LINES);
+    let status_at = line(status, PRELUDE_LINES);
     let args = args::Combine {
         comm: shared.addresses.comm.address(),
         launch: shared.addresses.combine.address(),
@@ -119,14 +132,10 @@ fn run_combine(shared: &Arc<Shared>, op: Combine, out: Tensor, status: HostBuffe
     let regions = [
         buffer("handle", &op.handle.inner.buffer),
         tensor("rows_x", &op.rows_x),
-        tensor("out", &out),
+        tensor("out", out),
         Region { arg: "status", address: status_at, bytes: status_bytes(plan.sms) },
     ];
-    shared.functions.combine.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)?;
-    let parts = vec![StatusPart { source: Source::Op(Op::Combine), first: PRELUDE_LINES, lines: plan.sms }];
-    let keep = Keep { tensors: vec![op.rows_x, out.clone()], handle: op.handle };
-    let ticket = shared.begin("combine", status, parts, keep)?;
-    Ok(Pending::new(shared, "combine", ticket, Combined { x: out }))
+    shared.functions.combine.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)
 }
 
 fn launch_layout(shared: &Shared, op: &Dispatch, tokens: usize, handle: &Buffer, status: &HostBuffer) -> Result<()> {
@@ -198,6 +207,11 @@ fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &Ho
     shared.functions.dispatch.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)
 }
 
+/// How long the host waits for kernels with this timeout.
+fn patience(timeout: Duration) -> Duration {
+    timeout.saturating_mul(2).saturating_add(GRACE)
+}
+
 /// What an exchange tells the host.
 struct Totals {
     rows: usize,
@@ -206,7 +220,7 @@ struct Totals {
 
 fn wait_totals(shared: &Shared, exchange: u64, timeout: Duration, status: &HostBuffer) -> Result<Totals> {
     let stamp = std::mem::offset_of!(TotalsHead, stamp) as u64;
-    let patience = timeout.saturating_mul(2).saturating_add(GRACE);
+    let patience = patience(timeout);
     match shared.driver.wait_word(&shared.totals, stamp, exchange, shared.stream, patience)? {
         WordWait::Reached => read_totals(shared),
         WordWait::StreamIdle => match shared.report(status, &[LAYOUT_PART, EXCHANGE_PART])? {

@@ -83,9 +83,9 @@ impl Memory {
 struct Call {
     op: &'static str,
     event: EventId,
-    status: Option<HostBuffer>,
     parts: Vec<StatusPart>,
-    /// What the kernels read and write, kept until they have ended.
+    /// Longest that the host waits for it.
+    patience: Duration,
     keep: Option<Keep>,
     outcome: Option<Result<()>>,
     abandoned: bool,
@@ -113,6 +113,8 @@ struct Calls {
     exchanges: u64,
     free_status: Vec<HostBuffer>,
     free_events: Vec<EventId>,
+    /// What calls used that failed after a launch: their kernels may still come to it.
+    strays: Vec<Keep>,
 }
 
 /// The heart of a communicator.
@@ -279,18 +281,40 @@ impl Shared {
         Ok(whole)
     }
 
-    /// Marks the end of a call's launches in the stream and keeps what they use.
-    pub fn begin(&self, op: &'static str, status: HostBuffer, parts: Vec<StatusPart>, keep: Keep) -> Result<Ticket> {
+    /// Keeps what a call used that failed after a launch, until the communicator is closed.
+    pub fn keep_stray(&self, keep: Keep) {
+        self.calls().strays.push(keep);
+    }
+
+    /// Marks the present end of the stream.
+    fn mark(&self) -> Result<EventId> {
         let free = self.calls().free_events.pop();
         let event = match free {
             Some(event) => event,
             None => self.driver.create_event()?,
         };
-        self.driver.record_event(event, self.stream)?;
+        match self.driver.record_event(event, self.stream) {
+            Ok(()) => Ok(event),
+            Err(error) => {
+                self.calls().free_events.push(event);
+                Err(error)
+            }
+        }
+    }
+
+    /// Marks the end of a call's launches in the stream and keeps what they use, also when that fails.
+    pub fn begin(&self, op: &'static str, parts: Vec<StatusPart>, keep: Keep, patience: Duration) -> Result<Ticket> {
+        let event = match self.mark() {
+            Ok(event) => event,
+            Err(error) => {
+                self.keep_stray(keep);
+                return Err(error);
+            }
+        };
         let mut calls = self.calls();
         let ticket = Ticket(calls.next);
         calls.next += 1;
-        let call = Call { op, event, status: Some(status), parts, keep: Some(keep), outcome: None, abandoned: false };
+        let call = Call { op, event, parts, patience, keep: Some(keep), outcome: None, abandoned: false };
         calls.calls.insert(ticket, call);
         calls.open.push_back(ticket);
         Ok(ticket)
@@ -329,6 +353,22 @@ impl Shared {
         }
     }
 
+    /// Waits until every call so far has ended, each as long as its own timeout allows.
+    pub fn wait_earlier(&self) -> Result<()> {
+        let earlier: Vec<_> = {
+            let calls = self.calls();
+            let open = calls.open.iter();
+            open.filter_map(|ticket| calls.calls.get(ticket).map(|call| (*ticket, call.op, call.patience))).collect()
+        };
+        for (ticket, op, patience) in earlier {
+            if self.wait(ticket, patience)? == Wait::TimedOut {
+                let waited_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+                return Err(Error::WaitTimeout { op, rank: self.rank, waited_ms });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a call has ended.
     pub fn is_done(&self, ticket: Ticket) -> Result<bool> {
         self.settle()?;
@@ -349,12 +389,11 @@ impl Shared {
             let mut calls = self.calls();
             calls.open.retain(|&open| open != ticket);
             calls.calls.get_mut(&ticket).and_then(|call| {
-                let status = call.status.take()?;
-                call.keep = None;
-                Some((call.op, call.event, status, std::mem::take(&mut call.parts)))
+                let keep = call.keep.take()?;
+                Some((call.op, call.event, keep, std::mem::take(&mut call.parts)))
             })
         };
-        let Some((op, event, status, parts)) = taken else { return };
+        let Some((op, event, Keep { status, .. }, parts)) = taken else { return };
         let outcome = match self.report(&status, &parts) {
             Ok(None) => Ok(()),
             Ok(Some(report)) => Err(self.ended(op, report)),
@@ -382,7 +421,11 @@ impl Shared {
         });
         if let Some((token, choice, expert)) = wrong_expert {
             let last = self.plan.shape.experts() - 1;
-            return Error::argument(format!("topk_idx[{token}][{choice}]"), expert, format!("0 to {last}, or -1 for no expert"));
+            return Error::argument(
+                format!("topk_idx[{token}][{choice}]"),
+                expert,
+                format!("0 to {last}, or -1 for no expert"),
+            );
         }
         let only_followed = report.lines.iter().all(|line| line.cause == Cause::Aborted);
         match &self.calls().broken {
@@ -460,6 +503,7 @@ impl Shared {
             memory.queue_pairs.iter().try_for_each(|&(_, number)| nic.destroy_queue(number))?;
             memory.keys.map_or(Ok(()), |keys| nic.deregister(keys))?;
         }
+        drop(std::mem::take(&mut self.calls().strays));
         let events = std::mem::take(&mut self.calls().free_events);
         events.into_iter().try_for_each(|event| self.driver.destroy_event(event))
     }
@@ -476,6 +520,7 @@ impl Drop for Shared {
             }
         }
         std::mem::forget(memory);
-        std::mem::forget(std::mem::take(&mut self.calls().calls));
+        let mut calls = self.calls();
+        std::mem::forget((std::mem::take(&mut calls.calls), std::mem::take(&mut calls.strays)));
     }
 }

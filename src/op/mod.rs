@@ -9,19 +9,20 @@ use std::time::Duration;
 
 use crate::comm::shared::Shared;
 use crate::error::{Error, Result};
-use crate::mem::{Buffer, DType, Tensor};
+use crate::mem::{Buffer, DType, HostBuffer, Tensor};
 
 /// Longest time without progress before kernels give up, unless an operation says otherwise.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(100);
 /// Alignment of rows: bulk copies move 16 bytes.
 const ROW_ALIGN_BYTES: u64 = 16;
 
-/// What an operation under way holds on to.
+/// What an operation's kernels read and write: kept until they have ended, however the call itself went.
 #[derive(Debug)]
-#[allow(dead_code)] // held, not looked at
+#[allow(dead_code)] // most is held, not looked at
 pub(crate) struct Keep {
+    pub status: HostBuffer,
+    pub routing: Arc<Buffer>,
     pub tensors: Vec<Tensor>,
-    pub handle: Handle,
 }
 
 /// Send each token's row to the ranks of its experts.
@@ -176,7 +177,7 @@ pub struct Handle {
 /// A handle's memory and sizes.
 #[derive(Debug)]
 pub(crate) struct HandleInner {
-    pub buffer: Buffer,
+    pub buffer: Arc<Buffer>,
     pub communicator: u64,
     pub tokens: usize,
     pub rows: usize,

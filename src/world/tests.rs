@@ -22,6 +22,8 @@ use crate::topology::Topology;
 
 const HIDDEN: usize = 16;
 const TOPK: usize = 2;
+/// Device memory of a communicator without NIC: window, state, three blocks, three tables.
+const OWN_BUFFERS: usize = 8;
 const WAIT: Duration = Duration::from_secs(1);
 
 fn config(nodes: u32, gpus: u32) -> WorldConfig {
@@ -209,6 +211,31 @@ fn a_dropped_operation_keeps_its_memory_until_it_has_ended() {
     // x, topk_idx, three outputs and the handle.
     assert_eq!(trace.names().iter().filter(|&&name| name == "free").count(), 6);
     assert_eq!(rank.shared().calls_kept(), 0);
+}
+
+/// Method: each call after the first launch is made to fail; what the launched kernels use must stay until the close.
+#[test]
+fn a_failed_operation_keeps_its_memory_until_the_close() {
+    for (call, nth) in [("launch", 2), ("wait_word", 1), ("launch", 3), ("create_event", 1), ("record_event", 1)] {
+        let trace = Trace::new();
+        let rule = FaultRule { call, nth, message: "injected".to_string() };
+        let mut drivers = null_drivers(2);
+        drivers[0] = trace.wrap(Faults::wrap(Arc::clone(&drivers[0]), vec![rule]));
+        let mut ranks = world_on(&config(1, 2), drivers).expect("a world of two");
+        let rank = &mut ranks[0];
+        let x = rank.tensor(&[bf16::ONE; HIDDEN], &[1, HIDDEN]).expect("a row");
+        let idx = rank.tensor(&[0i32; TOPK], &[1, TOPK]).expect("a token");
+        trace.clear();
+        let error = rank.dispatch(Dispatch::new(&x, &idx)).map(drop).expect_err("a call fails");
+        assert!(matches!(&error, Error::Driver { call: failed, .. } if *failed == call), "{call} {nth}: {error}");
+        drop((x, idx));
+        let frees = |name| trace.names().iter().filter(|&&found| found == name).count();
+        assert_eq!((frees("free"), frees("free_host")), (0, 0), "{call} {nth}");
+        super::close(ranks).expect("nothing else fails");
+        // x, topk_idx, routing at least, beside what the communicator itself holds; status block and totals.
+        let outputs = if matches!((call, nth), ("launch", 2) | ("wait_word", 1)) { 0 } else { 3 };
+        assert_eq!((frees("free"), frees("free_host")), (3 + outputs + OWN_BUFFERS, 2), "{call} {nth}");
+    }
 }
 
 /// Method: the calls of a round trip are traced; then each of them is made to fail on its own, in a fresh world.
