@@ -1,7 +1,7 @@
 //! The program: small worlds through `demo`, bad arguments, `doctor`.
 #![cfg(feature = "cli")]
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -56,6 +56,22 @@ fn the_table_says_verified() {
     assert!(table.lines().any(|line| line.starts_with("verified")), "{table}");
     // What it needs is said before what it did.
     assert!(table.find("memory") < table.find("rows"), "{table}");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    for words in [&["demo", "--hidden", "8", "--tokens", "4"][..], &["demo", "--hidden", "8", "--json"], &["doctor"]] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_warpferry"))
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built beside this test");
+        drop(program.stdout.take());
+        let output = program.wait_with_output().expect("the program ends");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words:?}");
+        assert!(!output.status.success(), "{words:?} printed to nobody");
+    }
 }
 
 #[test]

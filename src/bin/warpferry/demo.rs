@@ -15,6 +15,7 @@ use warpferry_nic::Ordering;
 use crate::inputs::{Inputs, RankInputs, Source};
 use crate::memory::{self, Need};
 use crate::options::DemoOptions;
+use crate::output::{complain, say};
 use crate::report::{OpReport, Report};
 use crate::traffic::{Counted, Least};
 
@@ -37,9 +38,9 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
     let choices = source.choices(options, topology)?;
     let need = need(choices.rows(topology, source.shape)?);
     if !options.json {
-        println!("{plan}");
-        println!("routing  {}", source.origin);
-        println!("memory   {need}\n");
+        say(&plan);
+        say(format_args!("routing  {}", source.origin));
+        say(format_args!("memory   {need}\n"));
     }
     need.check(&plan, options.tokens, available)?;
     let inputs = Inputs::new(options, source, choices);
@@ -64,12 +65,12 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
         plan,
     };
     for mismatch in mismatches.iter().take(MISMATCHES_SHOWN) {
-        eprintln!("differs from the reference: {mismatch}");
+        complain(format_args!("differs from the reference: {mismatch}"));
     }
     if options.json {
-        println!("{}", report.to_json());
+        say(report.to_json());
     } else {
-        println!("{report}");
+        say(&report);
     }
     Ok(report.verified)
 }

@@ -11,6 +11,8 @@ use std::process::Command;
 use clap::Parser;
 use warpferry::kernel::KERNELS;
 
+use crate::output::say;
+
 /// First driver that compiles PTX 8.2 (CUDA 12.2; NVIDIA's table of CUDA toolkits and drivers).
 const DRIVER_MAJOR: u32 = 535;
 /// Folders of shared libraries on common distributions.
@@ -61,15 +63,15 @@ pub fn run(options: &DoctorOptions) {
             .iter()
             .map(|f| serde_json::json!({ "what": f.what, "found": f.found, "detail": f.detail, "follows": f.follows }))
             .collect();
-        println!("{}", serde_json::json!({ "findings": list, "conclusion": conclusion(&findings) }));
+        say(serde_json::json!({ "findings": list, "conclusion": conclusion(&findings) }));
         return;
     }
     for finding in &findings {
         let mark = if finding.found { "yes" } else { "no" };
-        println!("{:<10} {mark:<4} {}", finding.what, finding.detail);
-        println!("{:<15} {}", "", finding.follows);
+        say(format_args!("{:<10} {mark:<4} {}", finding.what, finding.detail));
+        say(format_args!("{:<15} {}", "", finding.follows));
     }
-    println!("\n{}", conclusion(&findings));
+    say(format_args!("\n{}", conclusion(&findings)));
 }
 
 fn conclusion(findings: &[Finding]) -> String {

@@ -5,6 +5,7 @@ mod doctor;
 mod inputs;
 mod memory;
 mod options;
+mod output;
 mod report;
 mod traffic;
 
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use options::DemoOptions;
+use output::complain;
 
 /// Expert-parallel dispatch and combine: hand-written PTX, run here by the library's own emulator.
 #[derive(Debug, Parser)]
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }
