@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::reference::bf16;
@@ -48,19 +48,22 @@ impl Routing {
     /// [`Error::File`] saying what the file lacks.
     pub fn from_bytes(label: &str, bytes: &[u8]) -> Result<Routing> {
         let bad = |message: String| file(label, message);
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| bad(error.to_string()))?;
+        let not_safetensors = |error: SafeTensorError| bad(format!("not a safetensors file: {error}"));
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_safetensors)?;
         let number = |key: &str| {
             let text = header.metadata().as_ref().and_then(|map| map.get(key));
             text.map(|text| text.parse::<u32>().map_err(|_| bad(format!("header: {key} = `{text}` is no count"))))
                 .transpose()
         };
-        let tensors = SafeTensors::deserialize(bytes).map_err(|error| bad(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
         let idx = tensors.tensor("topk_idx").map_err(|error| bad(format!("topk_idx: {error}")))?;
         if !(3..=4).contains(&idx.shape().len()) {
             let want = "[ranks, tokens, k] or [steps, ranks, tokens, k]";
             return Err(bad(format!("topk_idx has shape {:?}, needed is {want}", idx.shape())));
         }
-        let topk = *idx.shape().last().expect("the shape has three or four dimensions") as u32;
+        let topk = *idx.shape().last().expect("the shape has three or four dimensions");
+        let topk = u32::try_from(topk)
+            .map_err(|_| bad(format!("topk_idx has shape {:?}: {topk} choices a token are too many", idx.shape())))?;
         if topk == 0 {
             return Err(bad(format!("topk_idx has shape {:?}: no choices", idx.shape())));
         }
@@ -223,7 +226,10 @@ mod tests {
     fn says_what_a_file_lacks() {
         let two = [0, 0, 9, 0];
         let shape = vec![1, 1, 2];
-        assert!(said(b"no such thing").contains("file: "));
+        assert!(said(b"no such thing").contains("file: not a safetensors file: "));
+        // No token of too many choices to count: a file may say so without holding one.
+        let many = written(Dtype::I16, vec![1, 0, (1 << 32) + 2], &[], &[("experts", "8")]);
+        assert!(said(&many).contains("4294967298 choices"));
         assert!(said(&written(Dtype::I16, shape.clone(), &two, &[])).contains("`experts` is missing"));
         assert!(said(&written(Dtype::I16, shape.clone(), &two, &[("experts", "many")])).contains("no count"));
         assert!(said(&written(Dtype::I16, shape.clone(), &two, &[("experts", "8")])).contains("token 0 is 9"));
