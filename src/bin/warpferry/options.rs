@@ -1,9 +1,11 @@
 //! Options of `demo`, and what they make of a world.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
+use warpferry::plan::tuning::MAX_CHUNK;
 use warpferry::plan::{Role, Roles, Shape, Tuning};
 use warpferry::{Error, Result, Topology};
 
@@ -95,6 +97,25 @@ impl FromStr for RolesOption {
     }
 }
 
+impl fmt::Display for RolesOption {
+    /// As typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = |role: &Role| match role {
+            Role::Send => 's',
+            Role::Forward => 'f',
+            Role::Receive => 'r',
+        };
+        match &self.0 {
+            Roles::Dynamic => f.write_str("dynamic"),
+            Roles::Fixed => f.write_str("fixed"),
+            Roles::Custom(list) => {
+                let workers: Vec<String> = list.iter().map(|kinds| kinds.iter().map(letter).collect()).collect();
+                f.write_str(&workers.join(","))
+            }
+        }
+    }
+}
+
 impl DemoOptions {
     /// The world's topology.
     pub fn topology(&self) -> Result<Topology> {
@@ -125,8 +146,25 @@ impl DemoOptions {
             tuning.workers =
                 u32::try_from(list.len()).map_err(|_| Error::argument("roles", list.len(), "one list a worker"))?;
         }
-        tuning.check(topology)?;
+        tuning.check(topology).map_err(|error| self.as_typed(error, &tuning))?;
         Ok(tuning)
+    }
+
+    /// Names the option that was typed where the library names the setting made of it.
+    fn as_typed(&self, error: Error, tuning: &Tuning) -> Error {
+        let Error::Argument { argument, value, valid } = error else { return error };
+        match argument.as_str() {
+            "dispatch_sms" | "combine_sms" => Error::argument("--sms", value, valid),
+            "chunk_ib" | "chunk_nv" => {
+                let most = MAX_CHUNK.min(tuning.depth_ib / 2).min(tuning.depth_nv / 2);
+                Error::argument("--chunk", value, format!("1 to {most}"))
+            }
+            "roles" => Error::argument("--roles", format!("{} with {} workers", self.roles, tuning.workers), valid),
+            "channels" | "workers" | "depth_ib" | "depth_nv" => {
+                Error::argument(format!("--{}", argument.replace('_', "-")), value, valid)
+            }
+            _ => Error::Argument { argument, value, valid },
+        }
     }
 }
 
@@ -149,7 +187,26 @@ mod tests {
         assert_eq!("fixed".parse(), Ok(RolesOption(Roles::Fixed)));
         let list = vec![vec![Receive, Forward, Send], vec![Send]];
         assert_eq!("rfs,s".parse(), Ok(RolesOption(Roles::Custom(list))));
+        for text in ["dynamic", "fixed", "rfs,s"] {
+            assert_eq!(text.parse::<RolesOption>().map(|roles| roles.to_string()), Ok(text.to_string()));
+        }
         assert!("rfx".parse::<RolesOption>().expect_err("no role").contains("`x`"));
+    }
+
+    #[test]
+    fn errors_name_what_was_typed() {
+        for (words, parts) in [
+            (&["--sms", "0"][..], ["`--sms` = 0", "1 to 32"]),
+            (&["--chunk", "99"], ["`--chunk` = 99", "1 to 4"]),
+            (&["--chunk", "3", "--depth-nv", "4"], ["`--chunk` = 3", "1 to 2"]),
+            (&["--depth-nv", "3"], ["`--depth-nv` = 3", "power of two"]),
+            (&["--roles", "s,rs"], ["`--roles` = s,rs with 2 workers", "Forward"]),
+            (&["--roles", "s,f,r", "--workers", "4"], ["`--roles` = s,f,r with 4 workers", "one list"]),
+            (&["--roles", "fixed", "--workers", "2"], ["`--roles` = fixed with 2 workers", "Send"]),
+        ] {
+            let said = tuning(words).expect_err("refused").to_string();
+            assert!(parts.iter().all(|part| said.contains(part)), "{words:?}: {said}");
+        }
     }
 
     #[test]
