@@ -237,8 +237,13 @@ impl Shared {
         }
     }
 
-    /// Tells this rank's kernels to leave.
+    /// Tells this rank's kernels to leave; after the close there are none, and the memory may be another's.
     pub fn cancel(&self) -> Result<()> {
+        // Held until the copy is in its stream, so that a close comes before it or waits for it.
+        let memory = self.memory();
+        if memory.is_none() {
+            return Ok(());
+        }
         let offset = std::mem::offset_of!(StateHead, cancel) as u64;
         self.driver.copy_to_device(self.addresses.state.offset(offset), &1u32.to_le_bytes(), self.control)
     }
@@ -498,7 +503,15 @@ impl Shared {
 
     /// Frees what only a quiet world without mappings may free.
     pub fn release(&self) -> Result<()> {
-        let Some(memory) = self.memory().take() else { return Ok(()) };
+        let memory = {
+            let mut held = self.memory();
+            if held.is_some() {
+                // A cancel since the streams were quiet; no other comes while the memory is locked.
+                synchronize(&self.driver, self.control, self.rank)?;
+            }
+            held.take()
+        };
+        let Some(memory) = memory else { return Ok(()) };
         if let Some(nic) = &self.nic {
             memory.queue_pairs.iter().try_for_each(|&(_, number)| nic.destroy_queue(number))?;
             memory.keys.map_or(Ok(()), |keys| nic.deregister(keys))?;
@@ -512,14 +525,16 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // Without a collective close peers and NICs may still write here, and kernels may be running: the memory stays.
-        let Some(memory) = self.memory().take() else { return };
+        if self.memory().is_none() {
+            return;
+        }
         tracing::warn!(rank = self.rank, "communicator dropped without close: its device memory stays allocated");
         if !self.is_idle() {
             if let Err(error) = self.cancel() {
                 tracing::warn!(rank = self.rank, %error, "kernels could not be told to leave");
             }
         }
-        std::mem::forget(memory);
+        std::mem::forget(self.memory().take());
         let mut calls = self.calls();
         std::mem::forget((std::mem::take(&mut calls.calls), std::mem::take(&mut calls.strays)));
     }

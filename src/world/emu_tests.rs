@@ -182,6 +182,27 @@ fn a_host_that_waits_too_long_says_so_and_tells_its_kernels_to_leave() {
     assert!(matches!(world.close(), Err(Error::WaitTimeout { .. })));
 }
 
+/// Method: after the close of a communicator the other ones' memory may lie where its own was; a late cancel must not
+/// reach it.
+#[test]
+fn a_cancel_after_the_close_touches_nothing() {
+    let config = config(1, 2, Fabric::Loopback);
+    let machine = crate::driver::emu::EmuMachine::new(config.machine.clone()).unwrap_or_else(|error| panic!("{error}"));
+    let ranks =
+        || super::connect_kernels(&config, &machine.devices(), hollow::set()).unwrap_or_else(|error| panic!("{error}"));
+    let first = ranks();
+    let cancellers: Vec<_> = first.iter().map(Communicator::canceller).collect();
+    super::close(first).unwrap_or_else(|error| panic!("{error}"));
+    let mut second = ranks();
+    for canceller in &cancellers {
+        canceller.cancel().unwrap_or_else(|error| panic!("{error}"));
+    }
+    for rank in &mut second {
+        assert_eq!(round_trip(rank).unwrap_or_else(|error| panic!("{error}")), hollow::ROWS as usize);
+    }
+    super::close(second).unwrap_or_else(|error| panic!("{error}"));
+}
+
 #[test]
 fn two_worlds_and_two_sets_of_ranks_do_not_meet() {
     let mut world = world_of(1, 2, Fabric::Loopback, hollow::set());
