@@ -15,20 +15,25 @@ pub struct Pending<T> {
     op: &'static str,
     ticket: Ticket,
     output: Option<T>,
+    /// Why there are no results.
+    failed: Option<Error>,
 }
 
 impl<T> Pending<T> {
     pub(crate) fn new(shared: &Arc<Shared>, op: &'static str, ticket: Ticket, output: T) -> Pending<T> {
-        Pending { shared: Arc::clone(shared), op, ticket, output: Some(output) }
+        Pending { shared: Arc::clone(shared), op, ticket, output: Some(output), failed: None }
     }
 
     /// Waits until the kernels have ended and hands the results out. After [`Error::WaitTimeout`] it can be called
-    /// again: the operation goes on.
+    /// again: the operation goes on. An operation that failed says why every time.
     ///
     /// # Errors
     /// [`Error::WaitTimeout`]; [`Error::Ended`] when a kernel gave up; [`Error::Argument`] when the results were
     /// handed out already; what the driver says.
     pub fn wait(&mut self, timeout: Duration) -> Result<T> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         if self.output.is_none() {
             return Err(Error::argument("pending", "results were handed out already", "one successful wait"));
         }
@@ -37,7 +42,10 @@ impl<T> Pending<T> {
             return Err(Error::WaitTimeout { op: self.op, rank: self.shared.rank, waited_ms });
         }
         let output = self.output.take();
-        self.shared.collect(self.ticket)?;
+        if let Err(error) = self.shared.collect(self.ticket) {
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
         output.ok_or_else(|| Error::Bug("a pending operation lost its results".into()))
     }
 

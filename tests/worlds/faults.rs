@@ -362,12 +362,14 @@ fn a_short_timeout_behind_a_long_one_starts_late() {
             let late = warpferry::Dispatch::new(&x, &idx).timeout(Duration::from_millis(1));
             let late = rank.dispatch(late).map(drop);
             drop((x, idx));
-            Some((late, combine.wait(TIMEOUT).map(drop)))
+            Some((late, combine.wait(TIMEOUT).map(drop), combine.wait(TIMEOUT).map(drop)))
         };
         let outcomes = world.run(act).unwrap_or_else(|error| panic!("{error}"));
-        let (late, combine) = outcomes.into_iter().flatten().next().expect("rank 0 called alone");
+        let (late, combine, again) = outcomes.into_iter().flatten().next().expect("rank 0 called alone");
         let combine = combine.expect_err("nobody else combines");
         assert!(matches!(combine, Error::Ended { op: "combine", .. }), "{combine}");
+        let again = again.expect_err("a failed operation has no results");
+        assert_eq!(again.to_string(), combine.to_string(), "an operation says why every time");
         let Err(Error::Broken { cause, .. }) = late else { panic!("the dispatch follows the combine: {late:?}") };
         assert_eq!(cause.to_string(), combine.to_string());
         world.close().unwrap_or_else(|error| panic!("{error}"));
