@@ -116,7 +116,10 @@ fn to_bytes<T: Element>(values: &[T]) -> Vec<u8> {
 }
 
 fn check_length<T>(values: &[T], shape: &[usize]) -> Result<()> {
-    let elements: usize = shape.iter().product();
+    let elements = shape.iter().try_fold(1usize, |elements, &length| elements.checked_mul(length));
+    let Some(elements) = elements else {
+        return Err(Error::argument("shape", format!("{shape:?}"), "a shape of less than 2^63 bytes"));
+    };
     if values.len() != elements {
         return Err(Error::argument(
             "values",
@@ -204,7 +207,8 @@ impl Tensor {
         if range.start > range.end || range.end > rows {
             return Err(Error::argument("range", format!("{range:?}"), format!("within 0..{rows}")));
         }
-        let row_bytes = row.iter().product::<usize>() as u64 * self.dtype.bytes();
+        // A tensor without rows may have rows of any length.
+        let row_bytes = size(self.dtype, row)?;
         let mut narrowed = self.clone();
         narrowed.shape[0] = range.len();
         narrowed.offset += range.start as u64 * row_bytes;

@@ -267,6 +267,15 @@ fn every_failing_call_is_reported_and_nothing_panics() {
 }
 
 #[test]
+fn shapes_that_overflow_are_refused() {
+    let rank = pair();
+    let rows = rank.tensor::<f32>(&[], &[0, usize::MAX, 2]);
+    assert_eq!(argument(rows.and_then(|rows| rows.narrow(0..0))).0, "shape");
+    let late = rank.tensor::<f32>(&[], &[usize::MAX, 2, 0]);
+    assert_eq!(argument(late).0, "shape");
+}
+
+#[test]
 fn worlds_that_do_not_fit_are_refused() {
     let refused = |config: &WorldConfig, drivers| argument(world_on(config, drivers));
     assert_eq!(refused(&config(1, 2), null_drivers(3)).0, "devices");
