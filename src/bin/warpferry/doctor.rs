@@ -96,7 +96,7 @@ struct Machine {
     programs: Vec<PathBuf>,
     /// Folders of libraries beside the usual ones.
     libraries: Vec<PathBuf>,
-    /// `PTXAS`.
+    /// `PTXAS`; `none` turns assembly off, as in a build.
     ptxas: Option<PathBuf>,
 }
 
@@ -108,7 +108,7 @@ impl Machine {
         let path: Vec<PathBuf> = split("PATH");
         programs.extend(path);
         programs.push(PathBuf::from("tools/cuda/bin"));
-        let ptxas = env::var_os("PTXAS").filter(|value| !value.is_empty() && value != "none").map(PathBuf::from);
+        let ptxas = env::var_os("PTXAS").filter(|value| !value.is_empty()).map(PathBuf::from);
         Machine { root: PathBuf::from("/"), programs, libraries: split("LD_LIBRARY_PATH"), ptxas }
     }
 
@@ -240,6 +240,9 @@ impl Machine {
     }
 
     fn ptxas(&self) -> Finding {
+        if self.ptxas.as_deref() == Some(Path::new("none")) {
+            return Finding::new("ptxas", false, "turned off by PTXAS=none", "builds embed PTX text only");
+        }
         let found = self
             .ptxas
             .clone()
@@ -355,6 +358,16 @@ mod tests {
             assert!(!found(&findings, what), "{what}");
         }
         assert!(conclusion(&findings).contains("lacks: gpu, driver, nic, verbs"));
+        let _ = fs::remove_dir_all(machine.root);
+    }
+
+    #[test]
+    fn ptxas_can_be_turned_off() {
+        let mut machine = machine("off", &[("bin/ptxas", "")]);
+        machine.programs = vec![machine.root.join("bin")];
+        assert!(machine.ptxas().detail.contains("does not run"));
+        machine.ptxas = Some(PathBuf::from("none"));
+        assert!(!machine.ptxas().found && machine.ptxas().detail.contains("PTXAS=none"));
         let _ = fs::remove_dir_all(machine.root);
     }
 
