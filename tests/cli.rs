@@ -48,6 +48,20 @@ fn small_worlds_are_verified_and_move_the_least() {
 }
 
 #[test]
+fn the_demo_needs_no_command_and_says_how_to_repeat_it() {
+    let words =
+        "--json --hidden 8 --tokens 4 --roles rfs,s,f --depth-ib 8 --depth-nv 4 --chunk 2 --unordered --no-checks";
+    let output = warpferry(&words.split(' ').collect::<Vec<&str>>());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    for (key, value) in [("chunk_ib", 2), ("chunk_nv", 2), ("depth_ib", 8), ("depth_nv", 4), ("workers", 3)] {
+        assert_eq!(report[key], value, "{key}");
+    }
+    assert_eq!((&report["roles"], &report["unordered"]), (&"rfs,s,f".into(), &true.into()));
+    assert_eq!((&report["checks"], &report["verified"]), (&false.into(), &true.into()));
+}
+
+#[test]
 fn the_table_says_verified() {
     let words = ["demo", "--hidden", "8", "--tokens", "4", "--nodes", "1", "--gpus-per-node", "2"];
     let output = warpferry(&words);

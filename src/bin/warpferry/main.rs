@@ -17,10 +17,13 @@ use output::complain;
 
 /// Expert-parallel dispatch and combine: hand-written PTX, run here by the library's own emulator.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Without a command: the demo's.
+    #[command(flatten)]
+    demo: DemoOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,7 +35,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command.unwrap_or_else(|| Command::Demo(Box::new(DemoOptions::parse_from(["demo"]))));
+    let Cli { command, demo } = Cli::parse();
+    let command = command.unwrap_or_else(|| Command::Demo(Box::new(demo)));
     let outcome = match command {
         Command::Demo(options) => demo::run(&options),
         Command::Doctor(options) => {

@@ -20,6 +20,12 @@ pub struct Report {
     pub routing: String,
     /// Tokens of a rank.
     pub tokens: u32,
+    /// Roles as typed.
+    pub roles: String,
+    /// NICs may place writes out of order.
+    pub unordered: bool,
+    /// The emulator's checks are on.
+    pub checks: bool,
     /// Seed given.
     pub seed: Option<u64>,
     /// Device memory of all ranks: windows, state, queues and handles.
@@ -108,6 +114,14 @@ impl Report {
             "seed": self.seed,
             "channels": tuning.channels,
             "sms": self.plan.dispatch.sms,
+            "chunk_ib": tuning.chunk_ib,
+            "chunk_nv": tuning.chunk_nv,
+            "depth_ib": tuning.depth_ib,
+            "depth_nv": tuning.depth_nv,
+            "workers": tuning.workers,
+            "roles": self.roles,
+            "unordered": self.unordered,
+            "checks": self.checks,
             "memory_bytes": self.memory_bytes,
             "memory_total_bytes": self.memory_total_bytes,
             "rows_dispatched": self.rows,
