@@ -60,7 +60,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dis
 /// Counts, tells and hears how many rows go where.
 fn route(shared: &Shared, op: &Dispatch, tokens: usize, keep: &Keep) -> Result<Handle> {
     let (buffer, status) = (&keep.routing, &keep.status);
-    shared.driver.fill(buffer.ptr(), 0, HandleHead::BYTES as u64, shared.stream)?;
+    shared.driver.fill(buffer.ptr(), 0, HandleHead::BYTES as u64, shared.stream.id())?;
     launch_layout(shared, op, tokens, buffer, status)?;
     let exchange = shared.next_exchange();
     launch_exchange(shared, op, buffer, status)?;
@@ -152,7 +152,7 @@ fn launch_layout(shared: &Shared, op: &Dispatch, tokens: usize, handle: &Buffer,
         tensor("topk_idx", &op.topk_idx),
         Region { arg: "status", address: status_at, bytes: status_bytes(1) },
     ];
-    let at = Dimensions { grid: 1, block: LAYOUT_THREADS, shared_bytes: 0, stream: shared.stream };
+    let at = Dimensions { grid: 1, block: LAYOUT_THREADS, shared_bytes: 0, stream: shared.stream.id() };
     shared.functions.layout.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 
@@ -170,7 +170,7 @@ fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &Hos
         Region { arg: "totals", address: shared.totals.device, bytes: shared.totals.bytes },
         Region { arg: "status", address: status_at, bytes: status_bytes(1) },
     ];
-    let at = Dimensions { grid: 1, block: EXCHANGE_THREADS, shared_bytes: 0, stream: shared.stream };
+    let at = Dimensions { grid: 1, block: EXCHANGE_THREADS, shared_bytes: 0, stream: shared.stream.id() };
     shared.functions.exchange.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 
@@ -221,7 +221,7 @@ struct Totals {
 fn wait_totals(shared: &Shared, exchange: u64, timeout: Duration, status: &HostBuffer) -> Result<Totals> {
     let stamp = std::mem::offset_of!(TotalsHead, stamp) as u64;
     let patience = patience(timeout);
-    match shared.driver.wait_word(&shared.totals, stamp, exchange, shared.stream, patience)? {
+    match shared.driver.wait_word(&shared.totals, stamp, exchange, shared.stream.id(), patience)? {
         WordWait::Reached => read_totals(shared),
         WordWait::StreamIdle => match shared.report(status, &[LAYOUT_PART, EXCHANGE_PART])? {
             Some(report) => Err(shared.ended("dispatch", report)),
@@ -252,7 +252,7 @@ fn read_totals(shared: &Shared) -> Result<Totals> {
 }
 
 fn dimensions(shared: &Shared, plan: &LaunchPlan) -> Dimensions {
-    Dimensions { grid: plan.sms, block: plan.threads, shared_bytes: plan.shared_bytes, stream: shared.stream }
+    Dimensions { grid: plan.sms, block: plan.threads, shared_bytes: plan.shared_bytes, stream: shared.stream.id() }
 }
 
 fn line(status: &HostBuffer, index: u32) -> DevicePtr {

@@ -13,6 +13,7 @@ use crate::driver::{Driver, StreamId};
 use crate::error::{Error, Result};
 use crate::fabric::{Nic, Queue, QueueAddress, WindowKeys};
 use crate::kernel::launch::{Kernel, KernelSet};
+use crate::mem::stream::Stream;
 use crate::mem::{Buffer, DevicePtr, HostBuffer, WindowHandle};
 use crate::plan::blocks::TotalsHead;
 use crate::plan::{Fabric, Plan};
@@ -54,8 +55,8 @@ pub struct Prepared {
     rank: u32,
     plan: Plan,
     driver: Arc<dyn Driver>,
-    stream: StreamId,
-    control: StreamId,
+    stream: Arc<Stream>,
+    control: Arc<Stream>,
     functions: Functions,
     window: Buffer,
     exported: WindowHandle,
@@ -81,8 +82,8 @@ impl Prepared {
             return Err(Error::argument("rank", rank, format!("below {}", plan.topology.ranks())));
         }
         check_gpu(&driver, &plan)?;
-        let stream = driver.create_stream()?;
-        let control = driver.create_stream()?;
+        let stream = Stream::new(&driver)?;
+        let control = Stream::new(&driver)?;
         let functions = Functions {
             layout: Kernel::load(&driver, kernels.layout)?,
             exchange: Kernel::load(&driver, kernels.exchange)?,
@@ -90,9 +91,9 @@ impl Prepared {
             combine: Kernel::load(&driver, kernels.combine)?,
         };
         let window = Buffer::new(&driver, plan.window.bytes)?;
-        driver.fill(window.ptr(), 0, plan.window.counter_bytes, stream)?;
+        driver.fill(window.ptr(), 0, plan.window.counter_bytes, stream.id())?;
         let exported = driver.export_window(window.ptr())?;
-        let state = Buffer::zeroed(&driver, plan.state.bytes, stream)?;
+        let state = Buffer::zeroed(&driver, plan.state.bytes, stream.id())?;
         let experts = plan.shape.experts_per_rank(plan.topology);
         let totals = HostBuffer::zeroed(&driver, TotalsHead::BYTES as u64 + 4 * u64::from(experts))?;
         let nic = match (plan.fabric, nic) {
@@ -101,9 +102,9 @@ impl Prepared {
             (Fabric::Mlx5, None) => {
                 return Err(Error::argument("fabric", "mlx5 without a NIC", "a NIC for each rank, or loopback"))
             }
-            (Fabric::Mlx5, Some(nic)) => Some(PreparedNic::new(nic, &driver, stream, &plan, rank, &window)?),
+            (Fabric::Mlx5, Some(nic)) => Some(PreparedNic::new(nic, &driver, stream.id(), &plan, rank, &window)?),
         };
-        super::shared::synchronize(&driver, stream, rank)?;
+        super::shared::synchronize(&driver, stream.id(), rank)?;
         Ok(Prepared { rank, plan, driver, stream, control, functions, window, exported, state, totals, nic })
     }
 
@@ -150,7 +151,7 @@ impl Prepared {
             Some(own) => own.connect(&self.plan, rank, offers, self.window.ptr())?,
             None => Vec::new(),
         };
-        let block = |contents: &[u8]| Buffer::with_contents(&self.driver, contents, self.stream);
+        let block = |contents: &[u8]| Buffer::with_contents(&self.driver, contents, self.stream.id());
         let peers = block(&constants::address_table(&peers))?;
         let rails = block(&constants::address_table(&rails))?;
         let queue_table = block(&table)?;
@@ -164,7 +165,7 @@ impl Prepared {
         let comm = block(&constants::comm_block(&self.plan, rank, addresses).to_bytes())?;
         let dispatch = block(&self.plan.dispatch.block.to_bytes())?;
         let combine = block(&self.plan.combine.block.to_bytes())?;
-        super::shared::synchronize(&self.driver, self.stream, rank)?;
+        super::shared::synchronize(&self.driver, self.stream.id(), rank)?;
         let (nic, keys, slots, queues, queue_memory) = match self.nic {
             Some(own) => (Some(own.nic), Some(own.keys), own.slots, own.queues, Some(own.memory)),
             None => (None, None, Vec::new(), Vec::new(), None),

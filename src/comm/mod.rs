@@ -138,7 +138,7 @@ impl Communicator {
 }
 
 pub(crate) fn owner(shared: &Shared) -> Owner {
-    Owner { communicator: shared.id, driver: Arc::clone(&shared.driver), stream: shared.stream }
+    Owner { communicator: shared.id, driver: Arc::clone(&shared.driver), stream: Arc::clone(&shared.stream) }
 }
 
 impl fmt::Debug for Communicator {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::fabric::{Nic, WindowKeys};
 use crate::kernel::args;
 use crate::kernel::launch::Kernel;
+use crate::mem::stream::Stream;
 use crate::mem::{Buffer, DevicePtr, HostBlock, HostBuffer};
 use crate::op::Keep;
 use crate::plan::blocks::{StateHead, STATUS_LINE_BYTES};
@@ -124,8 +125,8 @@ pub(crate) struct Shared {
     pub rank: u32,
     pub plan: Plan,
     pub driver: Arc<dyn Driver>,
-    pub stream: StreamId,
-    control: StreamId,
+    pub stream: Arc<Stream>,
+    control: Arc<Stream>,
     pub nic: Option<Arc<dyn Nic>>,
     pub functions: Functions,
     pub totals: HostBlock,
@@ -167,8 +168,8 @@ impl Shared {
         rank: u32,
         plan: Plan,
         driver: Arc<dyn Driver>,
-        stream: StreamId,
-        control: StreamId,
+        stream: Arc<Stream>,
+        control: Arc<Stream>,
         nic: Option<Arc<dyn Nic>>,
         functions: Functions,
         memory: Memory,
@@ -245,7 +246,7 @@ impl Shared {
             return Ok(());
         }
         let offset = std::mem::offset_of!(StateHead, cancel) as u64;
-        self.driver.copy_to_device(self.addresses.state.offset(offset), &1u32.to_le_bytes(), self.control)
+        self.driver.copy_to_device(self.addresses.state.offset(offset), &1u32.to_le_bytes(), self.control.id())
     }
 
     /// A zeroed status block with a line for every CTA of the larger launch and for the prelude.
@@ -298,7 +299,7 @@ impl Shared {
             Some(event) => event,
             None => self.driver.create_event()?,
         };
-        match self.driver.record_event(event, self.stream) {
+        match self.driver.record_event(event, self.stream.id()) {
             Ok(()) => Ok(event),
             Err(error) => {
                 self.calls().free_events.push(event);
@@ -491,8 +492,8 @@ impl Shared {
 
     /// Waits until this rank's streams have run dry.
     pub fn quiet(&self, timeout: Duration) -> Result<()> {
-        quiet(&self.driver, self.stream, self.rank, timeout)?;
-        quiet(&self.driver, self.control, self.rank, timeout)
+        quiet(&self.driver, self.stream.id(), self.rank, timeout)?;
+        quiet(&self.driver, self.control.id(), self.rank, timeout)
     }
 
     /// Takes other ranks' windows out of the map. All ranks must be quiet.
@@ -507,7 +508,7 @@ impl Shared {
             let mut held = self.memory();
             if held.is_some() {
                 // A cancel since the streams were quiet; no other comes while the memory is locked.
-                synchronize(&self.driver, self.control, self.rank)?;
+                synchronize(&self.driver, self.control.id(), self.rank)?;
             }
             held.take()
         };
@@ -515,6 +516,10 @@ impl Shared {
         if let Some(nic) = &self.nic {
             memory.queue_pairs.iter().try_for_each(|&(_, number)| nic.destroy_queue(number))?;
             memory.keys.map_or(Ok(()), |keys| nic.deregister(keys))?;
+        }
+        // The streams are dry: every call has ended.
+        while let Some(front) = self.open_front(Ticket(u64::MAX)) {
+            self.finish(front);
         }
         drop(std::mem::take(&mut self.calls().strays));
         let events = std::mem::take(&mut self.calls().free_events);
@@ -537,5 +542,6 @@ impl Drop for Shared {
         std::mem::forget(self.memory().take());
         let mut calls = self.calls();
         std::mem::forget((std::mem::take(&mut calls.calls), std::mem::take(&mut calls.strays)));
+        std::mem::forget((Arc::clone(&self.stream), Arc::clone(&self.control)));
     }
 }

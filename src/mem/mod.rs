@@ -1,6 +1,7 @@
 //! Memory as the host names it: addresses that only a device may follow, blocks that both see, typed tensors.
 
 mod buffer;
+pub(crate) mod stream;
 pub(crate) mod tensor;
 
 pub use buffer::{Buffer, HostBuffer};

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use half::bf16;
 
+use super::stream::Stream;
 use super::{Buffer, DevicePtr};
-use crate::driver::{Driver, StreamId};
+use crate::driver::Driver;
 use crate::error::{Error, Result};
 
 /// Type of an element.
@@ -86,7 +87,7 @@ element!(i32, I32, 4);
 pub(crate) struct Owner {
     pub communicator: u64,
     pub driver: Arc<dyn Driver>,
-    pub stream: StreamId,
+    pub stream: Arc<Stream>,
 }
 
 /// Device memory with type, shape and owner. Clones share the memory; it is freed when the last one goes, and an
@@ -95,7 +96,7 @@ pub(crate) struct Owner {
 pub struct Tensor {
     buffer: Arc<Buffer>,
     communicator: u64,
-    stream: StreamId,
+    stream: Arc<Stream>,
     offset: u64,
     dtype: DType,
     shape: Vec<usize>,
@@ -139,7 +140,7 @@ impl Tensor {
     pub(crate) fn from_slice<T: Element>(owner: &Owner, values: &[T], shape: &[usize]) -> Result<Tensor> {
         size(T::DTYPE, shape)?;
         check_length(values, shape)?;
-        let buffer = Buffer::with_contents(&owner.driver, &to_bytes(values), owner.stream)?;
+        let buffer = Buffer::with_contents(&owner.driver, &to_bytes(values), owner.stream.id())?;
         Ok(Tensor::of(owner, buffer, T::DTYPE, shape))
     }
 
@@ -147,7 +148,7 @@ impl Tensor {
         Tensor {
             buffer: Arc::new(buffer),
             communicator: owner.communicator,
-            stream: owner.stream,
+            stream: Arc::clone(&owner.stream),
             offset: 0,
             dtype,
             shape: shape.to_vec(),
@@ -165,7 +166,7 @@ impl Tensor {
         let to = self.ptr();
         match Arc::get_mut(&mut self.buffer) {
             Some(_) if values.is_empty() => Ok(()),
-            Some(buffer) => buffer.driver().copy_to_device(to, &to_bytes(values), self.stream),
+            Some(buffer) => buffer.driver().copy_to_device(to, &to_bytes(values), self.stream.id()),
             None => Err(Error::argument(
                 "tensor",
                 "memory in use",
@@ -191,7 +192,7 @@ impl Tensor {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.bytes() as usize];
         if !bytes.is_empty() {
-            self.buffer.driver().copy_from_device(&mut bytes, self.ptr(), self.stream)?;
+            self.buffer.driver().copy_from_device(&mut bytes, self.ptr(), self.stream.id())?;
         }
         Ok(bytes)
     }

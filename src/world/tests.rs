@@ -266,6 +266,41 @@ fn every_failing_call_is_reported_and_nothing_panics() {
     }
 }
 
+/// What each driver was given and gave back, by the names of the calls.
+fn balance(trace: &Trace) -> Vec<(&'static str, usize, usize)> {
+    let names = trace.names();
+    let count = |name| names.iter().filter(|&&found| found == name).count();
+    [
+        ("alloc", "free"),
+        ("alloc_host", "free_host"),
+        ("create_stream", "destroy_stream"),
+        ("create_event", "destroy_event"),
+        ("import_window", "release_window"),
+    ]
+    .map(|(take, give)| (take, count(take), count(give)))
+    .to_vec()
+}
+
+/// Method: two operations are open at the close, one of them dropped; everything taken must have been given back.
+#[test]
+fn a_close_gives_everything_back() {
+    let trace = Trace::new();
+    let drivers = null_drivers(2).into_iter().map(|driver| trace.wrap(driver)).collect();
+    let mut ranks = world_on(&config(1, 2), drivers).expect("a world of two");
+    round_trip(&mut ranks[0], 2).expect("nothing fails");
+    let x = ranks[0].tensor(&[bf16::ONE; HIDDEN], &[1, HIDDEN]).expect("a row");
+    let idx = ranks[0].tensor(&[0i32; TOPK], &[1, TOPK]).expect("a token");
+    let first = ranks[0].dispatch(Dispatch::new(&x, &idx)).expect("nothing fails");
+    drop(ranks[0].dispatch(Dispatch::new(&x, &idx)).expect("nothing fails"));
+    super::close(ranks).expect("nothing fails");
+    // A tensor can be read after the close.
+    assert_eq!(x.to_vec::<bf16>().expect("nothing fails").len(), HIDDEN);
+    drop((first, x, idx));
+    for (name, taken, given) in balance(&trace) {
+        assert!(taken > 0 && taken == given, "{name}: {taken} taken, {given} given back");
+    }
+}
+
 #[test]
 fn shapes_that_overflow_are_refused() {
     let rank = pair();
