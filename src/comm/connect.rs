@@ -50,6 +50,22 @@ struct PreparedNic {
     memory: Buffer,
 }
 
+/// Mapped windows of other ranks; taken out of the map when joining fails.
+struct Mappings {
+    driver: Arc<dyn Driver>,
+    imported: Vec<DevicePtr>,
+}
+
+impl Drop for Mappings {
+    fn drop(&mut self) {
+        for ptr in self.imported.drain(..) {
+            if let Err(error) = self.driver.release_window(ptr) {
+                tracing::warn!(%ptr, %error, "a mapped window could not be taken out of the map");
+            }
+        }
+    }
+}
+
 /// A rank that has all of its own and waits for the offers of the others.
 pub struct Prepared {
     rank: u32,
@@ -130,13 +146,13 @@ impl Prepared {
         self.check_offers(offers)?;
         let (topology, rank) = (self.plan.topology, self.rank);
         let (node, local) = (topology.node(rank), topology.local(rank));
-        let mut imported = Vec::new();
+        let mut mappings = Mappings { driver: Arc::clone(&self.driver), imported: Vec::new() };
         let mut map = |other: u32| -> Result<DevicePtr> {
             if other == rank {
                 return Ok(self.window.ptr());
             }
             let ptr = self.driver.import_window(&offers[other as usize].window)?;
-            imported.push(ptr);
+            mappings.imported.push(ptr);
             Ok(ptr)
         };
         let peers =
@@ -179,7 +195,7 @@ impl Prepared {
             tables: [peers, rails, queue_table],
             totals: self.totals,
             queues: queue_memory,
-            imported,
+            imported: std::mem::take(&mut mappings.imported),
             queue_pairs: slots.iter().zip(&queues).map(|(slot, queue)| (slot.lane, queue.number)).collect(),
             doorbells: queues.iter().map(|queue| queue.doorbell).collect(),
             keys,

@@ -147,7 +147,21 @@ pub(crate) fn connect_kernels(
         })
         .collect::<Result<Vec<_>>>()?;
     let offers: Vec<Offer> = prepared.iter().map(Prepared::offer).collect();
-    prepared.into_iter().map(|rank| rank.join(&offers)).collect()
+    let mut joined = Vec::with_capacity(prepared.len());
+    // Ranks that have not joined keep their windows until nobody has them mapped.
+    let mut prepared = prepared.into_iter();
+    for rank in prepared.by_ref() {
+        match rank.join(&offers) {
+            Ok(communicator) => joined.push(communicator),
+            Err(error) => {
+                if let Err(cause) = close(joined) {
+                    tracing::warn!(%cause, "ranks of a world that could not be made were not closed");
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(joined)
 }
 
 /// Waits for all ranks of a world, then frees their memory: what [`connect`] made.

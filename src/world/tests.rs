@@ -301,6 +301,26 @@ fn a_close_gives_everything_back() {
     }
 }
 
+/// Method: a driver call of each rank's joining fails in turn; everything taken must have been given back.
+#[test]
+fn a_world_that_cannot_be_made_gives_everything_back() {
+    for failing in 0..3 {
+        for (call, nth) in [("import_window", 1), ("import_window", 2), ("alloc", 3), ("alloc", 8)] {
+            let trace = Trace::new();
+            let mut drivers = null_drivers(3);
+            let rule = FaultRule { call, nth, message: "injected".to_string() };
+            drivers[failing] = Faults::wrap(Arc::clone(&drivers[failing]), vec![rule]);
+            let drivers = drivers.into_iter().map(|driver| trace.wrap(driver)).collect();
+            let error = world_on(&config(1, 3), drivers).expect_err("a call fails");
+            assert!(matches!(&error, Error::Driver { call: failed, .. } if *failed == call), "{call} {nth}: {error}");
+            for (name, taken, given) in balance(&trace) {
+                let taken = taken - usize::from(name == call);
+                assert_eq!(taken, given, "{name} when {call} {nth} of rank {failing} fails");
+            }
+        }
+    }
+}
+
 #[test]
 fn shapes_that_overflow_are_refused() {
     let rank = pair();
