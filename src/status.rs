@@ -271,18 +271,15 @@ impl fmt::Display for StatusReport {
             }
             write!(f, "rank {} CTA {}: {}", self.rank, line.cta, line.cause)?;
             for wait in &line.waits {
+                let channel = wait.channel;
                 let stage = match wait.stage {
-                    Stage::Exchange => "exchange",
-                    Stage::Send => "send",
-                    Stage::Forward => "forward",
-                    Stage::Receive => "receive",
+                    Stage::Exchange => "exchange".to_string(), // its queues belong to no channel
+                    Stage::Send => format!("send channel {channel}"),
+                    Stage::Forward => format!("forward channel {channel}"),
+                    Stage::Receive => format!("receive channel {channel}"),
                 };
                 let what = if wait.draining { "completions of" } else { "rank" };
-                write!(
-                    f,
-                    ", {stage} channel {} waited for {what} {}: expected {}, seen {}",
-                    wait.channel, wait.peer, wait.needed, wait.seen
-                )?;
+                write!(f, ", {stage} waited for {what} {}: expected {}, seen {}", wait.peer, wait.needed, wait.seen)?;
             }
         }
         Ok(())
