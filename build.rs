@@ -15,6 +15,7 @@ mod source;
 #[path = "build/table.rs"]
 mod table;
 
+use assemble::Assembler;
 use expand::Expansion;
 use source::Source;
 use table::Entry;
@@ -39,22 +40,35 @@ fn run() -> Result<(), String> {
     if let Some(assembler) = &assembler {
         println!("cargo:rerun-if-changed={}", assembler.path.display());
     }
+    for (folder, table) in source::FOLDERS {
+        table::write(&out, table, &entries(&root, &out, folder, assembler.as_ref())?)?;
+    }
+    Ok(())
+}
+
+/// Expands, checks and assembles every kernel of `folder`.
+fn entries(
+    root: &Path,
+    out: &Path,
+    folder: &str,
+    assembler: Option<&Assembler>,
+) -> Result<Vec<(Entry, Vec<(u32, PathBuf)>)>, String> {
     let mut entries = Vec::new();
-    for source in source::sources(&root)? {
+    for source in source::sources(root, folder)? {
         for variant in &source.contract.variants {
-            let expansion = expansion(&root, &source, variant)?;
+            let expansion = expansion(root, &source, variant)?;
             let entry = Entry::new(&source, variant, expansion)?;
-            let cubins = match &assembler {
+            let cubins = match assembler {
                 Some(assembler) => {
                     let budget = &source.contract.budget;
-                    assembler.assemble(&entry.name, &entry.expansion.marked_text, budget, &out)?
+                    assembler.assemble(&entry.name, &entry.expansion.marked_text, budget, out)?
                 }
                 None => Vec::new(),
             };
             entries.push((entry, cubins));
         }
     }
-    table::write(&out, &entries)
+    Ok(entries)
 }
 
 /// Expands with the C compiler, or takes what the published package ships when there is none.

@@ -21,7 +21,7 @@ fn communicator() -> Communicator {
     let topology = Topology::new(1, 8).expect("a node");
     let shape = Shape::new(HIDDEN as u32, 256, TOPK as u32, TOKENS as u32).expect("the shape of DeepSeek-V3");
     let config = WorldConfig::new(topology, shape).fabric(Fabric::Loopback);
-    let devices: Vec<Device> = (0..8).map(|_| Device { driver: Arc::new(NullDriver::new()), nic: None }).collect();
+    let devices: Vec<Device> = (0..8).map(|_| Device::new(Arc::new(NullDriver::new()))).collect();
     connect(&config, &devices).expect("the null driver refuses nothing").remove(0)
 }
 

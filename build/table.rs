@@ -101,22 +101,24 @@ fn static_shared(module: &Module, entry: &Function) -> u64 {
         .fold(0_u64, |end, variable| end.next_multiple_of(u64::from(variable.align.max(1))) + variable.bytes())
 }
 
-/// Writes texts and `kernels.rs` into `out`.
-pub fn write(out: &Path, entries: &[(Entry, Vec<(u32, PathBuf)>)]) -> Result<(), String> {
+/// Writes texts and the table `NAME.rs` into `out`. Its types are named by the library's crate name, so that tests and
+/// benches can include a table too.
+pub fn write(out: &Path, name: &str, entries: &[(Entry, Vec<(u32, PathBuf)>)]) -> Result<(), String> {
     let mut table = String::from("&[\n");
     for (entry, cubins) in entries {
         let text = out.join(format!("{}.ptx", entry.name));
         let marked = out.join(format!("{}.marked.ptx", entry.name));
         save(&text, &entry.expansion.text)?;
         save(&marked, &entry.expansion.marked_text)?;
-        let _ = writeln!(table, "crate::kernel::KernelImage {{ name: {:?}, kernel: {:?},", entry.name, entry.kernel);
+        let _ =
+            writeln!(table, "warpferry::kernel::KernelImage {{ name: {:?}, kernel: {:?},", entry.name, entry.kernel);
         let _ = writeln!(table, "text: include_str!({text:?}), marked_text: include_str!({marked:?}),");
         table.push_str("args: &[\n");
         for arg in &entry.args {
             let (name, ty, offset, pointer) = (&arg.name, arg.ty, arg.offset, pointer(arg.pointer.as_ref()));
             let _ = writeln!(
                 table,
-                "crate::kernel::KernelArg {{ name: {name:?}, ty: crate::kernel::ArgType::{ty}, offset: {offset}, pointer: {pointer} }},"
+                "warpferry::kernel::KernelArg {{ name: {name:?}, ty: warpferry::kernel::ArgType::{ty}, offset: {offset}, pointer: {pointer} }},"
             );
         }
         let _ = writeln!(table, "], static_shared: {}, max_threads: {},", entry.static_shared, entry.max_threads);
@@ -127,7 +129,7 @@ pub fn write(out: &Path, entries: &[(Entry, Vec<(u32, PathBuf)>)]) -> Result<(),
         table.push_str("] },\n");
     }
     table.push_str("]\n");
-    save(&out.join("kernels.rs"), &table)
+    save(&out.join(format!("{name}.rs")), &table)
 }
 
 /// `Option<PointerContract>` as Rust text.
@@ -141,7 +143,7 @@ fn pointer(kind: Option<&ArgKind>) -> String {
         Sharing::Host => "Host",
     };
     format!(
-        "Some(crate::kernel::PointerContract {{ read: {}, write: {}, reach: crate::kernel::Reach::{reach}, align: {align}, bytes: {bytes:?} }})",
+        "Some(warpferry::kernel::PointerContract {{ read: {}, write: {}, reach: warpferry::kernel::Reach::{reach}, align: {align}, bytes: {bytes:?} }})",
         *access != Access::Write,
         *access != Access::Read
     )

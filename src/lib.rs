@@ -47,6 +47,9 @@
 //! | run on other devices, trace calls, make them fail | [`driver::Driver`], [`driver::trace`], [`driver::fault`] |
 //! | know exactly what the results are | [`mod@reference`] |
 
+// The build writes tables of kernels that name this crate, for this crate and for tests.
+extern crate self as warpferry;
+
 pub mod comm;
 pub mod driver;
 pub mod error;

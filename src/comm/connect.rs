@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use super::constants::{self, Addresses, Connected, Lane, Slot};
+use super::queues::QueueStore;
 use super::shared::{Functions, Memory, Shared};
 use super::Communicator;
 use crate::driver::{Driver, StreamId};
 use crate::error::{Error, Result};
-use crate::fabric::{Nic, Queue, QueueAddress, WindowKeys};
+use crate::fabric::{Device, Nic, Queue, QueueAddress, WindowKeys};
 use crate::kernel::launch::{Kernel, KernelSet};
 use crate::mem::stream::Stream;
 use crate::mem::{Buffer, DevicePtr, HostBuffer, WindowHandle};
@@ -47,7 +48,7 @@ struct PreparedNic {
     keys: WindowKeys,
     slots: Vec<Slot>,
     queues: Vec<Queue>,
-    memory: Buffer,
+    memory: QueueStore,
 }
 
 /// Mapped windows of other ranks; taken out of the map when joining fails.
@@ -87,18 +88,16 @@ impl Prepared {
     /// # Errors
     /// [`Error::Argument`] when the GPU is too small for the plan, or the fabric needs a NIC and there is none; what
     /// the driver says.
-    pub fn new(
-        driver: Arc<dyn Driver>,
-        nic: Option<Arc<dyn Nic>>,
-        plan: Plan,
-        rank: u32,
-        kernels: KernelSet,
-    ) -> Result<Prepared> {
+    pub fn new(device: &Device, plan: Plan, rank: u32, kernels: KernelSet) -> Result<Prepared> {
+        let (driver, nic) = (Arc::clone(&device.driver), device.nic.clone());
         if rank >= plan.topology.ranks() {
             return Err(Error::argument("rank", rank, format!("below {}", plan.topology.ranks())));
         }
         check_gpu(&driver, &plan)?;
-        let stream = Stream::new(&driver)?;
+        let stream = match device.stream {
+            Some(lent) => Stream::lent(&driver, lent)?,
+            None => Stream::new(&driver)?,
+        };
         let control = Stream::new(&driver)?;
         let functions = Functions {
             layout: Kernel::load(&driver, kernels.layout)?,
@@ -269,7 +268,7 @@ impl PreparedNic {
         window: &Buffer,
     ) -> Result<PreparedNic> {
         let slots = constants::queue_slots(plan, plan.topology.node(rank));
-        let memory = Buffer::with_contents(driver, &constants::queue_memory(plan, &slots), stream)?;
+        let memory = QueueStore::new(driver, nic.queue_place(), &constants::queue_memory(plan, &slots), stream)?;
         // The NIC may look at once: what it looks at must be there.
         super::shared::synchronize(driver, stream, rank)?;
         let keys = nic.register(window.ptr(), plan.window.bytes)?;
@@ -277,6 +276,7 @@ impl PreparedNic {
             .iter()
             .map(|slot| {
                 nic.create_queue(&crate::fabric::QueueMemory {
+                    host: memory.host().map(|buffer| *buffer.block()),
                     send_queue: memory.ptr().offset(slot.send_queue),
                     entries: slot.entries,
                     record: memory.ptr().offset(slot.record),

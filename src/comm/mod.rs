@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub(crate) mod constants;
+pub(crate) mod queues;
 pub(crate) mod shared;
 
 use std::fmt;

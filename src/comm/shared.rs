@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::constants::Lane;
+use super::queues::QueueStore;
 use super::Traffic;
 use crate::driver::{AccessRule, Driver, EventId, StreamId, Wait};
 use crate::error::{Error, Result};
@@ -48,7 +49,7 @@ pub(crate) struct Memory {
     pub tables: [Buffer; 3],
     /// Host-mapped totals of an exchange.
     pub totals: HostBuffer,
-    pub queues: Option<Buffer>,
+    pub queues: Option<QueueStore>,
     /// Mappings of other ranks' windows.
     pub imported: Vec<DevicePtr>,
     /// Queue pairs and what they carry.
@@ -66,7 +67,7 @@ impl Memory {
         rules.extend(self.imported.iter().map(|&ptr| rule(ptr, self.window.bytes(), true, true)));
         rules.extend([&self.dispatch, &self.combine].map(|block| whole(block, false)));
         rules.extend(self.tables.iter().map(|table| whole(table, false)));
-        rules.extend(self.queues.iter().map(|queues| whole(queues, true)));
+        rules.extend(self.queues.iter().map(|queues| rule(queues.ptr(), queues.bytes(), true, true)));
         let first = self.doorbells.iter().min();
         let last = self.doorbells.iter().max();
         rules.extend(

@@ -12,12 +12,14 @@ use std::time::Duration;
 use warpferry_emu as emu;
 
 use super::turns::{Engine, Misuse, Turns};
-use super::{Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait};
+use super::{
+    Backend, Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait,
+};
 use crate::error::{Error, Result};
 use crate::fabric::emu::EmuNic;
+use crate::fabric::Device;
 use crate::kernel::KernelImage;
 use crate::mem::{DevicePtr, HostBlock, WindowHandle};
-use crate::world::Device;
 
 /// Machine time that a question such as "is it done?" lets pass when the answer is no.
 const GLANCE: Duration = Duration::from_micros(1);
@@ -47,6 +49,7 @@ impl EmuMachine {
             sms: config.gpu.sms as u32,
             shared_bytes: config.gpu.shared_bytes_per_sm,
             memory_bytes: config.gpu.memory_bytes,
+            backend: Backend::Emulator,
         });
         let infos = Arc::new(infos.collect());
         let machine = emu::Machine::new(config)
@@ -77,9 +80,8 @@ impl EmuMachine {
     pub fn devices(&self) -> Vec<Device> {
         (0..self.infos.len())
             .zip(self.infos.iter())
-            .map(|(gpu, info)| Device {
-                driver: EmuDriver::make(self, gpu, info),
-                nic: Some(Arc::new(EmuNic::new(self.clone(), gpu))),
+            .map(|(gpu, info)| {
+                Device::new(EmuDriver::make(self, gpu, info)).nic(Arc::new(EmuNic::new(self.clone(), gpu)))
             })
             .collect()
     }
@@ -516,6 +518,27 @@ impl Driver for EmuDriver {
     fn is_reached(&self, event: EventId) -> Result<bool> {
         let event = self.machine.cluster(|cluster| cluster.event("is_reached", event))?;
         self.machine.wait("is_reached", self.gpu, What::Event(event), GLANCE).map(|ended| ended == Ended::Done)
+    }
+
+    fn elapsed_ns(&self, start: EventId, end: EventId) -> Result<u64> {
+        self.machine.cluster(|cluster| {
+            let reached = |event| {
+                let event = cluster.event("elapsed_ns", event)?;
+                cluster.machine.event_time_ns(event).map_err(failed("elapsed_ns"))?.ok_or_else(|| Error::Driver {
+                    call: "elapsed_ns",
+                    message: "an event that was not reached has no time".to_string(),
+                })
+            };
+            Ok(reached(end)?.saturating_sub(reached(start)?))
+        })
+    }
+
+    fn write_word(&self, to: DevicePtr, value: u64, stream: StreamId) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let stream = cluster.stream("write_word", self.gpu, stream)?;
+            let bytes = value.to_le_bytes().to_vec();
+            cluster.machine.stream_write(self.gpu, stream, to.address(), bytes).map_err(failed("write_word"))
+        })
     }
 
     fn copy_to_device(&self, to: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<()> {

@@ -57,6 +57,29 @@ pub struct DriverInfo {
     pub shared_bytes: u32,
     /// Device memory in bytes.
     pub memory_bytes: u64,
+    /// What kind of driver this is.
+    pub backend: Backend,
+}
+
+/// Kinds of driver, for reports: nothing decides by it how an operation runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Does nothing.
+    Null,
+    /// The emulated cluster.
+    Emulator,
+    /// A GPU, through the CUDA driver.
+    Cuda,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Null => "null",
+            Backend::Emulator => "emu",
+            Backend::Cuda => "cuda",
+        })
+    }
 }
 
 /// A loaded entry point.
@@ -142,6 +165,12 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Device memory; contents are not defined. Aligned to 256 bytes at least.
     fn alloc(&self, bytes: u64) -> Result<DevicePtr>;
 
+    /// Takes memory for later calls of [`Driver::alloc`] now: on a GPU, taking it beside a kernel that waits for a peer
+    /// may block.
+    fn reserve(&self, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Frees device memory that nothing uses any more.
     fn free(&self, ptr: DevicePtr) -> Result<()>;
 
@@ -204,6 +233,12 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// Whether the event was reached.
     fn is_reached(&self, event: EventId) -> Result<bool>;
+
+    /// Nanoseconds between two events that were reached: [`Driver::record_event`] takes the time.
+    fn elapsed_ns(&self, start: EventId, end: EventId) -> Result<u64>;
+
+    /// Stores a 64-bit word in the stream's order, after everything before it in the stream is visible to all GPUs.
+    fn write_word(&self, to: DevicePtr, value: u64, stream: StreamId) -> Result<()>;
 
     /// Copies to the device in the stream's order; `bytes` may be changed as soon as this returns.
     fn copy_to_device(&self, to: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<()>;

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait};
+use super::{
+    Backend, Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait,
+};
 use crate::error::{Error, Result};
 use crate::kernel::KernelImage;
 use crate::mem::{DevicePtr, HostBlock, WindowHandle};
@@ -36,6 +38,7 @@ impl NullDriver {
                 sms: 132,
                 shared_bytes: crate::plan::launch::SHARED_BYTES_MAX,
                 memory_bytes: 80 << 30,
+                backend: Backend::Null,
             },
             next_address: AtomicU64::new(1 << 32),
             next_name: AtomicU64::new(1),
@@ -189,6 +192,14 @@ impl Driver for NullDriver {
 
     fn is_reached(&self, _event: EventId) -> Result<bool> {
         Ok(true)
+    }
+
+    fn elapsed_ns(&self, _start: EventId, _end: EventId) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn write_word(&self, _to: DevicePtr, _value: u64, _stream: StreamId) -> Result<()> {
+        Ok(())
     }
 
     fn copy_to_device(&self, _to: DevicePtr, _bytes: &[u8], _stream: StreamId) -> Result<()> {

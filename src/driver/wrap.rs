@@ -70,6 +70,10 @@ impl<H: Hook> Driver for Wrapped<H> {
         self.around("alloc", format_args!("bytes {bytes}"), |driver| driver.alloc(bytes))
     }
 
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        self.around("reserve", format_args!("bytes {bytes}"), |driver| driver.reserve(bytes))
+    }
+
     fn free(&self, ptr: DevicePtr) -> Result<()> {
         self.around("free", format_args!("{ptr}"), |driver| driver.free(ptr))
     }
@@ -172,6 +176,16 @@ impl<H: Hook> Driver for Wrapped<H> {
 
     fn is_reached(&self, event: EventId) -> Result<bool> {
         self.around("is_reached", format_args!("{}", event.0), |driver| driver.is_reached(event))
+    }
+
+    fn elapsed_ns(&self, start: EventId, end: EventId) -> Result<u64> {
+        self.around("elapsed_ns", format_args!("{start:?} to {end:?}"), |driver| driver.elapsed_ns(start, end))
+    }
+
+    fn write_word(&self, to: DevicePtr, value: u64, stream: StreamId) -> Result<()> {
+        self.around("write_word", format_args!("{to} = {value}, {stream:?}"), |driver| {
+            driver.write_word(to, value, stream)
+        })
     }
 
     fn copy_to_device(&self, to: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<()> {

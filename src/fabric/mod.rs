@@ -3,13 +3,16 @@
 //! A kernel writes work-queue entries, doorbell records and doorbells; the host only registers windows, makes queue
 //! pairs in device memory and connects them.
 
+mod device;
 #[cfg(feature = "emu")]
 pub mod emu;
+
+pub use device::Device;
 
 use std::fmt;
 
 use crate::error::Result;
-use crate::mem::DevicePtr;
+use crate::mem::{DevicePtr, HostBlock};
 
 /// Keys of a registered window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +23,20 @@ pub struct WindowKeys {
     pub remote: u32,
 }
 
-/// Memory of a queue pair: all of it lies in device memory.
+/// Where the memory of queue pairs must lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueuePlace {
+    /// In device memory: the NIC reaches it over the bus.
+    Device,
+    /// In host-mapped memory: a host thread plays the NIC.
+    Host,
+}
+
+/// Memory of a queue pair: where [`Nic::queue_place`] wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueMemory {
+    /// The host block that holds it all, when it lies on the host.
+    pub host: Option<HostBlock>,
     /// Send queue, aligned to 64 bytes.
     pub send_queue: DevicePtr,
     /// Its entries of 64 bytes, a power of two.
@@ -85,6 +99,11 @@ impl NicCounters {
 
 /// One NIC, used by one rank.
 pub trait Nic: Send + Sync + fmt::Debug {
+    /// Where the memory of queue pairs must lie.
+    fn queue_place(&self) -> QueuePlace {
+        QueuePlace::Device
+    }
+
     /// Lets own queue pairs read and write the window, and those of peers write and add to it.
     fn register(&self, window: DevicePtr, bytes: u64) -> Result<WindowKeys>;
 

@@ -6,7 +6,6 @@ mod emu_tests;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::comm::connect::{Offer, Prepared};
@@ -14,9 +13,8 @@ use crate::comm::shared::Shared;
 use crate::comm::Communicator;
 #[cfg(feature = "emu")]
 use crate::driver::emu::EmuMachine;
-use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::fabric::Nic;
+pub use crate::fabric::Device;
 use crate::kernel::launch::KernelSet;
 use crate::plan::{Fabric, Plan, Shape, Tuning};
 use crate::topology::Topology;
@@ -111,15 +109,6 @@ impl WorldConfig {
     }
 }
 
-/// GPU and NIC of a rank.
-#[derive(Debug, Clone)]
-pub struct Device {
-    /// The GPU.
-    pub driver: Arc<dyn Driver>,
-    /// The NIC; needed by fabric mlx5 when there is more than one node.
-    pub nic: Option<Arc<dyn Nic>>,
-}
-
 /// Makes a communicator for every device, in rank order.
 ///
 /// # Errors
@@ -142,9 +131,7 @@ pub(crate) fn connect_kernels(
     }
     let prepared = (0..)
         .zip(devices)
-        .map(|(rank, device)| {
-            Prepared::new(Arc::clone(&device.driver), device.nic.clone(), config.plan(rank)?, rank, kernels)
-        })
+        .map(|(rank, device)| Prepared::new(device, config.plan(rank)?, rank, kernels))
         .collect::<Result<Vec<_>>>()?;
     let offers: Vec<Offer> = prepared.iter().map(Prepared::offer).collect();
     let mut joined = Vec::with_capacity(prepared.len());

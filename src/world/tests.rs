@@ -35,7 +35,7 @@ fn config(nodes: u32, gpus: u32) -> WorldConfig {
 }
 
 fn world_on(config: &WorldConfig, drivers: Vec<Arc<dyn Driver>>) -> crate::Result<Vec<Communicator>> {
-    let devices: Vec<Device> = drivers.into_iter().map(|driver| Device { driver, nic: None }).collect();
+    let devices: Vec<Device> = drivers.into_iter().map(|driver| Device::new(driver)).collect();
     connect_kernels(config, &devices, hollow::set())
 }
 
@@ -346,7 +346,8 @@ fn ranks_with_different_plans_do_not_join() {
         let mut config = config(1, 2);
         config.tuning.depth_nv = depth;
         let plan = config.plan(rank).expect("a small plan");
-        Prepared::new(null_drivers(1).remove(0), None, plan, rank, hollow::set()).expect("the null driver does it")
+        Prepared::new(&Device::new(null_drivers(1).remove(0)), plan, rank, hollow::set())
+            .expect("the null driver does it")
     };
     let ranks = [prepare(0, 8), prepare(1, 16)];
     let offers: Vec<_> = ranks.iter().map(Prepared::offer).collect();

@@ -53,6 +53,8 @@ pub(crate) enum Command {
 pub(crate) struct EventState {
     pub recorded: u64,
     pub reached: u64,
+    /// Machine time of the last of them.
+    pub reached_ns: u64,
 }
 
 /// A launch that is not complete.
@@ -272,6 +274,12 @@ impl Machine {
         Ok(state.reached >= state.recorded)
     }
 
+    /// Machine time at which the latest record of an event was reached; `None` before.
+    pub fn event_time_ns(&self, event: EventId) -> Result<Option<u64>, MachineError> {
+        let state = self.event(event)?;
+        Ok((state.recorded > 0 && state.reached >= state.recorded).then_some(state.reached_ns))
+    }
+
     /// Whether a stream has nothing left to do. An error when its GPU has faulted.
     pub fn stream_idle(&self, gpu: usize, stream: StreamId) -> Result<bool, MachineError> {
         self.check_alive(gpu)?;
@@ -334,8 +342,10 @@ impl Machine {
             Command::Copy { from, to, bytes } => self.copy(from, to, bytes),
             Command::Fill { address, byte, bytes } => self.fill(address, byte, bytes),
             Command::Record { event, count } => {
+                let now_ns = self.time_ns();
                 let state = &mut self.events[event as usize];
                 state.reached = state.reached.max(count);
+                state.reached_ns = now_ns;
                 Ok(())
             }
             Command::Wait { .. } => Ok(()),

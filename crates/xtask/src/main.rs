@@ -47,8 +47,17 @@ fn headers() -> Result<(), String> {
     save(&root().join("ptx/include/blocks.ptxh"), &blocks::header())
 }
 
+/// Sources of every folder.
+fn all() -> Result<Vec<source::Source>, String> {
+    let mut found = Vec::new();
+    for (folder, _) in source::FOLDERS {
+        found.extend(source::sources(&root(), folder)?);
+    }
+    Ok(found)
+}
+
 fn list() -> Result<(), String> {
-    for source in source::sources(&root())? {
+    for source in all()? {
         for variant in &source.contract.variants {
             println!("{:40} {} of {}", variant.name, source.contract.kernel, source.label);
         }
@@ -57,7 +66,7 @@ fn list() -> Result<(), String> {
 }
 
 fn expand(name: &str) -> Result<expand::Expansion, String> {
-    for source in source::sources(&root())? {
+    for source in all()? {
         if let Some(variant) = source.contract.variants.iter().find(|variant| variant.name == name) {
             return expand::expand(&mut compiler(), &root(), &source, variant);
         }
@@ -68,7 +77,7 @@ fn expand(name: &str) -> Result<expand::Expansion, String> {
 fn ship() -> Result<(), String> {
     let folder = root().join("ptx/expanded");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    for source in source::sources(&root())? {
+    for source in all()? {
         for variant in &source.contract.variants {
             let expansion = expand::expand(&mut compiler(), &root(), &source, variant)?;
             save(&folder.join(format!("{}.ptx", variant.name)), &expansion.marked_text)?;
