@@ -15,7 +15,7 @@ mod source;
 #[path = "build/table.rs"]
 mod table;
 
-use assemble::Assembler;
+use assemble::{Assembler, Cubins};
 use expand::Expansion;
 use source::Source;
 use table::Entry;
@@ -52,7 +52,7 @@ fn entries(
     out: &Path,
     folder: &str,
     assembler: Option<&Assembler>,
-) -> Result<Vec<(Entry, Vec<(u32, PathBuf)>)>, String> {
+) -> Result<Vec<(Entry, Cubins)>, String> {
     let mut entries = Vec::new();
     for source in source::sources(root, folder)? {
         for variant in &source.contract.variants {

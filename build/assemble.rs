@@ -9,6 +9,9 @@ use std::process::Command;
 const ALWAYS: u32 = 90;
 const WHERE_KNOWN: [u32; 2] = [100, 120];
 
+/// Assembled code of a kernel: architecture and file.
+pub type Cubins = Vec<(u32, PathBuf)>;
+
 /// A ptxas and what it can do.
 #[derive(Debug, Clone)]
 pub struct Assembler {
@@ -57,13 +60,7 @@ impl Assembler {
     ///
     /// Spills, local memory, and more registers than `budget` (when it names a number) are errors: such a kernel is
     /// slower than its contract says.
-    pub fn assemble(
-        &self,
-        name: &str,
-        marked_text: &str,
-        budget: &str,
-        folder: &Path,
-    ) -> Result<Vec<(u32, PathBuf)>, String> {
+    pub fn assemble(&self, name: &str, marked_text: &str, budget: &str, folder: &Path) -> Result<Cubins, String> {
         let input = folder.join(format!("{name}.marked.ptx"));
         fs::write(&input, marked_text).map_err(|error| format!("{}: {error}", input.display()))?;
         let mut cubins = Vec::new();

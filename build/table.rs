@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use warpferry_ptx::ast::{Function, Module, Space, Variable};
 use warpferry_ptx::contract::{check_contract, Access, ArgKind, Contract, ContractVariant, Sharing};
 
+use crate::assemble::Cubins;
 use crate::expand::Expansion;
 use crate::source::Source;
 
@@ -103,7 +104,7 @@ fn static_shared(module: &Module, entry: &Function) -> u64 {
 
 /// Writes texts and the table `NAME.rs` into `out`. Its types are named by the library's crate name, so that tests and
 /// benches can include a table too.
-pub fn write(out: &Path, name: &str, entries: &[(Entry, Vec<(u32, PathBuf)>)]) -> Result<(), String> {
+pub fn write(out: &Path, name: &str, entries: &[(Entry, Cubins)]) -> Result<(), String> {
     let mut table = String::from("&[\n");
     for (entry, cubins) in entries {
         let text = out.join(format!("{}.ptx", entry.name));
