@@ -35,7 +35,7 @@ fn config(nodes: u32, gpus: u32) -> WorldConfig {
 }
 
 fn world_on(config: &WorldConfig, drivers: Vec<Arc<dyn Driver>>) -> crate::Result<Vec<Communicator>> {
-    let devices: Vec<Device> = drivers.into_iter().map(|driver| Device::new(driver)).collect();
+    let devices: Vec<Device> = drivers.into_iter().map(Device::new).collect();
     connect_kernels(config, &devices, hollow::set())
 }
 
