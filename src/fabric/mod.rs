@@ -6,6 +6,8 @@
 mod device;
 #[cfg(feature = "emu")]
 pub mod emu;
+#[cfg(any(feature = "cuda", feature = "emu"))]
+pub mod served;
 
 pub use device::Device;
 
