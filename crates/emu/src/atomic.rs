@@ -142,10 +142,9 @@ pub(crate) fn atomic(
             let at = if is_shared { address + SHARED_WINDOW } else { address };
             return Err(door::trouble(FaultKind::Uninitialized, lane, pc, at));
         }
-        let old = storage.load(offset, size);
         let registers = &warp.registers;
         let (a, b) = (registers.columns[args.a as usize][lane], registers.columns[args.b as usize][lane]);
-        let new = combine(op.kind, op.size, old, a, b);
+        let (old, new) = storage.update(offset, size, |old| combine(op.kind, op.size, old, a, b));
         if op.returns {
             warp.registers.columns[args.d as usize][lane] = old;
         }
@@ -155,7 +154,6 @@ pub(crate) fn atomic(
             }
             continue;
         }
-        storage.store(offset, size, new);
         let watched = storage.is_watched();
         let tracked = storage.tracked && env.checks.bus_visibility && op.scope != Scope::Sys;
         warp.interval.busy = true;

@@ -28,7 +28,7 @@ impl Port<'_> {
         let node = agent.nic.0 as usize / self.gpus_per_node;
         let reaches = match (region.reach, region.kind) {
             (Reach::Gpu(gpu), Kind::Device) => gpu / self.gpus_per_node == node,
-            (Reach::Node(at), Kind::Host) => at == node,
+            (Reach::Node(at), Kind::Host { .. }) => at == node,
             _ => false,
         };
         if !reaches {
@@ -91,15 +91,13 @@ impl Port<'_> {
         Err(BusFault { address, bytes: bytes as u64, reason: BusFaultReason::Reported })
     }
 
-    fn update(&mut self, agent: Agent, address: u64, new: impl FnOnce(u64) -> u64) -> Result<u64, BusFault> {
+    fn update(&mut self, agent: Agent, address: u64, new: impl Fn(u64) -> u64) -> Result<u64, BusFault> {
         if address & 7 != 0 {
             return Err(BusFault { address, bytes: 8, reason: BusFaultReason::Misaligned });
         }
         let (storage, offset) = self.locate(agent, address, 8)?;
         self.check_initialized(agent, storage, offset, 8)?;
-        let old = self.memory.storage(storage).load(offset, 8);
-        self.memory.put_bytes(storage, offset, &new(old).to_le_bytes());
-        Ok(old)
+        Ok(self.memory.update_word(storage, offset, new))
     }
 }
 
@@ -111,7 +109,7 @@ impl Bus for Port<'_> {
         if agent.purpose != Purpose::Payload {
             self.check_initialized(agent, storage, offset, into.len())?;
         }
-        into.copy_from_slice(&self.memory.storage(storage).bytes[offset..offset + into.len()]);
+        self.memory.storage(storage).read(offset, into);
         Ok(())
     }
 

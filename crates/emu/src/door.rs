@@ -180,7 +180,7 @@ fn plain(
         return fits.then_some((Where::Shared, offset, Kind::Device));
     }
     let window = memory.window(&cta.viewer(), address, bytes, need).ok()?;
-    let plain = !matches!(window.kind, Kind::Doorbell { .. });
+    let plain = !matches!(window.kind, Kind::Doorbell { .. } | Kind::Host { shared: true });
     plain.then_some((Where::Global(window.storage), address - window.base, window.kind))
 }
 

@@ -122,9 +122,24 @@ pub(crate) fn read(
     set: u32,
     checked: bool,
 ) -> Result<(), usize> {
-    by_shape!(access, read_of(storage, offsets, registers, access, set, checked))?;
+    if storage.words().is_some() {
+        read_words(storage, offsets, registers, access, set);
+    } else {
+        by_shape!(access, read_of(storage, offsets, registers, access, set, checked))?;
+    }
     extend(registers, access, set);
     Ok(())
+}
+
+/// Loads from memory that threads of the host use too: each element in one act.
+#[cold]
+fn read_words(storage: &Storage, offsets: &Column, registers: &mut Registers, access: &Access, set: u32) {
+    let size = access.size as usize;
+    for lane in lanes(set) {
+        for (element, &d) in access.columns[..access.count as usize].iter().enumerate() {
+            registers.columns[d as usize][lane] = storage.load(offsets[lane] as usize + element * size, size);
+        }
+    }
 }
 
 fn read_of<const SIZE: usize, const COUNT: usize>(
@@ -186,7 +201,21 @@ fn write_row_of<const SIZE: usize, const COUNT: usize>(
 
 /// Stores every lane's elements; lanes in ascending order, so that the highest wins where they overlap.
 pub(crate) fn write(storage: &mut Storage, offsets: &Column, registers: &Registers, access: &Access, set: u32) {
+    if storage.words().is_some() {
+        return write_words(storage, offsets, registers, access, set);
+    }
     by_shape!(access, write_of(storage, offsets, registers, access, set))
+}
+
+/// Stores to memory that threads of the host use too: each element in one act, in ascending order.
+#[cold]
+fn write_words(storage: &mut Storage, offsets: &Column, registers: &Registers, access: &Access, set: u32) {
+    let size = access.size as usize;
+    for lane in lanes(set) {
+        for (element, &a) in access.columns[..access.count as usize].iter().enumerate() {
+            storage.store(offsets[lane] as usize + element * size, size, registers.columns[a as usize][lane]);
+        }
+    }
 }
 
 fn write_of<const SIZE: usize, const COUNT: usize>(

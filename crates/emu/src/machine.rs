@@ -53,6 +53,8 @@ pub struct Machine {
     /// Picoseconds beyond `now_ns`.
     pub(crate) now_rest_ps: u64,
     pub(crate) stall_round: u32,
+    /// Time that was let pass since all who wait were last woken.
+    pub(crate) waited_ns: u64,
     pub(crate) changes_seen: u64,
     pub(crate) statistics: Statistics,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
@@ -113,6 +115,7 @@ impl Machine {
             now_ns: 0,
             now_rest_ps: 0,
             stall_round: 0,
+            waited_ns: 0,
             changes_seen: 0,
             statistics: Statistics { gpus: vec![GpuStatistics::default(); count], ..Statistics::default() },
             observer: None,
@@ -207,7 +210,7 @@ impl Machine {
             return Err(MachineError::NoSuch { what: "node", index: node as u64, count });
         }
         let label = format!("host memory of node {node}");
-        self.memory.allocate(Reach::Node(node), Kind::Host, true, bytes, label)
+        self.memory.allocate(Reach::Node(node), Kind::Host { shared: false }, true, bytes, label)
     }
 
     /// Maps another GPU's allocation for `gpu`, as over NVLink. The mapping has an address of its own.
@@ -254,14 +257,14 @@ impl Machine {
             let address = address + (at - offset) as u64;
             return Err(MachineError::Access { address, problem: FaultKind::Uninitialized });
         }
-        into.copy_from_slice(&storage.bytes[offset..offset + into.len()]);
+        storage.read(offset, into);
         Ok(())
     }
 
     /// Reads memory whether written or not; what nobody wrote has any value.
     pub fn read_raw(&self, address: u64, into: &mut [u8]) -> Result<(), MachineError> {
         let (storage, offset) = self.host_access(address, into.len())?;
-        into.copy_from_slice(&self.memory.storage(storage).bytes[offset..offset + into.len()]);
+        self.memory.storage(storage).read(offset, into);
         Ok(())
     }
 
@@ -325,6 +328,20 @@ impl Machine {
         let names = module.variables.iter().map(|v| v.name.clone()).collect();
         self.modules.push(Module { name: name.to_string(), programs, variables, names });
         Ok(ModuleId(self.modules.len() as u32 - 1))
+    }
+
+    /// Forgets a module's entries and frees its variables; launches that were made go on without them.
+    pub fn unload_module(&mut self, module: ModuleId) -> Result<(), MachineError> {
+        self.module(module)?;
+        let module = &mut self.modules[module.0 as usize];
+        module.programs.clear();
+        module.names.clear();
+        for address in std::mem::take(&mut module.variables).iter().flat_map(|v| v.iter().copied()) {
+            if address != 0 {
+                self.free(address)?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn module(&self, module: ModuleId) -> Result<&Module, MachineError> {

@@ -102,6 +102,16 @@ impl Interval {
         self.restart();
     }
 
+    /// Whether a word that is watched in memory outside the CTA has changed.
+    pub fn is_stale(&self, memory: &Memory) -> bool {
+        self.watched.iter().any(|read| match read.place {
+            Where::Shared => false,
+            Where::Global(id) => memory
+                .storage_if_alive(id)
+                .is_some_and(|s| s.load(read.offset as usize, read.bytes as usize) != read.value),
+        })
+    }
+
     /// The words that a parked warp watches.
     pub fn watched(&self) -> &[Read] {
         &self.watched

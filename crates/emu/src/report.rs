@@ -35,8 +35,15 @@ impl Machine {
                 streams.push(format!("gpu {gpu}: {} launches wait for room on an SM", state.starting.len()));
             }
             for (index, stream) in state.streams.iter().enumerate() {
-                if let Some(Command::Wait { event, .. }) = stream.as_ref().and_then(|s| s.queue.front()) {
-                    streams.push(format!("gpu {gpu} stream {index} waits for event {event}"));
+                let Some(stream) = stream.as_ref().filter(|s| s.running.is_none()) else { continue };
+                match (stream.queue.front(), stream.connection) {
+                    (Some(Command::Wait { event, .. }), _) => {
+                        streams.push(format!("gpu {gpu} stream {index} waits for event {event}"));
+                    }
+                    (Some(Command::Launch(_)), Some(connection)) => {
+                        streams.push(format!("gpu {gpu} stream {index} waits for hardware queue {connection}"));
+                    }
+                    _ => {}
                 }
             }
         }

@@ -80,12 +80,12 @@ impl Machine {
     }
 
     /// The first fault that no run has returned yet.
-    fn fresh_fault(&mut self) -> Option<Fault> {
+    pub(crate) fn fresh_fault(&mut self) -> Option<Fault> {
         self.fresh_faults.pop_front()
     }
 
     /// Nothing is queued, resident or under way.
-    fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let busy = |gpu: &crate::stream::Gpu| {
             gpu.fault.is_none() && gpu.streams.iter().flatten().any(|s| s.running.is_some() || !s.queue.is_empty())
         };
@@ -94,9 +94,17 @@ impl Machine {
 
     /// One agent acts, or time goes on to the next event that is due.
     fn step(&mut self) -> Step {
+        if !self.act() {
+            return self.wait_for_time();
+        }
+        Step::Acted
+    }
+
+    /// One agent acts; false when none can.
+    pub(crate) fn act(&mut self) -> bool {
         self.queue_nic();
         if self.queue.is_empty() {
-            return self.wait_for_time();
+            return false;
         }
         let count = self.queue.len();
         let agent = match self.choices.choose(count) {
@@ -111,7 +119,7 @@ impl Machine {
         }
         self.wake_watchers();
         self.wake_sleepers();
-        Step::Acted
+        true
     }
 
     /// Time passes by the work of one turn, shared by all who could work at the same time.
@@ -389,7 +397,7 @@ impl Machine {
         }
     }
 
-    fn unpark(&mut self, warp: WarpRef) {
+    pub(crate) fn unpark(&mut self, warp: WarpRef) {
         let Some(mut cta) = self.take_cta(warp) else { return };
         let Cta { state, warps } = &mut *cta;
         let parked = &mut warps[warp.warp as usize];
@@ -406,7 +414,7 @@ impl Machine {
     }
 
     /// Groups whose sleep is over can run.
-    fn wake_sleepers(&mut self) {
+    pub(crate) fn wake_sleepers(&mut self) {
         let now_ns = self.now_ns;
         while let Some(&Reverse((until, warp))) = self.sleepers.peek() {
             if until > now_ns {
@@ -424,13 +432,15 @@ impl Machine {
         }
     }
 
+    /// The next time that a sleeping warp or a NIC waits for.
+    pub(crate) fn next_time(&self) -> Option<u64> {
+        let sleep = self.sleepers.peek().map(|Reverse((until, _))| *until);
+        [sleep, self.network.next_time()].into_iter().flatten().min()
+    }
+
     /// Nobody can act: goes on to the end of the next sleep or the next time of a NIC.
     fn wait_for_time(&mut self) -> Step {
-        let sleep = self.sleepers.peek().map(|Reverse((until, _))| *until);
-        let nic = self.network.next_time();
-        let Some(next) = [sleep, nic].into_iter().flatten().min() else {
-            return Step::Nothing;
-        };
+        let Some(next) = self.next_time() else { return Step::Nothing };
         self.now_ns = self.now_ns.max(next);
         self.wake_sleepers();
         self.network.advance(self.now_ns);
@@ -452,6 +462,14 @@ impl Machine {
         }
         self.now_ns = self.now_ns.saturating_add(FIRST_JUMP_NS << self.stall_round.min(50));
         self.stall_round += 1;
+        if !self.wake_all() {
+            return Some(RunOutcome::Stalled(self.report(StallCause::Deadlock)));
+        }
+        None
+    }
+
+    /// Wakes all who wait for words or for an mbarrier, so that they look at the time; false when there is nobody.
+    pub(crate) fn wake_all(&mut self) -> bool {
         let mut woken = Vec::new();
         for cta in self.ctas.iter_mut().flatten() {
             let Cta { state, warps } = &mut **cta;
@@ -469,13 +487,11 @@ impl Machine {
                 }
             }
         }
-        if woken.is_empty() {
-            return Some(RunOutcome::Stalled(self.report(StallCause::Deadlock)));
-        }
+        let any = !woken.is_empty();
         for warp in woken {
             self.unpark(warp);
         }
-        None
+        any
     }
 
     /// Ends everything that runs on a GPU; the fault stays.
@@ -499,6 +515,7 @@ impl Machine {
         }
         self.copies.cancel(gpu);
         self.gpus[gpu].starting.clear();
+        self.gpus[gpu].connections.clear();
         for stream in self.gpus[gpu].streams.iter_mut().flatten() {
             stream.queue.clear();
         }

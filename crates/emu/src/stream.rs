@@ -6,7 +6,7 @@ use crate::machine::Machine;
 use crate::observe::Event;
 use crate::run::Agent;
 use crate::warp::{Cta, LaunchShape};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// One GPU.
@@ -17,6 +17,8 @@ pub(crate) struct Gpu {
     pub used_bytes: u64,
     /// Launches with CTAs that are not resident yet, in order of their start.
     pub starting: VecDeque<LaunchId>,
+    /// Launches of streams that share a hardware queue, by queue, in order of their submission.
+    pub connections: BTreeMap<u32, VecDeque<LaunchId>>,
     pub sms: Vec<Sm>,
     pub resident: usize,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Sm {
 pub(crate) struct Stream {
     pub queue: VecDeque<Command>,
     pub running: Option<LaunchId>,
+    /// Hardware queue that its launches go through, if that is modelled.
+    pub connection: Option<u32>,
 }
 
 /// Work in a stream.
@@ -87,6 +91,7 @@ impl Gpu {
             fault: None,
             used_bytes: 0,
             starting: VecDeque::new(),
+            connections: BTreeMap::new(),
             sms: vec![Sm::default(); sms],
             resident: 0,
         }
@@ -102,11 +107,32 @@ impl Machine {
         Ok(StreamId(streams.len() as u32 - 1))
     }
 
+    /// A new stream whose launches go through a hardware queue: one starts when those that were put into the queue
+    /// before it are done, whatever their streams. Too few queues for launches that wait for each other stop them all.
+    pub fn create_stream_on(&mut self, gpu: usize, connection: u32) -> Result<StreamId, MachineError> {
+        let stream = self.create_stream(gpu)?;
+        self.stream(gpu, stream)?.connection = Some(connection);
+        Ok(stream)
+    }
+
     /// Ends a stream; what is queued is dropped, a running launch goes on.
     pub fn destroy_stream(&mut self, gpu: usize, stream: StreamId) -> Result<(), MachineError> {
-        self.stream(gpu, stream)?;
+        let queue = std::mem::take(&mut self.stream(gpu, stream)?.queue);
+        for command in queue {
+            if let Command::Launch(id) = command {
+                self.launches.remove(&id.0);
+                self.leave_connection(gpu, id);
+            }
+        }
         self.gpus[gpu].streams[stream.0 as usize] = None;
+        self.advance_streams();
         Ok(())
+    }
+
+    fn leave_connection(&mut self, gpu: usize, launch: LaunchId) {
+        for queue in self.gpus[gpu].connections.values_mut() {
+            queue.retain(|id| *id != launch);
+        }
     }
 
     fn stream(&mut self, gpu: usize, stream: StreamId) -> Result<&mut Stream, MachineError> {
@@ -167,7 +193,10 @@ impl Machine {
             variables,
             sm_count: self.config.gpu.sms,
         });
-        self.stream(gpu, stream)?;
+        let connection = self.stream(gpu, stream)?.connection;
+        if let Some(connection) = connection {
+            self.gpus[gpu].connections.entry(connection).or_default().push_back(id);
+        }
         self.launches.insert(id.0, LaunchState { shape, stream, started: 0, ended: 0, copies: 0 });
         self.enqueue(gpu, stream, Command::Launch(id))?;
         Ok(id)
@@ -320,6 +349,13 @@ impl Machine {
                 return false;
             }
         }
+        if let (Some(Command::Launch(id)), Some(connection)) = (state.queue.front(), state.connection) {
+            let (id, queues) = (*id, &self.gpus[gpu].connections);
+            if queues.get(&connection).and_then(VecDeque::front) != Some(&id) {
+                return false;
+            }
+        }
+        let Some(state) = &mut self.gpus[gpu].streams[stream] else { return false };
         let Some(command) = state.queue.pop_front() else { return false };
         self.memory.changes += 1;
         let done = match command {
@@ -419,6 +455,7 @@ impl Machine {
         }
         let (gpu, stream) = (state.shape.gpu, state.stream);
         self.launches.remove(&id.0);
+        self.leave_connection(gpu, id);
         self.statistics.gpus[gpu].launches += 1;
         if let Some(observer) = &mut self.observer {
             observer.event(&Event::LaunchEnd { launch: id, gpu });

@@ -4,12 +4,14 @@
 //! never lands in another region, and slots are not used again, so stale pointers are found. A peer mapping is a
 //! second region over the same storage.
 
+mod shared;
 mod storage;
 
+pub use shared::SharedBytes;
 pub(crate) use storage::{Snapshot, Storage};
 
 use crate::error::{FaultKind, MachineError};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Generic address of byte 0 of the executing CTA's shared memory.
 pub const SHARED_WINDOW: u64 = 1 << 32;
@@ -46,8 +48,8 @@ pub(crate) enum Reach {
 pub(crate) enum Kind {
     /// A GPU's own memory.
     Device,
-    /// Host memory mapped into every GPU of its node.
-    Host,
+    /// Host memory mapped into every GPU of its node; `shared` when threads of the host use it without this machine.
+    Host { shared: bool },
     /// Another GPU's memory over NVLink.
     Peer { owner: usize },
     /// Doorbell page of a NIC.
@@ -127,6 +129,10 @@ pub(crate) struct Memory {
     uses: HashMap<usize, Vec<u32>>,
     storages: Vec<Option<Storage>>,
     shadowed: bool,
+    /// Storages that threads of the host use too.
+    shared: BTreeSet<usize>,
+    /// Viewer and owner: GPUs that use another GPU's memory at the owner's address.
+    pub peers: HashSet<(usize, usize)>,
     /// Warps whose watched words were written; the scheduler takes them after every step.
     pub woken: Vec<WarpRef>,
     /// Counts changes, so that a stall can tell whether anything happened.
@@ -142,6 +148,8 @@ impl Memory {
             uses: HashMap::new(),
             storages: Vec::new(),
             shadowed,
+            shared: BTreeSet::new(),
+            peers: HashSet::new(),
             woken: Vec::new(),
             changes: 0,
             spare: Snapshot::default(),
@@ -157,12 +165,15 @@ impl Memory {
         bytes: u64,
         label: String,
     ) -> Result<u64, MachineError> {
-        let most = SLOT_BYTES * 64;
-        if bytes == 0 || bytes > most {
-            return Err(MachineError::Size { what: "allocation", bytes, max: most });
-        }
-        let size = usize::try_from(bytes).map_err(|_| MachineError::Size { what: "allocation", bytes, max: most })?;
-        self.storages.push(Some(Storage::new(size, self.shadowed)));
+        let size = allocation_size(bytes)?;
+        let storage = match kind {
+            Kind::Host { shared: true } => {
+                self.shared.insert(self.storages.len());
+                Storage::shared(SharedBytes::new(size))
+            }
+            _ => Storage::new(size, self.shadowed),
+        };
+        self.storages.push(Some(storage));
         let storage = self.storages.len() - 1;
         self.map(Region { base: 0, bytes, storage, reach, kind, writable, live: true, label })
     }
@@ -187,7 +198,7 @@ impl Memory {
         let fail = |memory: &Memory| MachineError::NotAnAllocation { address, what, region: memory.describe(address) };
         let Some(index) = self.index(address) else { return Err(fail(self)) };
         let region = &self.regions[index];
-        let is_own = matches!(region.kind, Kind::Device | Kind::Host | Kind::Constant);
+        let is_own = matches!(region.kind, Kind::Device | Kind::Host { .. } | Kind::Constant);
         if region.base != address || !region.live || is_own != own {
             return Err(fail(self));
         }
@@ -198,6 +209,7 @@ impl Memory {
                 self.regions[alias as usize].live = false;
             }
             self.storages[region.storage] = None;
+            self.shared.remove(&region.storage);
         }
         Ok(region)
     }
@@ -271,13 +283,12 @@ impl Memory {
         let region = self.find(address, bytes)?;
         let fail = |kind| AccessFault { kind, address };
         let act = if need == Need::Read { "read" } else { "write" };
-        let reaches = match region.reach {
-            Reach::Gpu(gpu) => gpu == viewer.gpu,
-            Reach::Node(node) => node == viewer.node,
+        let kind = match (region.reach, region.kind) {
+            (Reach::Gpu(gpu), kind) if gpu == viewer.gpu => kind,
+            (Reach::Node(node), kind) if node == viewer.node => kind,
+            (Reach::Gpu(owner), Kind::Device) if self.peers.contains(&(viewer.gpu, owner)) => Kind::Peer { owner },
+            _ => return Err(fail(FaultKind::Rights { act, reason: "not mapped for this gpu" })),
         };
-        if !reaches {
-            return Err(fail(FaultKind::Rights { act, reason: "not mapped for this gpu" }));
-        }
         if need != Need::Read && !region.writable {
             return Err(fail(FaultKind::Rights { act, reason: "the region is read-only" }));
         }
@@ -292,31 +303,42 @@ impl Memory {
             high = rule.bytes.map_or(high, |n| high.min(rule.address.saturating_add(n)));
             low = rule.address;
         }
-        Ok(Window { low, high, base: region.base, storage: region.storage, kind: region.kind })
+        Ok(Window { low, high, base: region.base, storage: region.storage, kind })
     }
 
     /// Host or NIC write of initialized bytes into a checked range.
     pub fn put_bytes(&mut self, storage: usize, offset: usize, bytes: &[u8]) {
         let target = self.storages[storage].as_mut().expect("a live region has a storage");
-        if target.bytes[offset..offset + bytes.len()] != *bytes {
-            self.changes += 1;
-            target.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
-        }
-        target.mark(offset, bytes.len());
+        self.changes += target.write(offset, bytes) as u64;
         if target.is_watched() {
             target.touched(offset, bytes.len(), &mut self.woken);
         }
     }
 
+    /// NIC atomic on an initialized, aligned word of a checked range; the old value.
+    pub fn update_word(&mut self, storage: usize, offset: usize, new: impl Fn(u64) -> u64) -> u64 {
+        let target = self.storages[storage].as_mut().expect("a live region has a storage");
+        let (old, next) = target.update(offset, 8, new);
+        self.changes += (old != next) as u64;
+        if target.is_watched() {
+            target.touched(offset, 8, &mut self.woken);
+        }
+        old
+    }
+
     /// Writes `bytes` times the same byte into a checked range.
     pub fn fill(&mut self, storage: usize, offset: usize, bytes: usize, byte: u8) {
         let target = self.storages[storage].as_mut().expect("a live region has a storage");
-        target.bytes[offset..offset + bytes].fill(byte);
-        target.mark(offset, bytes);
+        target.fill(offset, bytes, byte);
         self.changes += 1;
         if target.is_watched() {
             target.touched(offset, bytes, &mut self.woken);
         }
+    }
+
+    /// Warps that watch words which threads of the host may change.
+    pub fn shared_watchers(&self) -> BTreeSet<WarpRef> {
+        self.shared.iter().flat_map(|&id| self.storage(id).watchers()).collect()
     }
 
     /// The first address of a storage, in the mapping of its owner.
@@ -341,4 +363,14 @@ impl Memory {
         self.put(to.0, to.1, &spare);
         self.spare = spare;
     }
+}
+
+/// Size of an allocation, when it can be had at all.
+fn allocation_size(bytes: u64) -> Result<usize, MachineError> {
+    let most = SLOT_BYTES * 64;
+    let wrong = MachineError::Size { what: "allocation", bytes, max: most };
+    if bytes == 0 || bytes > most {
+        return Err(wrong);
+    }
+    usize::try_from(bytes).map_err(|_| wrong)
 }

@@ -1,15 +1,19 @@
 //! Bytes with a shadow bit each, and watchers of words.
 
-use super::WarpRef;
+use super::{SharedBytes, WarpRef};
 use std::collections::BTreeMap;
 
 /// Backing bytes of an allocation or of a CTA's shared memory.
 ///
 /// Memory is zeroed by the allocator, so pages nobody touches cost nothing. The shadow has one bit a byte: set when
 /// the byte was written. It is empty when uninitialized reads are not checked.
+///
+/// Memory that threads of the host use too has no `bytes` and no shadow, but words: what looks for bytes does not find
+/// them and goes there, so that ordinary memory pays nothing for it.
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub bytes: Vec<u8>,
+    words: Option<SharedBytes>,
     shadow: Vec<u64>,
     /// Watched 8-byte words and who waits for a change. `None` when nobody does, which is what stores test.
     watch: Option<BTreeMap<u64, Vec<WarpRef>>>,
@@ -29,16 +33,35 @@ impl Storage {
     pub fn new(bytes: usize, shadowed: bool) -> Storage {
         Storage {
             bytes: vec![0; bytes],
+            words: None,
             shadow: if shadowed { vec![0; bytes.div_ceil(64)] } else { Vec::new() },
             watch: None,
             tracked: false,
         }
     }
 
+    /// Memory that threads of the host use too.
+    pub fn shared(words: SharedBytes) -> Storage {
+        Storage { bytes: Vec::new(), words: Some(words), shadow: Vec::new(), watch: None, tracked: false }
+    }
+
+    /// The words of memory that threads of the host use too.
+    #[inline(always)]
+    pub fn words(&self) -> Option<&SharedBytes> {
+        self.words.as_ref()
+    }
+
+    #[cold]
+    fn must_be_shared(&self) -> &SharedBytes {
+        self.words.as_ref().expect("an access is within the storage")
+    }
+
     /// Little-endian value of `size` bytes, `size` 1, 2, 4 or 8. The caller has checked the bounds.
     #[inline(always)]
     pub fn load(&self, offset: usize, size: usize) -> u64 {
-        let bytes = &self.bytes[offset..offset + size];
+        let Some(bytes) = self.bytes.get(offset..offset + size) else {
+            return self.must_be_shared().load(offset, size);
+        };
         match size {
             8 => u64::from_le_bytes(bytes.try_into().expect("slice of 8")),
             4 => u32::from_le_bytes(bytes.try_into().expect("slice of 4")) as u64,
@@ -50,7 +73,9 @@ impl Storage {
     /// Stores the low `size` bytes of `value` and marks them written.
     #[inline(always)]
     pub fn store(&mut self, offset: usize, size: usize, value: u64) {
-        let bytes = &mut self.bytes[offset..offset + size];
+        let Some(bytes) = self.bytes.get_mut(offset..offset + size) else {
+            return self.must_be_shared().store(offset, size, value);
+        };
         match size {
             8 => bytes.copy_from_slice(&value.to_le_bytes()),
             4 => bytes.copy_from_slice(&(value as u32).to_le_bytes()),
@@ -60,6 +85,51 @@ impl Storage {
         if !self.shadow.is_empty() {
             self.mark(offset, size);
         }
+    }
+
+    /// Changes an aligned value in one act, when it changes; the old and the new value.
+    pub fn update(&mut self, offset: usize, size: usize, new: impl Fn(u64) -> u64) -> (u64, u64) {
+        if let Some(words) = &self.words {
+            return words.update(offset, size, new);
+        }
+        let old = self.load(offset, size);
+        let next = new(old);
+        if next != old {
+            self.store(offset, size, next);
+        }
+        (old, next)
+    }
+
+    /// Copies a range out, whether written or not.
+    pub fn read(&self, offset: usize, into: &mut [u8]) {
+        match &self.words {
+            None => into.copy_from_slice(&self.bytes[offset..offset + into.len()]),
+            Some(words) => words.read(offset, into),
+        }
+    }
+
+    /// Copies a range in and marks it as written; whether that changed anything.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> bool {
+        if let Some(words) = &self.words {
+            words.write(offset, bytes);
+            return true;
+        }
+        let target = &mut self.bytes[offset..offset + bytes.len()];
+        let changed = *target != *bytes;
+        if changed {
+            target.copy_from_slice(bytes);
+        }
+        self.mark(offset, bytes.len());
+        changed
+    }
+
+    /// Fills a range and marks it as written.
+    pub fn fill(&mut self, offset: usize, bytes: usize, byte: u8) {
+        if let Some(words) = &self.words {
+            return words.write(offset, &vec![byte; bytes]);
+        }
+        self.bytes[offset..offset + bytes].fill(byte);
+        self.mark(offset, bytes);
     }
 
     /// True when all bytes of the range were written (or nothing is checked).
@@ -137,8 +207,12 @@ impl Storage {
     /// Takes a copy of a range with its shadow, reusing `into`'s memory.
     pub fn take(&self, offset: usize, bytes: usize, into: &mut Snapshot) {
         into.bytes.clear();
-        into.bytes.extend_from_slice(&self.bytes[offset..offset + bytes]);
         into.shadow = None;
+        if let Some(words) = &self.words {
+            into.bytes.resize(bytes, 0);
+            return words.read(offset, &mut into.bytes);
+        }
+        into.bytes.extend_from_slice(&self.bytes[offset..offset + bytes]);
         if self.first_uninitialized(offset, bytes).is_none() {
             return;
         }
@@ -157,6 +231,9 @@ impl Storage {
 
     /// Puts a copy of a range here, shadow included. The caller tells the watchers.
     pub fn put(&mut self, offset: usize, piece: &Snapshot) {
+        if let Some(words) = &self.words {
+            return words.write(offset, &piece.bytes);
+        }
         self.bytes[offset..offset + piece.bytes.len()].copy_from_slice(&piece.bytes);
         if !self.shadow.is_empty() && !piece.bytes.is_empty() {
             self.mark_range(offset, piece.bytes.len(), piece.shadow.as_deref());
@@ -199,6 +276,11 @@ impl Storage {
         if map.is_empty() {
             self.watch = None;
         }
+    }
+
+    /// Everyone who watches a word.
+    pub fn watchers(&self) -> impl Iterator<Item = WarpRef> + '_ {
+        self.watch.iter().flat_map(|map| map.values().flatten().copied())
     }
 
     /// The range was written: collects who watched it.

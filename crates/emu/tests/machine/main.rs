@@ -3,6 +3,7 @@
 mod barriers;
 mod copies;
 mod faults;
+mod live;
 mod network;
 mod parking;
 mod schedules;
