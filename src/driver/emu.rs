@@ -367,6 +367,15 @@ impl Driver for EmuDriver {
         })
     }
 
+    fn check_range(&self, ptr: DevicePtr, bytes: u64) -> Result<()> {
+        let mut byte = [0];
+        let ends = [ptr.address(), ptr.address().wrapping_add(bytes.saturating_sub(1))];
+        self.machine.cluster(|cluster| {
+            let seen = ends.iter().try_for_each(|&end| cluster.machine.read_raw(end, &mut byte));
+            seen.map_err(failed("check_range"))
+        })
+    }
+
     fn alloc_host(&self, bytes: u64) -> Result<HostBlock> {
         let address = self.machine.with(|machine| {
             let node = machine.node_of(self.gpu);

@@ -4,6 +4,9 @@
 //! driver, [`emu`] runs the kernels' PTX on the CPU. A driver checks what it is given; a failed call is an
 //! [`crate::Error::Driver`] that names the call.
 
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+pub mod cuda;
 #[cfg(feature = "emu")]
 pub mod emu;
 pub mod fault;
@@ -173,6 +176,9 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// Frees device memory that nothing uses any more.
     fn free(&self, ptr: DevicePtr) -> Result<()>;
+
+    /// Checks that a range is memory of this GPU, as far as the driver can tell: for memory that a caller lends.
+    fn check_range(&self, ptr: DevicePtr, bytes: u64) -> Result<()>;
 
     /// Host memory that the device has mapped.
     fn alloc_host(&self, bytes: u64) -> Result<HostBlock>;

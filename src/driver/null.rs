@@ -99,6 +99,10 @@ impl Driver for NullDriver {
         Ok(())
     }
 
+    fn check_range(&self, _ptr: DevicePtr, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
     fn alloc_host(&self, bytes: u64) -> Result<HostBlock> {
         let id = self.take(bytes);
         self.blocks().insert(id, vec![0; bytes as usize]);

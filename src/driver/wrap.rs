@@ -78,6 +78,10 @@ impl<H: Hook> Driver for Wrapped<H> {
         self.around("free", format_args!("{ptr}"), |driver| driver.free(ptr))
     }
 
+    fn check_range(&self, ptr: DevicePtr, bytes: u64) -> Result<()> {
+        self.around("check_range", format_args!("{ptr}, bytes {bytes}"), |driver| driver.check_range(ptr, bytes))
+    }
+
     fn alloc_host(&self, bytes: u64) -> Result<HostBlock> {
         self.around("alloc_host", format_args!("bytes {bytes}"), |driver| driver.alloc_host(bytes))
     }

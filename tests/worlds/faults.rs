@@ -450,7 +450,7 @@ fn ranks_with_different_plans_disagree() {
                 .map(|(rank, device)| {
                     let depth_nv = if rank == odd { 8 } else { 4 };
                     let config = Case { depth_nv, ..case.clone() }.config()?;
-                    Prepared::new(device.driver, device.nic, config.plan(rank)?, rank, kernels)
+                    Prepared::new(&device, config.plan(rank)?, rank, kernels)
                 })
                 .collect::<Result<_, Error>>()
                 .unwrap_or_else(|error| panic!("{error}"));

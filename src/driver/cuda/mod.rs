@@ -1,0 +1,182 @@
+//! GPUs through the CUDA driver.
+//!
+//! The driver library is opened when the first GPU is asked for; where it is missing, too old, or sees no GPU, an
+//! [`Error::Unsupported`] says so and nothing else of the crate is touched. A [`Gpu`] is one context: the GPU's primary
+//! context, or a caller's own. Its memory is taken from the system in large blocks and served from them, host memory
+//! too, because taking or freeing memory beside a kernel that waits for a peer may block for ever.
+//!
+//! Several ranks may share a GPU ([`Gpu::drivers`]): they share its context, and each has streams of its own. Kernels
+//! of one rank wait for those of another, so each stream needs a hardware queue of its own:
+//! [`use_all_hardware_queues`].
+
+mod api;
+mod arena;
+mod context;
+mod driver;
+mod hostmem;
+mod module;
+mod staging;
+mod wait;
+mod window;
+
+pub use context::DeviceFacts;
+pub use driver::CudaDriver;
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use crate::driver::{Backend, Driver, DriverId, DriverInfo};
+use crate::error::{Error, Result};
+use context::Context;
+
+/// Environment variable that says how many hardware queues a context has.
+const QUEUES_VARIABLE: &str = "CUDA_DEVICE_MAX_CONNECTIONS";
+/// Queues without it, and the most that can be asked for. Source: CUDA programming guide, "Environment Variables".
+const QUEUES_DEFAULT: u32 = 8;
+const QUEUES_MAX: u32 = 32;
+/// Host memory taken at once for each rank: status lines, totals, queues, pieces of copies.
+const HOST_BYTES_PER_RANK: u64 = 12 << 20;
+
+/// What this machine has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Version that the driver supports, 1000 x major + 10 x minor.
+    pub driver_version: u32,
+    /// Its GPUs.
+    pub gpus: Vec<DeviceFacts>,
+}
+
+/// Looks for a driver and GPUs; makes no context.
+///
+/// # Errors
+/// [`Error::Unsupported`] naming what is missing.
+pub fn summary() -> Result<Summary> {
+    let gpus = context::all_facts()?;
+    Ok(Summary { driver_version: api::version()? as u32, gpus })
+}
+
+/// Asks the driver for all its hardware queues, unless the environment says a number already. To be called before the
+/// process's first CUDA call and before it has other threads: it sets an environment variable.
+pub fn use_all_hardware_queues() {
+    if std::env::var_os(QUEUES_VARIABLE).is_none() {
+        std::env::set_var(QUEUES_VARIABLE, QUEUES_MAX.to_string());
+    }
+}
+
+fn hardware_queues() -> u32 {
+    let said = std::env::var(QUEUES_VARIABLE).ok().and_then(|value| value.trim().parse().ok());
+    said.unwrap_or(QUEUES_DEFAULT).clamp(1, QUEUES_MAX)
+}
+
+/// A GPU, by one of its contexts. Clones are the same.
+#[derive(Clone)]
+pub struct Gpu {
+    context: Arc<Context>,
+    compile: bool,
+}
+
+impl Gpu {
+    /// GPU `ordinal`, by its primary context.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] without a driver or GPU; [`Error::Argument`] when there are not so many.
+    pub fn open(ordinal: usize) -> Result<Gpu> {
+        let context = Context::primary(ordinal)?;
+        check_compute(&context.facts)?;
+        Ok(Gpu { context, compile: false })
+    }
+
+    /// A GPU by a caller's own context (`CUcontext`), which stays the caller's.
+    ///
+    /// # Safety
+    /// `context` must be a live context that outlives everything made of the result.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a null context; what the driver says.
+    pub unsafe fn from_raw_context(context: *mut c_void) -> Result<Gpu> {
+        // SAFETY: the caller's promise.
+        let context = unsafe { Context::lent(context) }?;
+        check_compute(&context.facts)?;
+        Ok(Gpu { context, compile: false })
+    }
+
+    /// With kernels compiled by the driver from their text, even where the build has assembled them.
+    #[must_use]
+    pub fn compile_kernels(mut self) -> Gpu {
+        self.compile = true;
+        self
+    }
+
+    /// What it is.
+    pub fn facts(&self) -> &DeviceFacts {
+        &self.context.facts
+    }
+
+    /// The driver of a rank that has the GPU for itself.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn driver(&self) -> Result<Arc<CudaDriver>> {
+        self.context.reserve_host(HOST_BYTES_PER_RANK)?;
+        Ok(self.make(1, None))
+    }
+
+    /// The drivers of `ranks` ranks that share the GPU: each has its part of the SMs and of the memory.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when there are more ranks than SMs, or none; what the driver says.
+    pub fn drivers(&self, ranks: usize) -> Result<Vec<Arc<dyn Driver>>> {
+        let most = self.context.facts.sms as usize;
+        if ranks == 0 || ranks > most {
+            return Err(Error::argument(
+                "ranks",
+                ranks,
+                format!("1 to {most}, the SMs of {}", self.context.facts.name),
+            ));
+        }
+        self.context.reserve_host(HOST_BYTES_PER_RANK * ranks as u64)?;
+        let streams_max = (ranks > 1).then(hardware_queues);
+        Ok((0..ranks).map(|_| self.make(ranks as u32, streams_max) as Arc<dyn Driver>).collect())
+    }
+
+    /// Gives memory that nothing uses back to the system. To be called when none of the process's kernels runs on this
+    /// GPU: the driver may wait for all of them.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn trim(&self) -> Result<()> {
+        self.context.trim()
+    }
+
+    fn make(&self, ranks: u32, streams_max: Option<u32>) -> Arc<CudaDriver> {
+        let facts = &self.context.facts;
+        let share = if ranks == 1 { String::new() } else { format!(", one of {ranks} ranks") };
+        let info = DriverInfo {
+            id: DriverId::next(),
+            name: format!("{} (GPU {}{share})", facts.name, facts.ordinal),
+            sms: facts.sms / ranks,
+            shared_bytes: facts.shared_bytes,
+            memory_bytes: facts.memory_bytes / u64::from(ranks),
+            backend: Backend::Cuda,
+        };
+        Arc::new(CudaDriver::new(Arc::clone(&self.context), info, self.compile, streams_max))
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("facts", &self.context.facts).finish_non_exhaustive()
+    }
+}
+
+/// Our kernels use bulk copies and their barriers, which came with Hopper.
+fn check_compute(facts: &DeviceFacts) -> Result<()> {
+    let (major, minor) = facts.compute;
+    if major >= 9 {
+        return Ok(());
+    }
+    Err(Error::Unsupported {
+        need: "a GPU of compute capability 9.0 or newer (Hopper)".into(),
+        have: format!("{} of compute capability {major}.{minor}", facts.name),
+    })
+}
