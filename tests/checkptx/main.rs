@@ -1,0 +1,37 @@
+//! Every kernel and every macro of the kernels against its reference, on the emulator and, where there is one, on a GPU.
+//!
+//! Method: a check has cases (a name and numbers) and runs one on a [`rig::Rig`]: buffers at every alignment that the
+//! contract allows, guard zones around them, outputs and shared memory poisoned, results compared byte by byte with
+//! scalar Rust. Check kernels (`ptx/checks`) use a macro as the product's kernels do; `kernels` runs those themselves.
+//! `mutants` damages each on purpose and demands that a check sees it. A failure prints one line to paste.
+//!
+//! The binary needs neither source tree nor cargo: `WARPFERRY_BACKEND` chooses where it runs, `WARPFERRY_CASES` how much.
+
+mod backend;
+#[allow(dead_code)] // the worlds' tests use more of it
+#[path = "../worlds/case.rs"]
+mod case;
+mod cases;
+mod check;
+#[allow(dead_code)]
+#[path = "../worlds/draw.rs"]
+mod draw;
+mod draws;
+mod rig;
+
+mod bulk;
+mod bytes;
+mod eight;
+mod ring;
+mod stop;
+
+mod replay;
+
+use warpferry::kernel::KernelImage;
+
+/// Kernels that only these tests launch.
+static CHECKS: &[KernelImage] = include!(concat!(env!("OUT_DIR"), "/checks.rs"));
+
+/// All checks.
+static ALL: &[&check::Check] =
+    &[&bulk::COPY, &bulk::EDIT, &ring::RING, &eight::EIGHT, &bytes::BITS, &stop::GIVE_UP, &stop::POISON_SHARED];
