@@ -232,6 +232,21 @@ impl Ports {
         Ok(old)
     }
 
+    /// Reads queue memory. A part of a word comes from one read of the whole word: a driver copies aligned words whole,
+    /// and half a record whose bytes were stored at different times is a counter that nobody wrote.
+    fn read_queue(&mut self, home: Home, offset: u64, into: &mut [u8]) -> Access<()> {
+        let range = Range::new(home.host.device.address() + offset, into.len());
+        let (skip, start) = ((offset % 8) as usize, offset - offset % 8);
+        let end = skip + into.len();
+        if end > 8 || start + 8 > home.host.bytes {
+            return self.call(home.nic, range, |driver, _| driver.read_host(&home.host, offset, into));
+        }
+        let mut word = [0; 8];
+        self.call(home.nic, range, |driver, _| driver.read_host(&home.host, start, &mut word))?;
+        into.copy_from_slice(&word[skip..end]);
+        Ok(())
+    }
+
     /// Writes a completion entry: its last word, by which kernels know it, comes in the stream's order.
     ///
     /// The rest is written at once, beside an earlier completion whose word has not come yet. That is sound: kernels
@@ -268,10 +283,9 @@ impl nic::Bus for Ports {
         let range = Range::new(address, into.len());
         let home = self.home(agent, range)?;
         match home.offset(address, range.bytes) {
-            Some(offset) => self.call(home.nic, range, |driver, _| driver.read_host(&home.host, offset, into)),
-            None => self.call(home.nic, range, |driver, stream| {
-                driver.copy_from_device(into, DevicePtr::new(address), stream)
-            }),
+            Some(offset) => self.read_queue(home, offset, into),
+            None => self
+                .call(home.nic, range, |driver, stream| driver.copy_from_device(into, DevicePtr::new(address), stream)),
         }
     }
 
@@ -289,9 +303,8 @@ impl nic::Bus for Ports {
             (nic::Purpose::AtomicResult, Ok(word)) if address.is_multiple_of(8) => {
                 self.write_word(home.nic, address, u64::from_le_bytes(word))
             }
-            _ => self.call(home.nic, range, |driver, stream| {
-                driver.copy_to_device(DevicePtr::new(address), bytes, stream)
-            }),
+            _ => self
+                .call(home.nic, range, |driver, stream| driver.copy_to_device(DevicePtr::new(address), bytes, stream)),
         }
     }
 

@@ -1,0 +1,426 @@
+//! Served NICs over a flat memory whose streams a test can hold. Every test posts as a kernel does.
+
+mod memory;
+mod model;
+mod rig;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use warpferry_nic::cqe;
+use warpferry_nic::wqe;
+use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
+
+use self::memory::Memory;
+use self::rig::{until, Rig, PATIENCE, SCRAP, WINDOW_BYTES, WORD};
+use super::doorbells::PAGE_LINES;
+use super::ServedNetwork;
+use crate::driver::fault::{FaultRule, Faults};
+use crate::driver::Driver;
+use crate::error::Error;
+use crate::fabric::{QueueAddress, QueueMemory, QueuePlace};
+use crate::mem::DevicePtr;
+
+#[test]
+fn a_write_then_a_signal_then_the_completion() {
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    assert_eq!(rig.ranks[0].nic.queue_place(), QueuePlace::Host);
+    let write = wqe::rdma_write(a.control(), rig.remote(1, 0x100), &[rig.data(0, 0x40, 777)]);
+    rig.put(&mut a, &write);
+    let add = rig.add(&a, 0, 1, 5);
+    let completion = rig.run_one(&mut a, &add);
+    assert_eq!((completion.opcode, completion.entry_counter), (cqe::OPCODE_REQUEST, 1));
+    assert_eq!(rig.window(1, 0x100, 777), rig.window(0, 0x40, 777));
+    assert_eq!((rig.word(1, WORD), rig.word(0, SCRAP)), (5, 0));
+    let add = rig.add(&a, 0, 1, 7);
+    rig.run_one(&mut a, &add);
+    assert_eq!((rig.word(1, WORD), rig.word(0, SCRAP)), (12, 5));
+    let counters = rig.ranks[0].nic.counters().expect("no fault");
+    assert_eq!((counters.writes, counters.write_bytes, counters.atomics, counters.completions), (1, 777, 2, 2));
+    assert_eq!(rig.ranks[0].nic.queue_counters(a.queue.number).expect("a queue pair"), counters);
+    assert_eq!(rig.ranks[1].nic.counters().expect("no fault").writes, 0);
+}
+
+/// Method: the stream is held and then let go by one piece of work at a time. Payload must come before the signal, and
+/// both before the completion.
+#[test]
+fn a_completion_is_not_seen_before_what_it_completes() {
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    // The first look at the word waits for the stream: it comes before the hold.
+    let add = rig.add(&a, 0, 1, 1);
+    rig.run_one(&mut a, &add);
+    rig.memory.hold();
+    let write = wqe::rdma_write(a.control(), rig.remote(1, 0), &[rig.data(0, 0x2000, 0x800)]);
+    rig.put(&mut a, &write);
+    let add = rig.add(&a, 0, 1, 1);
+    rig.post(&mut a, &add);
+    let busy = || rig.memory.waiting().into_iter().find(|&(_, works)| works > 0);
+    // Copy, word, old value, last word of the completion.
+    until("four pieces of work", || busy().is_some_and(|(_, works)| works == 4));
+    let (stream, _) = busy().expect("work");
+    let state = || {
+        let copied = rig.window(1, 0, 0x800) == rig.window(0, 0x2000, 0x800);
+        let completed = rig.completion(&a).map(|completion| completion.entry_counter);
+        (copied, rig.word(1, WORD), rig.word(0, SCRAP), completed)
+    };
+    assert_eq!(state(), (false, 1, 0, Some(0)));
+    let seen: Vec<_> = (0..4).map(|_| (rig.memory.step(stream), state()).1).collect();
+    let expected = [(true, 1, 0, Some(0)), (true, 2, 0, Some(0)), (true, 2, 1, Some(0)), (true, 2, 1, Some(2))];
+    assert_eq!(seen, expected);
+    rig.memory.let_run();
+}
+
+/// An error's syndromes come in the stream's order, as its last word does.
+#[test]
+fn an_earlier_completion_keeps_its_meaning_until_the_error_is_seen() {
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    rig.memory.hold();
+    let nop = wqe::nop(a.signaled());
+    rig.put(&mut a, &nop);
+    let mut target = rig.remote(1, 0);
+    target.rkey ^= 0x1000;
+    let bad = wqe::rdma_write(a.signaled(), target, &[rig.data(0, 0, 64)]);
+    rig.post(&mut a, &bad);
+    let busy = || rig.memory.waiting().into_iter().find(|&(_, works)| works > 0);
+    until("three words", || busy().is_some_and(|(_, works)| works == 3));
+    let (stream, _) = busy().expect("work");
+    assert!(rig.completion(&a).is_none());
+    assert!(rig.memory.step(stream));
+    let first = rig.completion(&a).expect("the first completion");
+    assert_eq!((first.opcode, first.entry_counter), (cqe::OPCODE_REQUEST, 0));
+    rig.memory.let_run();
+    let second = rig.wait(&a, 1);
+    assert_eq!((second.opcode, second.syndrome), (cqe::OPCODE_REQUEST_ERROR, cqe::SYNDROME_REMOTE_ACCESS));
+}
+
+/// Method: a small ring, and more requests than positions have numbers.
+#[test]
+fn the_ring_and_its_positions_wrap() {
+    const ENTRIES: u16 = 1024;
+    const BATCHES: u16 = 70;
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, u32::from(ENTRIES));
+    for batch in 0..BATCHES {
+        for _ in 0..ENTRIES - 1 {
+            let add = wqe::fetch_add(a.control(), rig.remote(1, WORD), 1, rig.data(0, SCRAP, 8));
+            rig.put(&mut a, &add);
+        }
+        let add = rig.add(&a, 0, 1, 1);
+        let completion = rig.run_one(&mut a, &add);
+        assert!(!completion.is_error(), "batch {batch}: {completion:?}");
+    }
+    assert_eq!(rig.word(1, WORD), u64::from(BATCHES) * u64::from(ENTRIES));
+    assert_eq!(rig.network.with(|network| network.violations().len()), 0);
+}
+
+#[test]
+fn payload_in_the_entry() {
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, 32);
+    for bytes in [1, 7, 8, 28, 300, 900] {
+        let payload: Vec<u8> = (0..bytes).map(|at| (at * 3 + bytes) as u8).collect();
+        let entry = wqe::rdma_write_inline(a.signaled(), rig.remote(1, 0x400), &payload);
+        assert!(!rig.run_one(&mut a, &entry).is_error());
+        assert_eq!(rig.window(1, 0x400, bytes), payload);
+    }
+    assert_eq!(rig.ranks[0].nic.counters().expect("no fault").inline_writes, 6);
+}
+
+/// Each with the syndrome that crate `warpferry_nic` documents for it.
+#[test]
+fn bad_requests_end_in_error_completions() {
+    for (local, remote, syndrome) in [
+        (0, 0x1000, cqe::SYNDROME_REMOTE_ACCESS),
+        (0x1000, 0, cqe::SYNDROME_LOCAL_PROTECTION),
+        (0, 0, cqe::SYNDROME_REMOTE_ACCESS),
+    ] {
+        let rig = Rig::new(2);
+        let (mut a, _) = rig.pair(0, 1, 8);
+        // With good keys the write goes past the window's end.
+        let offset = if (local, remote) == (0, 0) { WINDOW_BYTES - 63 } else { 0 };
+        let (mut target, mut source) = (rig.remote(1, offset), rig.data(0, 0, 64));
+        target.rkey ^= remote;
+        source.lkey ^= local;
+        let before = rig.window(1, 0, WINDOW_BYTES as usize);
+        let bad = wqe::rdma_write(a.control(), target, &[source]);
+        let completion = rig.run_one(&mut a, &bad);
+        assert_eq!((completion.opcode, completion.syndrome), (cqe::OPCODE_REQUEST_ERROR, syndrome));
+        assert_eq!(rig.window(1, 0, WINDOW_BYTES as usize), before);
+        let nop = wqe::nop(a.signaled());
+        assert_eq!(rig.run_one(&mut a, &nop).syndrome, cqe::SYNDROME_FLUSHED);
+        assert_eq!(rig.ranks[0].nic.counters().expect("the driver is sound").errors, 2);
+        assert!(rig.network.fault().is_none());
+    }
+}
+
+/// Method: more queue pairs than a page has lines, in both directions, all rung before the thread may look; then half
+/// of them end and others take their lines.
+#[test]
+fn every_queue_pair_has_a_doorbell_of_its_own() {
+    let rig = Rig::new(2);
+    let mut pairs: Vec<_> = (0..PAGE_LINES + 3).map(|_| rig.pair(0, 1, 4)).collect();
+    for round in 1..=2 {
+        let ends = || pairs.iter().flat_map(|(a, b)| [a.queue.doorbell, b.queue.doorbell]);
+        let mut bells: Vec<DevicePtr> = ends().collect();
+        bells.sort();
+        assert!(bells.windows(2).all(|two| two[0].address() + 64 <= two[1].address()));
+        let before = rig.word(1, WORD);
+        for (a, b) in &mut pairs {
+            let add = rig.add(a, 0, 1, 1);
+            rig.put(a, &add);
+            let add = rig.add(b, 1, 0, 1);
+            rig.put(b, &add);
+        }
+        rig.network.with(|_| pairs.iter().for_each(|(a, b)| [a, b].into_iter().for_each(|end| rig.ring(end))));
+        for end in pairs.iter().flat_map(|(a, b)| [a, b]) {
+            assert!(!rig.wait(end, end.next.wrapping_sub(1)).is_error());
+        }
+        assert_eq!(rig.word(1, WORD) - before, pairs.len() as u64, "round {round}");
+        for pair in pairs.iter_mut().step_by(2) {
+            for (rank, end) in [(0, pair.0), (1, pair.1)] {
+                rig.ranks[rank].nic.destroy_queue(end.queue.number).expect("a queue pair");
+            }
+            *pair = rig.pair(0, 1, 4);
+        }
+    }
+}
+
+/// Method: two NICs, with one driver or two, add to one word of a third while streams are held; then the streams are let
+/// go in the order that would lose an add.
+#[test]
+fn two_nics_add_to_one_word() {
+    for drivers in [1, 3] {
+        let memory = Memory::new();
+        let drivers: Vec<_> = (0..drivers).map(|_| memory.driver()).collect();
+        let rig = Rig::over(memory, (0..3).map(|rank| Arc::clone(&drivers[rank % drivers.len()])).collect());
+        let (mut a, _) = rig.pair(0, 2, 8);
+        let (mut b, _) = rig.pair(1, 2, 8);
+        let add = rig.add(&a, 0, 2, 1);
+        rig.run_one(&mut a, &add);
+        rig.memory.hold();
+        let add = rig.add(&a, 0, 2, 10);
+        rig.post(&mut a, &add);
+        until("work of the first NIC", || rig.memory.waiting()[0].1 >= 3);
+        let add = rig.add(&b, 1, 2, 100);
+        rig.post(&mut b, &add);
+        if drivers.len() == 1 {
+            // Record in the first; wait, word, old value, completion in the second.
+            until("work of the second NIC", || rig.memory.waiting()[1].1 >= 4);
+        } else {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let streams: Vec<u64> = rig.memory.waiting().into_iter().map(|(stream, _)| stream).collect();
+        while streams.iter().rev().any(|&stream| rig.memory.step(stream)) {}
+        rig.memory.let_run();
+        assert!(!rig.wait(&a, 1).is_error() && !rig.wait(&b, 0).is_error());
+        assert_eq!((rig.word(2, WORD), rig.word(1, SCRAP)), (111, 11), "{} drivers", drivers.len());
+    }
+}
+
+#[test]
+fn words_are_forgotten_with_their_window() {
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    let add = rig.add(&a, 0, 1, 3);
+    rig.run_one(&mut a, &add);
+    let kept = || rig.network.server.shared.lock().ports.words_kept();
+    assert_eq!(kept(), 1);
+    let window = DevicePtr::new(rig.ranks[1].window);
+    rig.ranks[1].nic.deregister(rig.ranks[1].keys).expect("a window");
+    assert_eq!(kept(), 0);
+    assert!(rig.ranks[1].nic.deregister(rig.ranks[1].keys).is_err());
+    // Another owner of the memory begins at zero.
+    rig.memory.write(window.address() + WORD, &[0; 8]);
+    let keys = rig.ranks[1].nic.register(window, WINDOW_BYTES).expect("a window");
+    let target = wqe::Remote { rkey: keys.remote, ..rig.remote(1, WORD) };
+    let add = wqe::fetch_add(a.signaled(), target, 4, rig.data(0, SCRAP, 8));
+    assert!(!rig.run_one(&mut a, &add).is_error());
+    assert_eq!(rig.word(1, WORD), 4);
+    // A payload write over the word by the same NIC counts.
+    let write = wqe::rdma_write_inline(a.control(), wqe::Remote { address: target.address + 1, ..target }, &[1]);
+    rig.put(&mut a, &write);
+    let add = wqe::fetch_add(a.signaled(), target, 1, rig.data(0, SCRAP, 8));
+    rig.run_one(&mut a, &add);
+    assert_eq!(rig.word(1, WORD), 4 + 0x100 + 1);
+}
+
+/// Method: the window is taken back while a peer's copy into it is held; that must wait for the copy.
+#[test]
+fn a_window_is_taken_back_when_nothing_is_written_to_it_any_more() {
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    rig.memory.hold();
+    let write = wqe::rdma_write(a.signaled(), rig.remote(1, 0), &[rig.data(0, 0x100, 64)]);
+    rig.post(&mut a, &write);
+    until("the copy", || rig.memory.waiting().iter().any(|&(_, works)| works > 0));
+    std::thread::scope(|scope| {
+        let taking = scope.spawn(|| rig.ranks[1].nic.deregister(rig.ranks[1].keys));
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!taking.is_finished());
+        rig.memory.let_run();
+        taking.join().expect("no panic").expect("a window");
+    });
+    assert_eq!(rig.window(1, 0, 64), rig.window(0, 0x100, 64));
+}
+
+#[test]
+fn the_last_handle_ends_the_thread_and_gives_everything_back() {
+    let rig = Rig::new(3);
+    let (mut a, b) = rig.pair(0, 1, 8);
+    let add = rig.add(&a, 0, 1, 3);
+    rig.run_one(&mut a, &add);
+    for (rank, end) in [(0, a), (1, b)] {
+        rig.ranks[rank].nic.destroy_queue(end.queue.number).expect("a queue pair");
+        rig.ranks[rank].driver.free_host(&end.block).expect("a block");
+    }
+    let shared = Arc::downgrade(&rig.network.server.shared);
+    let memory = rig.memory.clone();
+    assert_eq!(memory.leaks(), (2, 3, 0));
+    let nic = Arc::clone(&rig.ranks[2].nic);
+    drop(rig);
+    assert!(shared.upgrade().is_some(), "a NIC is a handle");
+    drop(nic);
+    assert!(shared.upgrade().is_none());
+    assert_eq!(memory.leaks(), (0, 0, 0));
+}
+
+#[test]
+fn planned_faults_and_delays() {
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    let number = QueuePairNumber(a.queue.number);
+    const DELAY: Duration = Duration::from_millis(20);
+    rig.network.with(|network| network.set_delay(number, DELAY.as_nanos() as u64)).expect("a queue pair");
+    let start = Instant::now();
+    let nop = wqe::nop(a.signaled());
+    rig.run_one(&mut a, &nop);
+    assert!(start.elapsed() >= DELAY);
+    let fault = Fault {
+        queue_pair: Some(number),
+        matching: FaultMatch::Atomic,
+        after: 1,
+        action: FaultAction::DropToError { syndrome: cqe::SYNDROME_TRANSPORT_RETRY_EXCEEDED },
+    };
+    rig.network.with(|network| {
+        network.set_delay(number, 0).expect("a queue pair");
+        network.set_faults(FaultPlan { faults: vec![fault] });
+    });
+    let add = rig.add(&a, 0, 1, 3);
+    assert!(!rig.run_one(&mut a, &add).is_error());
+    let add = rig.add(&a, 0, 1, 3);
+    assert_eq!(rig.run_one(&mut a, &add).syndrome, cqe::SYNDROME_TRANSPORT_RETRY_EXCEEDED);
+    assert_eq!(rig.word(1, WORD), 3);
+    assert_eq!(rig.network.with(|network| network.fired().len()), 1);
+}
+
+fn breaking(call: &'static str, nth: u64) -> Rig {
+    let memory = Memory::new();
+    let rule = FaultRule { call, nth, message: "out of order".to_string() };
+    let drivers = vec![Faults::wrap(memory.driver(), vec![rule]), memory.driver()];
+    Rig::over(memory, drivers)
+}
+
+/// Method: each call that the thread makes fails once. The request ends in an error completion with the syndrome of a
+/// memory fault at that end, and the driver's words are kept.
+#[test]
+fn a_failed_call_ends_in_an_error_completion_and_is_kept() {
+    for (call, nth, syndrome) in [
+        ("copy_within", 1, cqe::SYNDROME_REMOTE_OPERATION),
+        ("copy_to_device", 1, cqe::SYNDROME_REMOTE_OPERATION),
+        ("copy_from_device", 1, cqe::SYNDROME_REMOTE_OPERATION),
+        ("write_word", 1, cqe::SYNDROME_REMOTE_OPERATION),
+        ("write_word", 2, cqe::SYNDROME_LOCAL_PROTECTION),
+    ] {
+        let rig = breaking(call, nth);
+        let (mut a, _) = rig.pair(0, 1, 8);
+        let write = match call {
+            "copy_within" => wqe::rdma_write(a.control(), rig.remote(1, 0), &[rig.data(0, 0, 64)]),
+            _ => wqe::rdma_write_inline(a.control(), rig.remote(1, 0), &[1, 2, 3]),
+        };
+        rig.put(&mut a, &write);
+        let add = rig.add(&a, 0, 1, 1);
+        rig.post(&mut a, &add);
+        until("an error", || rig.completion(&a).is_some_and(|completion| completion.is_error()));
+        let failures = rig.network.with(|network| network.failures().to_vec());
+        assert_eq!(failures.len(), 1);
+        let place = format!("{call} {nth}: {failures:?}");
+        assert_eq!(failures[0].syndrome, syndrome, "{place}");
+        let fault = rig.network.fault().expect("a kept fault");
+        assert_eq!(fault.nic, 0, "{place}");
+        assert!(fault.error.to_string().contains("out of order"), "{place}: {}", fault.error);
+        assert!(rig.ranks[0].nic.counters().is_err() && rig.ranks[1].nic.counters().is_ok(), "{place}");
+        // Counted by the queue pair nevertheless: the failure, and the signal when it was flushed.
+        let errors = 2 - u64::from(failures[0].position);
+        let counters = rig.ranks[0].nic.queue_counters(a.queue.number).expect("a queue pair");
+        until(&place, || {
+            rig.ranks[0].nic.queue_counters(a.queue.number).is_ok_and(|counters| counters.errors == errors)
+        });
+        assert_eq!(counters.completions, 0, "{place}");
+    }
+}
+
+/// Method: the word of an error completion cannot be put into the stream; it comes without it.
+#[test]
+fn an_error_is_told_when_the_stream_takes_no_more_work() {
+    let rig = breaking("write_word", 1);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    let mut target = rig.remote(1, 0);
+    target.rkey ^= 0x1000;
+    let bad = wqe::rdma_write(a.signaled(), target, &[rig.data(0, 0, 64)]);
+    let completion = rig.run_one(&mut a, &bad);
+    assert_eq!((completion.opcode, completion.syndrome), (cqe::OPCODE_REQUEST_ERROR, cqe::SYNDROME_REMOTE_ACCESS));
+    assert!(rig.network.fault().is_some());
+}
+
+/// Method: the context is lost with work posted and unposted. No NIC can be looked at any more: the thread ends by
+/// itself, and every call says why.
+#[test]
+fn a_lost_context_ends_the_thread() {
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    let add = rig.add(&a, 0, 1, 3);
+    rig.post(&mut a, &add);
+    rig.memory.lose();
+    let shared = Arc::downgrade(&rig.network.server.shared);
+    // The thread's own reference is gone.
+    until("the end of the thread", || shared.strong_count() == 1);
+    for rank in &rig.ranks {
+        assert!(rank.nic.counters().is_err());
+        let refused = rank.nic.register(DevicePtr::new(rank.window), WINDOW_BYTES);
+        assert!(matches!(refused, Err(Error::Driver { call: "read_host", .. })), "{refused:?}");
+    }
+    assert_eq!(rig.network.fault().map(|fault| fault.nic), Some(0));
+    let start = Instant::now();
+    drop(rig);
+    assert!(start.elapsed() < PATIENCE / 2);
+}
+
+#[test]
+fn arguments_are_checked() {
+    let none: Vec<Arc<dyn Driver>> = Vec::new();
+    assert!(matches!(ServedNetwork::new(&none), Err(Error::Argument { .. })));
+    let rig = Rig::new(2);
+    let (a, b) = (rig.queue(0, 8), rig.queue(1, 8));
+    let nic = &rig.ranks[0].nic;
+    let outside = DevicePtr::new(a.block.device.address() + a.block.bytes);
+    for memory in [
+        QueueMemory { host: None, ..a.memory },
+        QueueMemory { entries: 16, ..a.memory },
+        QueueMemory { send_queue: DevicePtr::NULL, ..a.memory },
+        QueueMemory { record: outside, ..a.memory },
+        QueueMemory { completion: outside, ..a.memory },
+    ] {
+        assert!(matches!(nic.create_queue(&memory), Err(Error::Argument { .. })), "{memory:?}");
+    }
+    let misaligned = QueueMemory { record: a.memory.record.offset(4), ..a.memory };
+    assert!(matches!(nic.create_queue(&misaligned), Err(Error::Driver { call: "create_queue", .. })));
+    for peer in [QueueAddress { nic: 0, number: b.queue.number }, QueueAddress { nic: 1, number: 7 }] {
+        assert!(matches!(nic.connect(a.queue.number, peer), Err(Error::Argument { .. })), "{peer:?}");
+    }
+    assert!(nic.connect(99, nic.address(a.queue.number)).is_err());
+    assert!(nic.destroy_queue(99).is_err());
+    assert!(nic.queue_counters(99).is_err());
+}
