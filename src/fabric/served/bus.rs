@@ -269,9 +269,8 @@ impl nic::Bus for Ports {
         let home = self.home(agent, range)?;
         match home.offset(address, range.bytes) {
             Some(offset) => self.call(home.nic, range, |driver, _| driver.read_host(&home.host, offset, into)),
-            None => self.call(home.nic, range, |driver, stream| {
-                driver.copy_from_device(into, DevicePtr::new(address), stream)
-            }),
+            None => self
+                .call(home.nic, range, |driver, stream| driver.copy_from_device(into, DevicePtr::new(address), stream)),
         }
     }
 
@@ -289,9 +288,8 @@ impl nic::Bus for Ports {
             (nic::Purpose::AtomicResult, Ok(word)) if address.is_multiple_of(8) => {
                 self.write_word(home.nic, address, u64::from_le_bytes(word))
             }
-            _ => self.call(home.nic, range, |driver, stream| {
-                driver.copy_to_device(DevicePtr::new(address), bytes, stream)
-            }),
+            _ => self
+                .call(home.nic, range, |driver, stream| driver.copy_to_device(DevicePtr::new(address), bytes, stream)),
         }
     }
 

@@ -284,8 +284,9 @@ impl Nic for ServedNic {
         let id = nic::NicId(self.nic as u32);
         let pair = state.network.create_queue_pair(id, config).map_err(failed("create_queue"))?;
         let number = pair.number.0;
-        let doorbell =
-            doorbells.assign(number).ok_or_else(|| Error::Bug("no doorbell line after one was reserved".to_string()))?;
+        let doorbell = doorbells
+            .assign(number)
+            .ok_or_else(|| Error::Bug("no doorbell line after one was reserved".to_string()))?;
         state.ports.homes.insert(number, home);
         Ok(Queue { number, doorbell })
     }
