@@ -19,6 +19,9 @@ use crate::mem::{Buffer, DevicePtr, HostBuffer, WindowHandle};
 use crate::plan::blocks::TotalsHead;
 use crate::plan::{Fabric, Plan};
 
+/// Most of a GPU's memory that is reserved for outputs: one part in this many.
+const RESERVED_SHARE: u64 = 8;
+
 /// What a rank tells the others.
 #[derive(Debug, Clone)]
 pub struct Offer {
@@ -120,6 +123,7 @@ impl Prepared {
             (Fabric::Mlx5, Some(nic)) => Some(PreparedNic::new(nic, &driver, stream.id(), &plan, rank, &window)?),
         };
         super::shared::synchronize(&driver, stream.id(), rank)?;
+        driver.reserve(plan.output_bytes().min(driver.info().memory_bytes / RESERVED_SHARE))?;
         Ok(Prepared { rank, plan, driver, stream, control, functions, window, exported, state, totals, nic })
     }
 

@@ -5,17 +5,18 @@ pub(crate) mod constants;
 pub(crate) mod queues;
 pub(crate) mod shared;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use shared::Shared;
 
-use crate::driver::{Driver, DriverInfo};
+use crate::driver::{Driver, DriverInfo, StreamId};
 use crate::error::Result;
 use crate::exec;
 use crate::fabric::{Nic, NicCounters};
 use crate::mem::tensor::Owner;
-use crate::mem::{DType, Element, Tensor};
+use crate::mem::{DType, DevicePtr, Element, Tensor};
 use crate::op::{Combine, Combined, Dispatch, Dispatched, Pending};
 use crate::plan::Plan;
 use crate::topology::Topology;
@@ -76,6 +77,50 @@ impl Communicator {
     /// What the driver says.
     pub fn empty(&self, dtype: DType, shape: &[usize]) -> Result<Tensor> {
         Tensor::empty(&self.owner(), dtype, shape)
+    }
+
+    /// A tensor over memory that the caller lends: `keeper` is held until the last clone of the tensor and the last
+    /// operation that uses it are gone. The communicator's stream orders what operations do to it:
+    /// [`Communicator::wait_for`] before, [`Communicator::release_to`] after work in other streams.
+    ///
+    /// # Safety
+    /// The memory must stay valid device memory, reachable by this GPU, for as long as `keeper` lives, and nobody may
+    /// write it (or read it, where an operation writes) but in the order of those streams.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] when the memory is not aligned to 16 bytes, is smaller than the shape, or is not this
+    /// GPU's as far as the driver can tell.
+    #[allow(unsafe_code)]
+    pub unsafe fn lend(
+        &self,
+        ptr: DevicePtr,
+        bytes: u64,
+        dtype: DType,
+        shape: &[usize],
+        keeper: Box<dyn Any + Send + Sync>,
+    ) -> Result<Tensor> {
+        Tensor::lent(&self.owner(), ptr, bytes, dtype, shape, keeper)
+    }
+
+    /// What this communicator does next waits for all that `stream` of its driver holds now.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn wait_for(&self, stream: StreamId) -> Result<()> {
+        self.shared.order(stream, self.stream())
+    }
+
+    /// What `stream` of this communicator's driver does next waits for all that the communicator has started.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn release_to(&self, stream: StreamId) -> Result<()> {
+        self.shared.order(self.stream(), stream)
+    }
+
+    /// The stream in which this communicator's kernels run.
+    pub fn stream(&self) -> StreamId {
+        self.shared.stream.id()
     }
 
     /// What stops this rank's kernels from another thread.

@@ -250,6 +250,15 @@ impl Shared {
         self.driver.copy_to_device(self.addresses.state.offset(offset), &1u32.to_le_bytes(), self.control.id())
     }
 
+    /// Lets what `later` does next wait for what `earlier` holds now.
+    pub fn order(&self, earlier: StreamId, later: StreamId) -> Result<()> {
+        let event = self.driver.create_event()?;
+        let ordered =
+            self.driver.record_event(event, earlier).and_then(|()| self.driver.stream_wait_event(later, event));
+        self.driver.destroy_event(event)?;
+        ordered
+    }
+
     /// A zeroed status block with a line for every CTA of the larger launch and for the prelude.
     pub fn take_status(&self) -> Result<HostBuffer> {
         let free = self.calls().free_status.pop();

@@ -1,5 +1,7 @@
 //! Memory that is freed when its owner goes.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
 use super::{DevicePtr, HostBlock};
@@ -15,6 +17,17 @@ pub struct Buffer {
     driver: Arc<dyn Driver>,
     ptr: DevicePtr,
     bytes: u64,
+    /// Owner of memory that a caller lends; `None` for the driver's own, which is freed here.
+    keeper: Option<Keeper>,
+}
+
+/// Whatever keeps lent memory alive.
+struct Keeper(#[allow(dead_code)] Box<dyn Any + Send + Sync>); // held, not looked at
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keeper")
+    }
 }
 
 impl Buffer {
@@ -24,7 +37,17 @@ impl Buffer {
     /// What the driver says.
     pub fn new(driver: &Arc<dyn Driver>, bytes: u64) -> Result<Buffer> {
         let ptr = driver.alloc(bytes.max(BYTES_MIN))?;
-        Ok(Buffer { driver: Arc::clone(driver), ptr, bytes })
+        Ok(Buffer { driver: Arc::clone(driver), ptr, bytes, keeper: None })
+    }
+
+    /// Memory that a caller lends: not freed, but `keeper` dropped with this.
+    pub(crate) fn lent(
+        driver: &Arc<dyn Driver>,
+        ptr: DevicePtr,
+        bytes: u64,
+        keeper: Box<dyn Any + Send + Sync>,
+    ) -> Buffer {
+        Buffer { driver: Arc::clone(driver), ptr, bytes, keeper: Some(Keeper(keeper)) }
     }
 
     /// Allocates and fills with zeros, in the order of `stream`.
@@ -67,6 +90,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if self.keeper.is_some() {
+            return;
+        }
         if let Err(error) = self.driver.free(self.ptr) {
             tracing::warn!(ptr = %self.ptr, %error, "device memory could not be freed");
         }

@@ -1,5 +1,6 @@
 //! Typed device memory with a shape and an owner.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,6 +11,9 @@ use super::stream::Stream;
 use super::{Buffer, DevicePtr};
 use crate::driver::Driver;
 use crate::error::{Error, Result};
+
+/// Alignment of tensors in bytes: kernels move 16 bytes at once.
+const TENSOR_ALIGN: u64 = 16;
 
 /// Type of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,6 +146,26 @@ impl Tensor {
         check_length(values, shape)?;
         let buffer = Buffer::with_contents(&owner.driver, &to_bytes(values), owner.stream.id())?;
         Ok(Tensor::of(owner, buffer, T::DTYPE, shape))
+    }
+
+    pub(crate) fn lent(
+        owner: &Owner,
+        ptr: DevicePtr,
+        bytes: u64,
+        dtype: DType,
+        shape: &[usize],
+        keeper: Box<dyn Any + Send + Sync>,
+    ) -> Result<Tensor> {
+        let need = size(dtype, shape)?;
+        if bytes < need {
+            return Err(Error::argument("bytes", bytes, format!("at least {need} for {dtype} of shape {shape:?}")));
+        }
+        if !ptr.address().is_multiple_of(TENSOR_ALIGN) || ptr == DevicePtr::NULL {
+            return Err(Error::argument("ptr", ptr, format!("device memory aligned to {TENSOR_ALIGN} bytes")));
+        }
+        owner.driver.check_range(ptr, bytes)?;
+        let buffer = Buffer::lent(&owner.driver, ptr, bytes, keeper);
+        Ok(Tensor::of(owner, buffer, dtype, shape))
     }
 
     fn of(owner: &Owner, buffer: Buffer, dtype: DType, shape: &[usize]) -> Tensor {

@@ -118,6 +118,16 @@ impl Plan {
         }
     }
 
+    /// Device memory that a call takes for its results when the routing is balanced: the handle, the rows that as many
+    /// tokens as this rank's send here, with their indices, weights and sources, and the combined tokens.
+    pub fn output_bytes(&self) -> u64 {
+        let shape = self.shape;
+        let (tokens, topk) = (u64::from(shape.max_tokens()), u64::from(shape.topk()));
+        let rows = tokens * topk.min(u64::from(self.topology.ranks()));
+        let row_bytes = u64::from(shape.hidden_bytes());
+        self.handle.bytes + rows * (row_bytes + 8 * topk + 8) + tokens * row_bytes
+    }
+
     /// Bytes of send queues, completion entries and doorbell records of one rank.
     pub fn queue_bytes(&self) -> u64 {
         match self.fabric {

@@ -6,6 +6,8 @@ mod emu_tests;
 mod tests;
 
 use std::collections::BTreeMap;
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::comm::connect::{Offer, Prepared};
@@ -14,6 +16,8 @@ use crate::comm::Communicator;
 #[cfg(feature = "emu")]
 use crate::driver::emu::EmuMachine;
 use crate::error::{Error, Result};
+#[cfg(feature = "cuda")]
+use crate::fabric::served::ServedNetwork;
 pub use crate::fabric::Device;
 use crate::kernel::launch::KernelSet;
 use crate::plan::{Fabric, Plan, Shape, Tuning};
@@ -199,6 +203,39 @@ impl World {
         let machine = EmuMachine::new(machine)?;
         let communicators = connect_kernels(&config, &machine.devices(), kernels)?;
         Ok(World { communicators, machine: Some(machine) })
+    }
+
+    /// A world of which all ranks share one GPU: each has a share of its SMs and streams of its own; windows are plain
+    /// device memory. With fabric mlx5 and more than one node the NICs are the model that the emulator uses, served by a
+    /// thread of this process ([`crate::fabric::served`]): for correctness, not for speed.
+    ///
+    /// # Errors
+    /// As [`connect`]; [`Error::Argument`] when the GPU has fewer SMs than the world ranks, or fewer hardware queues than
+    /// their streams need.
+    #[cfg(feature = "cuda")]
+    pub fn on_gpu(config: &WorldConfig, gpu: &crate::driver::cuda::Gpu) -> Result<World> {
+        World::on_gpu_kernels(config, gpu, KernelSet::embedded(config.fabric)?)
+    }
+
+    /// The same with other kernels than the embedded ones: for mutants and experiments.
+    ///
+    /// # Errors
+    /// As [`World::on_gpu`].
+    #[cfg(feature = "cuda")]
+    pub fn on_gpu_kernels(config: &WorldConfig, gpu: &crate::driver::cuda::Gpu, kernels: KernelSet) -> Result<World> {
+        config.plan(0)?;
+        let drivers = gpu.drivers(config.topology.ranks() as usize)?;
+        let mut devices: Vec<Device> = drivers.iter().map(|driver| Device::new(Arc::clone(driver))).collect();
+        if config.fabric == Fabric::Mlx5 && config.topology.nodes() > 1 {
+            let nics = ServedNetwork::new(&drivers)?.nics();
+            devices = devices.into_iter().zip(nics).map(|(device, nic)| device.nic(nic)).collect();
+        }
+        let communicators = connect_kernels(config, &devices, kernels)?;
+        Ok(World {
+            communicators,
+            #[cfg(feature = "emu")]
+            machine: None,
+        })
     }
 
     /// A world on devices of the caller: one a rank, in rank order.
