@@ -12,7 +12,7 @@ use warpferry_nic::wqe;
 use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
 
 use self::memory::Memory;
-use self::rig::{until, Rig, PATIENCE, SCRAP, WINDOW_BYTES, WORD};
+use self::rig::{until, End, Rig, PATIENCE, SCRAP, WINDOW_BYTES, WORD};
 use super::doorbells::PAGE_LINES;
 use super::ServedNetwork;
 use crate::driver::fault::{FaultRule, Faults};
@@ -163,8 +163,7 @@ fn every_queue_pair_has_a_doorbell_of_its_own() {
     let rig = Rig::new(2);
     let mut pairs: Vec<_> = (0..PAGE_LINES + 3).map(|_| rig.pair(0, 1, 4)).collect();
     for round in 1..=2 {
-        let ends = || pairs.iter().flat_map(|(a, b)| [a.queue.doorbell, b.queue.doorbell]);
-        let mut bells: Vec<DevicePtr> = ends().collect();
+        let mut bells = ends_of(&pairs);
         bells.sort();
         assert!(bells.windows(2).all(|two| two[0].address() + 64 <= two[1].address()));
         let before = rig.word(1, WORD);
@@ -185,7 +184,17 @@ fn every_queue_pair_has_a_doorbell_of_its_own() {
             }
             *pair = rig.pair(0, 1, 4);
         }
+        let again = ends_of(&pairs);
+        assert!(again.iter().all(|bell| bells.contains(bell)), "lines are used again");
     }
+    // A line that still held its last owner's word would ring for a queue pair that is gone.
+    let add = rig.add(&pairs[0].0, 0, 1, 1);
+    rig.run_one(&mut pairs[0].0, &add);
+    assert_eq!(rig.network.with(|network| network.violations().to_vec()), []);
+}
+
+fn ends_of(pairs: &[(End, End)]) -> Vec<DevicePtr> {
+    pairs.iter().flat_map(|(a, b)| [a.queue.doorbell, b.queue.doorbell]).collect()
 }
 
 /// Method: two NICs, with one driver or two, add to one word of a third while streams are held; then the streams are let
@@ -245,6 +254,51 @@ fn words_are_forgotten_with_their_window() {
     let add = wqe::fetch_add(a.signaled(), target, 1, rig.data(0, SCRAP, 8));
     rig.run_one(&mut a, &add);
     assert_eq!(rig.word(1, WORD), 4 + 0x100 + 1);
+    // And so does one that is copied.
+    rig.memory.write(rig.ranks[0].window, &1000u64.to_le_bytes());
+    let write = wqe::rdma_write(a.control(), target, &[rig.data(0, 0, 8)]);
+    rig.put(&mut a, &write);
+    let add = wqe::fetch_add(a.signaled(), target, 1, rig.data(0, SCRAP, 8));
+    rig.run_one(&mut a, &add);
+    assert_eq!(rig.word(1, WORD), 1001);
+    // Memory that is registered once more begins anew.
+    rig.memory.write(target.address, &[0; 8]);
+    rig.ranks[1].nic.register(window, WINDOW_BYTES).expect("a window");
+    let add = wqe::fetch_add(a.signaled(), target, 1, rig.data(0, SCRAP, 8));
+    rig.run_one(&mut a, &add);
+    assert_eq!(rig.word(1, WORD), 1);
+}
+
+/// Method: the store of one NIC fails; what another queue pair adds to is what the word holds.
+#[test]
+fn a_word_that_could_not_be_stored_is_read_again() {
+    let rig = breaking("write_word", 1);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    let add = rig.add(&a, 0, 1, 1);
+    assert!(rig.run_one(&mut a, &add).is_error());
+    let (mut c, _) = rig.pair(0, 1, 8);
+    let add = rig.add(&c, 0, 1, 100);
+    assert!(!rig.run_one(&mut c, &add).is_error());
+    assert_eq!((rig.word(1, WORD), rig.word(0, SCRAP)), (100, 0));
+}
+
+/// As for windows: completion entries come in the stream, into memory that is freed next.
+#[test]
+fn a_queue_pair_ends_when_its_completions_are_written() {
+    let rig = Rig::new(2);
+    let (mut a, _) = rig.pair(0, 1, 8);
+    rig.memory.hold();
+    let nop = wqe::nop(a.signaled());
+    rig.post(&mut a, &nop);
+    until("the completion", || rig.memory.waiting().iter().any(|&(_, works)| works > 0));
+    std::thread::scope(|scope| {
+        let ending = scope.spawn(|| rig.ranks[0].nic.destroy_queue(a.queue.number));
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!ending.is_finished());
+        rig.memory.let_run();
+        ending.join().expect("no panic").expect("a queue pair");
+    });
+    assert_eq!(rig.completion(&a).map(|completion| completion.entry_counter), Some(0));
 }
 
 /// Method: the window is taken back while a peer's copy into it is held; that must wait for the copy.
