@@ -3,12 +3,12 @@
 use warpferry::plan::blocks::{CommBlock, QueueBlock};
 
 use crate::cases::{Case, Mismatch};
-use crate::check::{run_all, seeds, Check};
+use crate::check::{run_all, seeds, Check, Runs};
 use crate::draws;
 use crate::rig::{Arg, Rig, Run};
 
-pub static MLX5: Check = Check { name: "addresses_mlx5", cases: mlx5, run };
-pub static LOOPBACK: Check = Check { name: "addresses_loopback", cases: loopback, run };
+pub static MLX5: Check = Check { name: "addresses_mlx5", cases: mlx5, run: Runs::Kernels(run) };
+pub static LOOPBACK: Check = Check { name: "addresses_loopback", cases: loopback, run: Runs::Kernels(run) };
 
 fn mlx5(more: u64) -> Vec<Case> {
     cases("addresses_mlx5", more)

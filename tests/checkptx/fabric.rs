@@ -3,14 +3,15 @@
 use warpferry::plan::blocks::{CommBlock, QueueBlock};
 
 use crate::cases::{same, Case, Mismatch};
-use crate::check::{run_all, seeds, Check};
+use crate::check::{run_all, seeds, Check, Runs};
 use crate::draws;
 use crate::rig::{poison, Arg, Rig, Run, Zone};
 
-pub static POST: Check = Check { name: "post", cases: posts, run: run_post };
-pub static PUT_MLX5: Check = Check { name: "put_mlx5", cases: puts_mlx5, run: run_put_mlx5 };
-pub static PUT_LOOPBACK: Check = Check { name: "put_loopback", cases: puts_loopback, run: run_put_loopback };
-pub static COMPLETIONS: Check = Check { name: "completions", cases: completions, run: run_completions };
+pub static POST: Check = Check { name: "post", cases: posts, run: Runs::Kernels(run_post) };
+pub static PUT_MLX5: Check = Check { name: "put_mlx5", cases: puts_mlx5, run: Runs::Kernels(run_put_mlx5) };
+pub static PUT_LOOPBACK: Check =
+    Check { name: "put_loopback", cases: puts_loopback, run: Runs::Kernels(run_put_loopback) };
+pub static COMPLETIONS: Check = Check { name: "completions", cases: completions, run: Runs::Kernels(run_completions) };
 
 const ENTRY: usize = 64;
 /// Bytes between completion entries and between doorbell records.

@@ -17,6 +17,9 @@ mod check;
 #[path = "../worlds/draw.rs"]
 mod draw;
 mod draws;
+#[allow(dead_code)]
+#[path = "../worlds/play.rs"]
+mod play;
 mod rig;
 
 mod addresses;
@@ -25,10 +28,12 @@ mod bytes;
 mod claims;
 mod eight;
 mod fabric;
+mod kernels;
 mod pages;
 mod ring;
 mod stop;
 
+mod mutants;
 mod replay;
 
 use warpferry::kernel::KernelImage;
@@ -54,4 +59,6 @@ static ALL: &[&check::Check] = &[
     &fabric::COMPLETIONS,
     &stop::GIVE_UP,
     &stop::POISON_SHARED,
+    &kernels::LAYOUT,
+    &kernels::WORLD,
 ];

@@ -4,13 +4,13 @@ use warpferry::plan::blocks::LaunchBlock;
 use warpferry::reference::bf16;
 
 use crate::cases::{same, Case, Mismatch};
-use crate::check::{run_all, seeds, Check};
+use crate::check::{run_all, seeds, Check, Runs};
 use crate::draws;
 use crate::eight::sum;
 use crate::rig::{poison, Arg, Rig, Run};
 
-pub static MOVER: Check = Check { name: "mover", cases: moves, run: run_mover };
-pub static SUMMER: Check = Check { name: "summer", cases: sums, run: run_summer };
+pub static MOVER: Check = Check { name: "mover", cases: moves, run: Runs::Kernels(run_mover) };
+pub static SUMMER: Check = Check { name: "summer", cases: sums, run: Runs::Kernels(run_summer) };
 
 /// Bytes of a header.
 const HEADER: u64 = 16;
