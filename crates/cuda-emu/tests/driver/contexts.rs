@@ -40,6 +40,8 @@ fn devices_say_what_they_are() {
 
 #[test]
 fn codes_have_names() {
+    // The first call reads the environment.
+    init();
     let mut text = std::ptr::null();
     // SAFETY: there is room for the pointer, and what it points to lives for ever.
     unsafe {
