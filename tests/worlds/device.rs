@@ -24,7 +24,7 @@ fn cases() -> Vec<Case> {
     let worlds = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (2, 4), (1, 8)];
     let mut cases = Vec::new();
     for fabric in [Link::Loopback, Link::Mlx5] {
-        cases.extend(worlds.map(|(nodes, gpus)| Case { nodes, gpus, fabric, calls: 2, ..base() }));
+        cases.extend(worlds.map(|(nodes, gpus)| Case { nodes, gpus, fabric, calls: 2, experts_per_rank: 4, ..base() }));
         cases.push(Case { fabric, roles: Warps::Fixed, ..base() });
         cases.push(Case { fabric, hidden: 7168, stage_bytes: 16384, depth_ib: 8, depth_nv: 8, ..base() });
         cases.push(Case { fabric, hidden: 8, topk: 1, channels: 1, ..base() });
