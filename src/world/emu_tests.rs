@@ -225,7 +225,7 @@ fn two_worlds_and_two_sets_of_ranks_do_not_meet() {
 }
 
 /// Method: ranks are prepared; one may not join, since its peer's plan differs. When all is dropped the NICs know none of
-/// the queue pairs any more, and no memory is taken.
+/// the queue pairs any more.
 #[test]
 fn ranks_that_do_not_join_give_everything_back() {
     let alike = config(2, 1, Fabric::Mlx5);
