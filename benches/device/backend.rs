@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use warpferry::driver::emu::EmuMachine;
-use warpferry::driver::Driver;
 use warpferry::fabric::Device;
 use warpferry_emu::MachineConfig;
 
+use super::lab::Lab;
+#[cfg(feature = "cuda")]
+use super::lab::Raw;
 use super::options::BackendChoice;
 use super::record::Failure;
 
@@ -37,6 +39,11 @@ impl Backend {
         }
     }
 
+    /// Whether times are virtual.
+    pub fn is_emulator(&self) -> bool {
+        matches!(self, Backend::Emulator)
+    }
+
     /// As in results.
     pub fn name(&self) -> &'static str {
         match self {
@@ -55,12 +62,26 @@ impl Backend {
         }
     }
 
-    /// A driver that has the device for itself.
-    pub fn driver(&self) -> Result<Arc<dyn Driver>, Failure> {
+    /// A lab that has the device for itself.
+    pub fn lab(&self) -> Result<Lab, Failure> {
         match self {
-            Backend::Emulator => Ok(EmuMachine::new(MachineConfig::new(1, 1))?.driver(0)?),
+            Backend::Emulator => Lab::new(EmuMachine::new(MachineConfig::new(1, 1))?.driver(0)?),
             #[cfg(feature = "cuda")]
-            Backend::Cuda(gpu) => Ok(gpu.driver()?),
+            Backend::Cuda(gpu) => {
+                let driver = gpu.driver()?;
+                let lab = Lab::new(driver.clone())?;
+                let stream = driver.raw_stream(lab.timer().stream())? as usize;
+                Ok(lab.with_raw(Raw { context: driver.raw_context() as usize, stream }))
+            }
+        }
+    }
+
+    /// A lab on the device of a rank, beside its communication.
+    pub fn lab_beside(&self, device: &Device) -> Result<Lab, Failure> {
+        match self {
+            Backend::Emulator => Lab::new(Arc::clone(&device.driver)),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(_) => self.lab(),
         }
     }
 
