@@ -39,6 +39,11 @@ impl Backend {
         }
     }
 
+    /// Whether times are virtual.
+    pub fn is_emulator(&self) -> bool {
+        matches!(self, Backend::Emulator)
+    }
+
     /// As in results.
     pub fn name(&self) -> &'static str {
         match self {

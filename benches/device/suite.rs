@@ -63,11 +63,10 @@ impl Scale {
 /// [`Failure`] when a device call fails or a probe gave wrong data.
 pub fn run(options: &Options) -> Result<Report, Failure> {
     let backend = Backend::open(options.backend)?;
-    let scale = match &backend {
-        Backend::Emulator => Scale::Tiny,
-        _ if options.tiny => Scale::Tiny,
-        _ if options.quick => Scale::Quick,
-        _ => Scale::Full,
+    let scale = match (options.tiny || backend.is_emulator(), options.quick) {
+        (true, _) => Scale::Tiny,
+        (false, true) => Scale::Quick,
+        (false, false) => Scale::Full,
     };
     let lab = backend.lab()?;
     let report = Report::new(options, &backend, lab.driver().info());
