@@ -7,6 +7,7 @@ use crate::memory::{Kind, Need, Window, SHARED_WINDOW};
 use crate::observe::AccessKind;
 use crate::park::Where;
 use crate::program::{lanes as each, AccessSpace, Args, Atomic, AtomicKind, Order, Scope};
+use crate::race::{self, At};
 use crate::visibility::{self, Stage, Unflushed};
 use crate::warp::{first, CtaState, Trouble, Warp};
 
@@ -134,6 +135,10 @@ pub(crate) fn atomic(
             env.statistics.atomics += 1;
             ((address - found.base) as usize, Where::Global(found.storage))
         };
+        if let Some(race) = env.race.as_mut() {
+            let checked = race.atomic(At::new(cta, warp, pc), place, op, lane as u32, offset);
+            checked.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
+        }
         let storage = match place {
             Where::Shared => &mut cta.shared,
             Where::Global(id) => env.memory.storage_mut(id),

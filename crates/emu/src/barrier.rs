@@ -7,6 +7,7 @@ use crate::memory::{WarpRef, SHARED_WINDOW};
 use crate::observe::Event;
 use crate::park::Where;
 use crate::program::{lanes, Args, Barrier, BarrierKind, Mbarrier, MbarrierKind};
+use crate::race::{self, At, OnPhase};
 use crate::visibility;
 use crate::warp::{first, CtaState, Group, GroupState, Happening, NamedBarrier, Outcome, Trouble, Warp, BARRIERS};
 
@@ -102,7 +103,14 @@ pub(crate) fn named(
         visibility::cta_barrier(&mut warp.unflushed, &mut cta.unflushed, lanes_here);
     }
     let generation = cta.barriers[id as usize].generation;
+    if let Some(race) = env.race {
+        let waits = op.kind != BarrierKind::Arrive;
+        race.barrier(At::new(cta, warp, pc), lanes_here, !warp.exited, id, generation, waits);
+    }
     let finished = complete(cta, id);
+    if let (Some(race), Some(_)) = (env.race.as_mut(), finished) {
+        race.barrier_done(cta.race, id, generation);
+    }
     match (op.kind, finished) {
         (BarrierKind::Arrive, _) => Ok(Flow::Next),
         (_, Some(outcome)) => {
@@ -242,13 +250,42 @@ pub(crate) fn mbarrier(
         address: Some(offsets[lane].wrapping_add(SHARED_WINDOW)),
     };
     if let MbarrierKind::Wait { parity, suspends } = op.kind {
-        return wait(env, cta, warp, args, index, active, &offsets, parity, suspends).map_err(|(l, r)| fail(l, r));
+        let flow = wait(env, cta, warp, args, index, active, &offsets, parity, suspends).map_err(|(l, r)| fail(l, r))?;
+        if let (Some(race), Flow::Next) = (env.race.as_mut(), &flow) {
+            let done = warp.registers.predicates[args.d as usize] & active;
+            for (set, act) in [
+                (done, OnPhase::Waited { order: op.order, scope: op.scope }),
+                (active & !done, OnPhase::Polled),
+            ] {
+                let mut rest = set;
+                while rest != 0 {
+                    let lane = first(rest) as usize;
+                    let same = lanes(rest).filter(|&l| offsets[l] == offsets[lane]).fold(0, |m, l| m | 1 << l);
+                    rest &= !same;
+                    let told = race.mbarrier(At::new(cta, warp, pc), same, offsets[lane] as usize, act, false);
+                    told.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
+                }
+            }
+        }
+        return Ok(flow);
     }
     for lane in lanes(active) {
         let column = |c: u16| warp.registers.columns[c as usize][lane];
         let (a, b, offset) = (column(args.a) as u32, column(args.b) as u32, offsets[lane]);
         let found = mbarrier_at(cta, offset);
+        let before = found.as_ref().map(|state| state.phase).ok();
         let token = apply(cta, op.kind, found, a, b, offset, &mut env.memory.woken).map_err(|r| fail(lane, r))?;
+        if let Some(race) = env.race.as_mut() {
+            let ends = mbarrier_at(cta, offset).ok().map(|state| state.phase) != before;
+            let act = match op.kind {
+                MbarrierKind::Init => OnPhase::Init,
+                MbarrierKind::Inval => OnPhase::Inval,
+                MbarrierKind::Arrive { .. } => OnPhase::Arrive { order: op.order, scope: op.scope },
+                _ => OnPhase::Count,
+            };
+            let told = race.mbarrier(At::new(cta, warp, pc), 1 << lane, offset as usize, act, ends);
+            told.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
+        }
         if let (MbarrierKind::Arrive { .. }, Some(token)) = (op.kind, token) {
             warp.registers.columns[args.d as usize][lane] = token;
         }

@@ -3,6 +3,7 @@
 use crate::config::Checks;
 use crate::error::{Fault, FaultKind, HiddenStore};
 use crate::memory::{AccessFault, Kind, Memory, Reach};
+use crate::race::{self, Race};
 use crate::visibility;
 use crate::warp::Cta;
 use warpferry_nic::{Agent, Bus, BusFault, BusFaultReason, Purpose};
@@ -13,6 +14,7 @@ pub(crate) struct Port<'a> {
     pub ctas: &'a [Option<Box<Cta>>],
     pub gpus_per_node: usize,
     pub checks: Checks,
+    pub race: Option<&'a mut Race>,
     /// A check that failed; the GPU of the store, or of the NIC, faults.
     pub fault: Option<Fault>,
 }
@@ -91,12 +93,39 @@ impl Port<'_> {
         Err(BusFault { address, bytes: bytes as u64, reason: BusFaultReason::Reported })
     }
 
+    /// Tells the race check; a race is a fault of the NIC's GPU.
+    fn check_race(
+        &mut self,
+        agent: Agent,
+        place: (usize, usize),
+        address: u64,
+        bytes: u64,
+        write: bool,
+        atomic: bool,
+    ) -> Result<(), BusFault> {
+        let Some(race) = &mut self.race else { return Ok(()) };
+        let Err(mut report) = race.nic(agent, place, bytes as usize, write, atomic) else { return Ok(()) };
+        let at = race::locate(self.memory, &mut report);
+        if self.fault.is_none() {
+            self.fault = Some(Fault {
+                kind: FaultKind::Race(report),
+                gpu: agent.nic.0 as usize,
+                thread: None,
+                location: None,
+                address: at,
+                region: at.map(|a| self.memory.describe(a)),
+            });
+        }
+        Err(BusFault { address, bytes, reason: BusFaultReason::Reported })
+    }
+
     fn update(&mut self, agent: Agent, address: u64, new: impl Fn(u64) -> u64) -> Result<u64, BusFault> {
         if address & 7 != 0 {
             return Err(BusFault { address, bytes: 8, reason: BusFaultReason::Misaligned });
         }
         let (storage, offset) = self.locate(agent, address, 8)?;
         self.check_initialized(agent, storage, offset, 8)?;
+        self.check_race(agent, (storage, offset), address, 8, true, true)?;
         Ok(self.memory.update_word(storage, offset, new))
     }
 }
@@ -109,12 +138,14 @@ impl Bus for Port<'_> {
         if agent.purpose != Purpose::Payload {
             self.check_initialized(agent, storage, offset, into.len())?;
         }
+        self.check_race(agent, (storage, offset), address, into.len() as u64, false, false)?;
         self.memory.storage(storage).read(offset, into);
         Ok(())
     }
 
     fn write(&mut self, agent: Agent, address: u64, bytes: &[u8]) -> Result<(), BusFault> {
         let (storage, offset) = self.locate(agent, address, bytes.len() as u64)?;
+        self.check_race(agent, (storage, offset), address, bytes.len() as u64, true, false)?;
         self.memory.put_bytes(storage, offset, bytes);
         Ok(())
     }
@@ -138,6 +169,8 @@ impl Bus for Port<'_> {
         let from = self.locate(from_agent, source, bytes)?;
         self.check_visible(from_agent, from.0, from.1, bytes)?;
         let to = self.locate(to_agent, destination, bytes)?;
+        self.check_race(from_agent, from, source, bytes, false, false)?;
+        self.check_race(to_agent, to, destination, bytes, true, false)?;
         self.memory.copy(from, to, bytes as usize);
         Ok(())
     }

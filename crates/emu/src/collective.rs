@@ -3,8 +3,9 @@
 use crate::error::FaultKind;
 use crate::exec::Flow;
 use crate::program::{lanes, Args, Column, Inst, Op, Redux, Registers, Shuffle, Vote, NO_GUARD};
+use crate::race::{At, Race};
 use crate::visibility;
-use crate::warp::{first, Group, GroupState, Trouble, Warp};
+use crate::warp::{first, CtaState, Group, GroupState, Trouble, Warp};
 
 /// Lanes of `pool` whose member mask is that of `lane`, and that mask. A lane outside its own mask is an error.
 fn members(column: &Column, pool: u32, lane: usize, pc: u32) -> Result<(u32, u32), Trouble> {
@@ -66,11 +67,19 @@ pub(crate) fn converge(warp: &mut Warp, inst: &Inst, index: usize, active: u32, 
 }
 
 /// `bar.warp.sync`: like the others, but lanes may wait for each other at different instructions.
-pub(crate) fn warp_barrier(warp: &mut Warp, inst: &Inst, index: usize, active: u32, pc: u32) -> Result<Flow, Trouble> {
+pub(crate) fn warp_barrier(
+    race: &mut Option<Box<Race>>,
+    cta: &CtaState,
+    warp: &mut Warp,
+    inst: &Inst,
+    index: usize,
+    active: u32,
+    pc: u32,
+) -> Result<Flow, Trouble> {
     let column = warp.registers.columns[inst.args.c as usize];
     let (set, mask) = members(&column, active, first(active) as usize, pc)?;
     if set == active && active == warp.groups[index].mask && mask & !warp.exited & !active == 0 {
-        visibility::warp_barrier(&mut warp.unflushed, set);
+        met(race, cta, warp, set);
         return Ok(Flow::Next);
     }
     leave_inactive(warp, index, active);
@@ -84,12 +93,20 @@ pub(crate) fn warp_barrier(warp: &mut Warp, inst: &Inst, index: usize, active: u
             warp.barrier_masks[lane] = mask;
         }
     }
-    complete_warp_barriers(warp);
+    complete_warp_barriers(race, cta, warp);
     Ok(Flow::Switch)
 }
 
+/// Lanes have met at warp barriers: each knows what the others did.
+fn met(race: &mut Option<Box<Race>>, cta: &CtaState, warp: &mut Warp, set: u32) {
+    visibility::warp_barrier(&mut warp.unflushed, set);
+    if let Some(race) = race {
+        race.warp_barrier(At::new(cta, warp, 0), set, !warp.exited);
+    }
+}
+
 /// Lets go of every set of lanes that has met at warp barriers.
-pub(crate) fn complete_warp_barriers(warp: &mut Warp) {
+pub(crate) fn complete_warp_barriers(race: &mut Option<Box<Race>>, cta: &CtaState, warp: &mut Warp) {
     let waiting = warp.groups.iter().filter(|g| g.state == GroupState::WarpBarrier).fold(0, |m, g| m | g.mask);
     let (mut rest, mut freed) = (waiting, 0u32);
     while rest != 0 {
@@ -98,7 +115,7 @@ pub(crate) fn complete_warp_barriers(warp: &mut Warp) {
         rest &= !set;
         if mask & !warp.exited & !set == 0 {
             freed |= set;
-            visibility::warp_barrier(&mut warp.unflushed, set);
+            met(race, cta, warp, set);
         }
     }
     if freed == 0 {

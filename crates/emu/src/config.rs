@@ -25,6 +25,17 @@ pub struct MachineConfig {
     pub limits: Limits,
     /// Seed of the garbage in undefined registers and stale shared memory.
     pub garbage_seed: u64,
+    /// Whose the host calls are, for the race check.
+    pub hosts: Hosts,
+}
+
+/// Whose the host calls are: what one host knows of finished kernels, another one may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hosts {
+    /// One host drives all GPUs.
+    One,
+    /// Every GPU has a host of its own, and they meet while nothing runs.
+    PerGpu,
 }
 
 /// One GPU.
@@ -53,6 +64,8 @@ pub struct Checks {
     pub alignment: bool,
     /// A NIC reads bytes that their writer has not made visible to the bus.
     pub bus_visibility: bool,
+    /// Two accesses conflict, and nothing orders them by the memory model of PTX. It costs time: see `Checks::RACES`.
+    pub races: bool,
 }
 
 /// Who runs next, how long, and when asynchronous work lands.
@@ -121,6 +134,7 @@ impl MachineConfig {
             nic: warpferry_nic::NetworkConfig::default(),
             limits: Limits::default(),
             garbage_seed: 0x5eed,
+            hosts: Hosts::One,
         }
     }
 
@@ -161,10 +175,12 @@ impl Default for GpuConfig {
 }
 
 impl Checks {
+    /// Everything that costs little is checked: all but races.
+    pub const ALL: Checks = Checks { uninitialized: true, alignment: true, bus_visibility: true, races: false };
     /// Everything is checked.
-    pub const ALL: Checks = Checks { uninitialized: true, alignment: true, bus_visibility: true };
+    pub const RACES: Checks = Checks { races: true, ..Checks::ALL };
     /// Only bounds and rights.
-    pub const NONE: Checks = Checks { uninitialized: false, alignment: false, bus_visibility: false };
+    pub const NONE: Checks = Checks { uninitialized: false, alignment: false, bus_visibility: false, races: false };
 }
 
 impl Default for Limits {

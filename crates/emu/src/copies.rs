@@ -8,6 +8,7 @@ use crate::exec::{Env, Flow};
 use crate::memory::{Kind, Memory, Need, Snapshot, Viewer, Window, SHARED_WINDOW};
 use crate::observe::{Event, Observer};
 use crate::program::{lanes, Args, Bulk};
+use crate::race::{self, At, CopyRace, Race, RaceReport};
 use crate::statistics::GpuStatistics;
 use crate::visibility::{self, Stage, Unflushed};
 use crate::warp::{BulkGroup, Cta, CtaState, Group, GroupState, LaunchShape, Trouble, Warp};
@@ -27,6 +28,8 @@ pub(crate) struct Copy {
     pub way: Way,
     /// Times that the scheduler may still pass it over.
     pub patience: u8,
+    /// What the race check keeps.
+    pub race: Option<Box<CopyRace>>,
 }
 
 /// What a copy has still to do.
@@ -101,6 +104,8 @@ pub(crate) fn issue(
     active: u32,
     pc: u32,
 ) -> Result<(), Trouble> {
+    let at = At::new(cta, warp, pc);
+    let views = env.race.as_ref().map(|race| race.views(at, active)).unwrap_or_default();
     for lane in lanes(active) {
         let column = |c: u16| warp.registers.columns[c as usize][lane];
         let bytes = column(args.a) as u32;
@@ -146,6 +151,17 @@ pub(crate) fn issue(
             }
             Way::StoreRead { offset: shared as u32, target: global, group }
         };
+        let copy_race = match env.race.as_mut() {
+            None => None,
+            Some(race) => {
+                let report = match way {
+                    Way::Load { mbarrier, .. } => Ok(mbarrier as usize),
+                    Way::StoreRead { group, .. } | Way::StoreWrite { group, .. } => Err(group),
+                };
+                let issued = race.issue(at, lane as u32, &views, report);
+                Some(issued.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?)
+            }
+        };
         cta.copies += 1;
         let number = env.copies.next;
         env.copies.next += 1;
@@ -165,6 +181,7 @@ pub(crate) fn issue(
             bytes,
             way,
             patience,
+            race: copy_race,
         });
     }
     warp.interval.busy = true;
@@ -215,7 +232,11 @@ pub(crate) fn commit(warp: &mut Warp, active: u32) {
 }
 
 /// `cp.async.bulk.wait_group`: until all but the latest `pending` groups of every lane are done.
-pub(crate) fn wait(warp: &mut Warp, index: usize, active: u32, pending: u32, read: bool) -> Flow {
+pub(crate) fn wait(
+    race: &mut Option<Box<Race>>,
+    cta: &CtaState,
+    warp: &mut Warp,
+    index: usize, active: u32, pending: u32, read: bool) -> Flow {
     let mut blocked = false;
     for bulk in warp.bulk.iter().filter(|b| active >> b.lane & 1 == 1) {
         // Groups numbered below this must be done.
@@ -232,6 +253,11 @@ pub(crate) fn wait(warp: &mut Warp, index: usize, active: u32, pending: u32, rea
         }
         warp.groups[index].state = GroupState::Bulk;
         return Flow::Switch;
+    }
+    if let Some(race) = race {
+        let waiting = warp.bulk.iter().filter(|b| active >> b.lane & 1 == 1);
+        let bounds: Vec<_> = waiting.map(|b| (b.lane, b.open.saturating_sub(pending as u64))).collect();
+        race.waited(At::new(cta, warp, 0), &bounds, read);
     }
     let Warp { bulk, unflushed, .. } = warp;
     for bulk in bulk.iter_mut().filter(|b| active >> b.lane & 1 == 1) {
@@ -251,6 +277,7 @@ pub(crate) struct CopyEnv<'a> {
     pub memory: &'a mut Memory,
     pub statistics: &'a mut GpuStatistics,
     pub observer: &'a mut Option<Box<dyn Observer + Send>>,
+    pub race: &'a mut Option<Box<Race>>,
     pub spare: &'a mut Vec<Snapshot>,
 }
 
@@ -296,6 +323,11 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
             let cta = cta.expect("a CTA lives until its loads have landed");
             let window = global_window(env.memory, &viewer, source, copy.bytes, Need::Read)
                 .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
+            if let (Some(race), Some(own)) = (env.race.as_mut(), &copy.race) {
+                let from = (window.storage, (source - window.base) as usize);
+                let checked = race.load_lands(own, mbarrier as usize, from, offset, bytes);
+                checked.map_err(|report| raced(&fault, copy, env.memory, report))?;
+            }
             let mut piece = env.spare.pop().unwrap_or_default();
             env.memory.storage(window.storage).take((source - window.base) as usize, bytes, &mut piece);
             cta.state.shared.put(offset, &piece);
@@ -307,12 +339,22 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
                 Kind::Peer { .. } => env.statistics.bulk_load_peer_bytes += bytes as u64,
                 _ => env.statistics.bulk_load_bytes += bytes as u64,
             }
+            let phase = barrier::mbarrier_at(&cta.state, mbarrier).ok().map(|state| state.phase);
             let done = barrier::complete_tx(&mut cta.state, mbarrier, copy.bytes, &mut env.memory.woken);
             done.map_err(|reason| fault(copy, env.memory, FaultKind::Mbarrier(reason), mbarrier + SHARED_WINDOW))?;
             cta.state.copies -= 1;
+            if let (Some(race), Some(own)) = (env.race.as_mut(), &copy.race) {
+                let ends = barrier::mbarrier_at(&cta.state, mbarrier).ok().map(|state| state.phase) != phase;
+                race.load_reported(own, mbarrier as usize, ends);
+            }
         }
         Way::StoreRead { offset, target, group } => {
             let cta = cta.expect("a CTA lives until its stores have read");
+            if let (Some(race), Some(own)) = (env.race.as_mut(), &copy.race) {
+                if let Err(report) = race.store_reads(own, *offset as usize, bytes) {
+                    return Err(raced(&fault, copy, env.memory, report));
+                }
+            }
             let mut piece = env.spare.pop().unwrap_or_default();
             cta.state.shared.take(*offset as usize, bytes, &mut piece);
             let (target, group) = (*target, *group);
@@ -325,6 +367,11 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
             let (piece, target, group) = (std::mem::take(piece), *target, *group);
             let window = global_window(env.memory, &viewer, target, copy.bytes, Need::Write)
                 .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
+            if let (Some(race), Some(own)) = (env.race.as_mut(), &copy.race) {
+                let to = (window.storage, (target - window.base) as usize);
+                let checked = race.store_writes(own, to, bytes);
+                checked.map_err(|report| raced(&fault, copy, env.memory, report))?;
+            }
             env.memory.put(window.storage, (target - window.base) as usize, &piece);
             env.spare.push(piece);
             match window.kind {
@@ -340,6 +387,18 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
         observer.event(&Event::CopyLanded { copy: copy.number });
     }
     Ok(true)
+}
+
+/// A fault for a race of a copy.
+#[cold]
+fn raced(
+    fault: &impl Fn(&Copy, &Memory, FaultKind, u64) -> Box<Fault>,
+    copy: &Copy,
+    memory: &Memory,
+    mut report: Box<RaceReport>,
+) -> Box<Fault> {
+    let address = race::locate(memory, &mut report).unwrap_or(0);
+    fault(copy, memory, FaultKind::Race(report), address)
 }
 
 /// A copy of a lane's group has read its source, or written its target.

@@ -10,6 +10,7 @@ use crate::memory::{AccessFault, Kind, Memory, Need, Storage, LOCAL_WINDOW, SHAR
 use crate::observe::{AccessKind, Event};
 use crate::park::Where;
 use crate::program::{lanes as each, Access, AccessSpace, Args, Column, Order, Registers, Scope, FULL};
+use crate::race::{self, At};
 use crate::visibility::{self, Stage, Unflushed};
 use crate::warp::{first, CtaState, Trouble, Warp};
 
@@ -129,8 +130,8 @@ pub(crate) fn load(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Acce
     let addresses = addresses(&warp.registers, access.base, access.offset);
     let bytes = access.size as u64 * access.count as u64;
     let place = lanes::place(&addresses, active, bytes);
-    if place != Place::Scattered && load_whole(env, cta, warp, access, place) {
-        return Ok(());
+    if place != Place::Scattered && load_whole(env, cta, warp, access, place, pc) {
+        return race_of(env, active, pc);
     }
     if env.checks.alignment {
         aligned(&addresses, active, bytes, pc)?;
@@ -156,6 +157,34 @@ pub(crate) fn load(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Acce
             Ok(())
         }
     }
+}
+
+/// The race that an access of a whole warp has found, if it has.
+#[inline(always)]
+fn race_of(env: &mut Env, active: u32, pc: u32) -> Accessed {
+    match env.raced.take() {
+        None => Ok(()),
+        Some(report) => Err(race::trouble(env.memory, report, first(active), pc)),
+    }
+}
+
+/// Tells the race check of an access of lanes.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn check_race(
+    env: &mut Env,
+    cta: &CtaState,
+    warp: &Warp,
+    access: &Access,
+    write: bool,
+    place: Where,
+    offsets: &Column,
+    set: u32,
+    pc: u32,
+) -> Accessed {
+    let Some(race) = env.race.as_mut() else { return Ok(()) };
+    let checked = race.scattered(At::new(cta, warp, pc), place, access, write, offsets, set, &warp.registers);
+    checked.map_err(|report| race::trouble(env.memory, report, first(set), pc))
 }
 
 /// The storage, and the offset of `bytes` at a generic or plain address, of global and shared memory. `None` when the
@@ -185,7 +214,7 @@ fn plain(
 }
 
 /// A load of all lanes from a row or a point, when nothing needs to be told lane by lane. False when it was not done.
-fn load_whole(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Access, place: Place) -> bool {
+fn load_whole(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Access, place: Place, pc: u32) -> bool {
     let bytes = access.size as u64 * access.count as u64;
     let (first, total) = match place {
         Place::Row(first) => (first, 32 * bytes),
@@ -196,9 +225,24 @@ fn load_whole(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Access, p
     if misaligned || warp.interval.records() || env.observer.is_some() {
         return false;
     }
+    // Strong accesses, and races, are told lane by lane.
+    if env.race.is_some() && access.order != Order::Weak {
+        return false;
+    }
     let Some((place_of, offset, _)) = plain(env.memory, cta, access.space, first, total, Need::Read) else {
         return false;
     };
+    if let Some(race) = env.race.as_mut() {
+        let at = At::new(cta, warp, pc);
+        let checked = match place {
+            Place::Row(_) => race.row(at, place_of, access, false, offset as usize),
+            _ => race.point(at, place_of, access, offset as usize),
+        };
+        if let Err(report) = checked {
+            env.raced = Some(report);
+            return true;
+        }
+    }
     let storage = match place_of {
         Where::Shared => &cta.shared,
         Where::Global(id) => {
@@ -214,7 +258,7 @@ fn load_whole(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Access, p
 }
 
 /// A store of all lanes to a row, when nothing needs to be told lane by lane. False when it was not done.
-fn store_whole(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, access: &Access, first: u64) -> bool {
+fn store_whole(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, access: &Access, first: u64, pc: u32) -> bool {
     let bytes = access.size as u64 * access.count as u64;
     let misaligned = env.checks.alignment && first & (bytes - 1) != 0;
     let releases = access.order == Order::Release;
@@ -224,12 +268,23 @@ fn store_whole(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, access: &Acce
     let Some((place, offset, kind)) = plain(env.memory, cta, access.space, first, 32 * bytes, Need::Write) else {
         return false;
     };
+    if let Where::Global(id) = place {
+        if env.checks.bus_visibility && env.memory.storage(id).tracked {
+            return false;
+        }
+    }
+    if let Some(race) = env.race.as_mut() {
+        if access.order != Order::Weak {
+            return false;
+        }
+        if let Err(report) = race.row(At::new(cta, warp, pc), place, access, true, offset as usize) {
+            env.raced = Some(report);
+            return true;
+        }
+    }
     let storage = match place {
         Where::Shared => &mut cta.shared,
         Where::Global(id) => {
-            if env.checks.bus_visibility && env.memory.storage(id).tracked {
-                return false;
-            }
             match kind {
                 Kind::Peer { .. } => env.statistics.store_peer_bytes += 32 * bytes,
                 _ => env.statistics.store_bytes += 32 * bytes,
@@ -268,6 +323,7 @@ fn load_global(
         }
         let set = inside(addresses, rest, window.low, window.high, bytes);
         let offsets = relative(addresses, window.base);
+        check_race(env, cta, warp, access, false, Where::Global(window.storage), &offsets, set, pc)?;
         let storage = env.memory.storage(window.storage);
         if warp.interval.records() {
             note_reads(warp, Where::Global(window.storage), storage, &offsets, addresses, access, set);
@@ -292,6 +348,7 @@ fn load_shared(
     let bytes = access.size as u64 * access.count as u64;
     let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
     outside(active, set, offsets, bytes, pc)?;
+    check_race(env, cta, warp, access, false, Where::Shared, offsets, set, pc)?;
     if warp.interval.records() {
         let addresses = std::array::from_fn(|i| offsets[i].wrapping_add(SHARED_WINDOW));
         note_reads(warp, Where::Shared, &cta.shared, offsets, &addresses, access, set);
@@ -363,8 +420,8 @@ pub(crate) fn store(
     let addresses = addresses(&warp.registers, access.base, access.offset);
     let bytes = access.size as u64 * access.count as u64;
     if let Place::Row(first) = lanes::place(&addresses, active, bytes) {
-        if store_whole(env, cta, warp, access, first) {
-            return Ok(());
+        if store_whole(env, cta, warp, access, first, pc) {
+            return race_of(env, active, pc);
         }
     }
     if env.checks.alignment {
@@ -418,6 +475,7 @@ fn store_global(
             continue;
         }
         let offsets = relative(addresses, window.base);
+        check_race(env, cta, warp, access, true, Where::Global(window.storage), &offsets, set, pc)?;
         let storage = env.memory.storage_mut(window.storage);
         let was_idle = !warp.interval.busy;
         if was_idle {
@@ -496,6 +554,10 @@ fn doorbell(
                 ));
             }
         }
+        if let Some(race) = env.race.as_mut() {
+            let releases = access.order == Order::Release;
+            race.doorbell(At::new(cta, warp, pc), lane as u32, value, releases, nic.to_string());
+        }
         env.network.doorbell(nic, value);
         env.statistics.doorbells += 1;
         if let Some(observer) = env.observer {
@@ -530,6 +592,7 @@ fn store_shared(
     let bytes = access.size as u64 * access.count as u64;
     let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
     outside(active, set, offsets, bytes, pc)?;
+    check_race(env, cta, warp, access, true, Where::Shared, offsets, set, pc)?;
     if !warp.interval.busy {
         warp.interval.busy = lanes::changes(&cta.shared, offsets, &warp.registers, access, set);
     }
@@ -566,6 +629,9 @@ pub(crate) fn fence(
 ) {
     if scope == Scope::Sys && matches!(order, Order::AcqRel | Order::Sc | Order::Release) {
         visibility::fence(&mut warp.unflushed, &mut cta.unflushed, active);
+    }
+    if let Some(race) = env.race.as_mut() {
+        race.fence(At::new(cta, warp, pc), active, order, scope);
     }
     if let Some(observer) = env.observer {
         observer.event(&Event::Fence { warp: cta.warp_ref(warp.index).into(), pc, lanes: active });

@@ -139,6 +139,9 @@ pub enum MachineError {
     /// The NIC model refused.
     #[error("nic: {0}")]
     Nic(String),
+    /// The host's access and an earlier one, which nothing orders.
+    #[error("{0}")]
+    Race(Box<crate::race::RaceReport>),
     /// An earlier fault of this GPU; it stays, as on real hardware.
     #[error("gpu {} has faulted: {}", .0.gpu, .0)]
     Faulted(Arc<Fault>),
@@ -263,6 +266,9 @@ pub enum FaultKind {
     /// A NIC reads bytes that were not made visible to the bus.
     #[error("{0}")]
     BusVisibility(Box<HiddenStore>),
+    /// Two accesses that conflict, and nothing orders them.
+    #[error("{0}")]
+    Race(Box<crate::race::RaceReport>),
     /// Work in a stream that cannot be done.
     #[error("stream: {0}")]
     Stream(String),

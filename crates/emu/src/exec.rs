@@ -8,6 +8,7 @@ use crate::isa::Dynamic;
 use crate::memory::Memory;
 use crate::observe::{Event, Observer};
 use crate::program::{lanes, Args, Inst, Op, Program, FULL, NO_GUARD};
+use crate::race::{At, Race, RaceReport};
 use crate::statistics::GpuStatistics;
 use crate::warp::{first, CtaState, Group, GroupState, Happening, Trouble, Warp};
 use crate::{barrier, collective, door, park};
@@ -21,6 +22,9 @@ pub(crate) struct Env<'a> {
     pub copies: &'a mut Copies,
     pub statistics: &'a mut GpuStatistics,
     pub observer: &'a mut Option<Box<dyn Observer + Send>>,
+    pub race: &'a mut Option<Box<Race>>,
+    /// A race that the access under way has found.
+    pub raced: Option<Box<RaceReport>>,
     pub checks: Checks,
     pub now_ns: u64,
     /// Sleeps that began in this turn: their ends.
@@ -191,10 +195,13 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
             let addresses = warp.registers.columns[args.a as usize];
             return Ok(scatter(warp, index, active, |lane| addresses[lane] as u32));
         }
-        Op::Exit => return Ok(exit(cta, warp, index, active)),
+        Op::Exit => return Ok(exit(env.race, cta, warp, index, active)),
         Op::Trap => return Err(Trouble { kind: FaultKind::Trap, lane: first(active), pc, address: None }),
         Op::Fence { order, scope } => door::fence(env, cta, warp, *order, *scope, active, pc),
-        Op::ProxyFence => {
+        Op::ProxyFence(kind) => {
+            if let Some(race) = env.race {
+                race.fence_proxy(At::new(cta, warp, pc), active, *kind, !warp.exited);
+            }
             if let Some(observer) = env.observer {
                 observer.event(&Event::ProxyFence { warp: cta.warp_ref(warp.index).into(), lanes: active, pc });
             }
@@ -202,13 +209,13 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         Op::Shuffle(_) | Op::Vote(_) | Op::Match { .. } | Op::Redux(_) | Op::Elect => {
             return collective::converge(warp, inst, index, active, pc);
         }
-        Op::WarpBarrier => return collective::warp_barrier(warp, inst, index, active, pc),
+        Op::WarpBarrier => return collective::warp_barrier(env.race, cta, warp, inst, index, active, pc),
         Op::Barrier(barrier) => return barrier::named(env, cta, warp, barrier, args, index, active, pc),
         Op::Mbarrier(op) => return barrier::mbarrier(env, cta, warp, op, args, index, active, pc),
         Op::Bulk(bulk) => crate::copies::issue(env, cta, warp, bulk, args, active, pc)?,
         Op::BulkCommit => crate::copies::commit(warp, active),
         Op::BulkWait { pending, read } => {
-            return Ok(crate::copies::wait(warp, index, active, *pending, *read));
+            return Ok(crate::copies::wait(env.race, cta, warp, index, active, *pending, *read));
         }
         Op::Nanosleep => return Ok(nanosleep(env, cta, warp, index, active, args)),
     }
@@ -267,7 +274,7 @@ fn branch_index(warp: &mut Warp, index: usize, active: u32, args: &Args, targets
     Ok(scatter(warp, index, active, |lane| targets[(indices[lane] & 0xffff_ffff) as usize]))
 }
 
-fn exit(cta: &mut CtaState, warp: &mut Warp, index: usize, active: u32) -> Flow {
+fn exit(race: &mut Option<Box<Race>>, cta: &mut CtaState, warp: &mut Warp, index: usize, active: u32) -> Flow {
     warp.exited |= active;
     cta.exited[warp.index as usize] = warp.exited;
     let group = &mut warp.groups[index];
@@ -280,7 +287,7 @@ fn exit(cta: &mut CtaState, warp: &mut Warp, index: usize, active: u32) -> Flow 
     for group in warp.groups.iter_mut().filter(|g| g.state == GroupState::Converge) {
         group.state = GroupState::Ready;
     }
-    collective::complete_warp_barriers(warp);
+    collective::complete_warp_barriers(race, cta, warp);
     if warp.exited == FULL {
         cta.live_warps -= 1;
     }

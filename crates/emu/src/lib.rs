@@ -55,7 +55,7 @@
 //! ```
 //!
 //! What it does not show: memory is sequentially consistent, so a fence or order that is missing between GPUs changes
-//! nothing here (between a GPU and its NIC it is checked); a cluster is one CTA; approximate functions give the nearest
+//! nothing here, unless races are checked (see [`Checks`]); a cluster is one CTA; approximate functions give the nearest
 //! result; time is not that of any device.
 
 mod atomic;
@@ -78,6 +78,7 @@ mod memory;
 mod observe;
 mod park;
 mod program;
+mod race;
 mod report;
 mod run;
 mod stall;
@@ -86,12 +87,13 @@ mod stream;
 mod visibility;
 mod warp;
 
-pub use config::{Checks, ConfigError, GpuConfig, Limits, MachineConfig, Schedule, Stall};
+pub use config::{Checks, ConfigError, GpuConfig, Hosts, Limits, MachineConfig, Schedule, Stall};
 pub use error::{Fault, FaultKind, HiddenStore, LoadError, Location, MachineError, Thread};
 pub use launch::{EntryInfo, EventId, Launch, LaunchId, ModuleId, Param, RunOutcome, StreamId, TransferId};
 pub use live::Slice;
 pub use machine::{Machine, DOORBELL_PAGE_BYTES};
 pub use memory::{AccessRule, SharedBytes, LOCAL_WINDOW, SHARED_WINDOW};
 pub use observe::{AccessKind, Event, Observer, WarpId};
+pub use race::{RaceAccess, RacePlace, RaceReport};
 pub use stall::{StallCause, StallReport, Wait, WaitReason, WatchedWord};
 pub use statistics::{GpuStatistics, Statistics};

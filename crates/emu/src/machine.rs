@@ -9,6 +9,7 @@ use crate::launch::{EntryInfo, ModuleId};
 use crate::memory::{Kind, Memory, Reach, Region, WarpRef};
 use crate::observe::Observer;
 use crate::program::Program;
+use crate::race::{self, Race};
 use crate::run::Agent;
 use crate::statistics::{GpuStatistics, Statistics};
 use crate::stream::{EventState, Gpu, LaunchState};
@@ -58,6 +59,7 @@ pub struct Machine {
     pub(crate) changes_seen: u64,
     pub(crate) statistics: Statistics,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
+    pub(crate) race: Option<Box<Race>>,
     /// Faults that no run has returned yet.
     pub(crate) fresh_faults: VecDeque<Fault>,
     /// Kept between turns to save its memory.
@@ -119,6 +121,7 @@ impl Machine {
             changes_seen: 0,
             statistics: Statistics { gpus: vec![GpuStatistics::default(); count], ..Statistics::default() },
             observer: None,
+            race: config.checks.races.then(|| Box::new(Race::new(&config))),
             fresh_faults: VecDeque::new(),
             sleeps: Vec::new(),
             config,
@@ -197,6 +200,9 @@ impl Machine {
     /// Frees device or host memory. Peer mappings of it end too.
     pub fn free(&mut self, address: u64) -> Result<(), MachineError> {
         let region = self.memory.release(address, true)?;
+        if let Some(race) = &mut self.race {
+            race.forget(region.storage);
+        }
         if let (Reach::Gpu(gpu), Kind::Device) = (region.reach, region.kind) {
             self.gpus[gpu].used_bytes -= region.bytes;
         }
@@ -249,9 +255,37 @@ impl Machine {
         Ok((region.storage, (address - region.base) as usize))
     }
 
+    /// GPUs whose hosts may access a region.
+    fn hosts_of(&self, address: u64) -> std::ops::Range<usize> {
+        match self.memory.region(address).map(|region| region.reach) {
+            Some(Reach::Gpu(gpu)) => gpu..gpu + 1,
+            Some(Reach::Node(node)) => node * self.config.gpus_per_node..(node + 1) * self.config.gpus_per_node,
+            None => 0..1,
+        }
+    }
+
+    pub(crate) fn check_host_read(&self, address: u64, storage: usize, offset: usize, bytes: usize) -> Result<(), MachineError> {
+        let Some(race) = &self.race else { return Ok(()) };
+        race.host_reads(self.hosts_of(address), storage, offset, bytes).map_err(|report| self.host_raced(report))
+    }
+
+    pub(crate) fn check_host_write(&mut self, address: u64, storage: usize, offset: usize, bytes: usize) -> Result<(), MachineError> {
+        let gpu = self.hosts_of(address).start;
+        let Some(race) = &mut self.race else { return Ok(()) };
+        let checked = race.host_writes(gpu, storage, offset, bytes);
+        checked.map_err(|report| self.host_raced(report))
+    }
+
+    #[cold]
+    fn host_raced(&self, mut report: Box<crate::RaceReport>) -> MachineError {
+        race::locate(&self.memory, &mut report);
+        MachineError::Race(report)
+    }
+
     /// Reads memory of any GPU or host; bytes that nobody wrote are an error when that is checked.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), MachineError> {
         let (storage, offset) = self.host_access(address, into.len())?;
+        self.check_host_read(address, storage, offset, into.len())?;
         let storage = self.memory.storage(storage);
         if let Some(at) = storage.first_uninitialized(offset, into.len()) {
             let address = address + (at - offset) as u64;
@@ -264,6 +298,7 @@ impl Machine {
     /// Reads memory whether written or not; what nobody wrote has any value.
     pub fn read_raw(&self, address: u64, into: &mut [u8]) -> Result<(), MachineError> {
         let (storage, offset) = self.host_access(address, into.len())?;
+        self.check_host_read(address, storage, offset, into.len())?;
         self.memory.storage(storage).read(offset, into);
         Ok(())
     }
@@ -271,6 +306,7 @@ impl Machine {
     /// Writes memory.
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
         let (storage, offset) = self.host_access(address, bytes.len())?;
+        self.check_host_write(address, storage, offset, bytes.len())?;
         self.memory.put_bytes(storage, offset, bytes);
         self.wake_watchers();
         Ok(())
@@ -281,6 +317,7 @@ impl Machine {
         let size =
             usize::try_from(bytes).map_err(|_| MachineError::Size { what: "fill", bytes, max: usize::MAX as u64 })?;
         let (storage, offset) = self.host_access(address, size)?;
+        self.check_host_write(address, storage, offset, size)?;
         self.memory.fill(storage, offset, size, byte);
         self.wake_watchers();
         Ok(())

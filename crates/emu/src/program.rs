@@ -82,8 +82,8 @@ pub(crate) enum Op {
         order: Order,
         scope: Scope,
     },
-    /// `fence.proxy.*`, `fence.mbarrier_init`: an event, nothing to do in a consistent memory.
-    ProxyFence,
+    /// `fence.proxy.*`, `fence.mbarrier_init`: nothing to do in a consistent memory, but for the race check.
+    ProxyFence(ProxyFence),
     /// Lane exchange of the member mask in `c`.
     Shuffle(Shuffle),
     Vote(Vote),
@@ -120,6 +120,19 @@ pub(crate) enum Order {
     Sc,
 }
 
+/// What a proxy fence is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProxyFence {
+    Alias,
+    /// Generic accesses and those of the async proxy, to these kinds of memory.
+    Async {
+        global: bool,
+        shared: bool,
+    },
+    /// `fence.mbarrier_init`.
+    MbarrierInit,
+}
+
 /// Scopes, from narrow to wide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
@@ -145,6 +158,8 @@ pub(crate) struct Access {
     pub order: Order,
     pub scope: Scope,
     pub mmio: bool,
+    /// `.nc`.
+    pub constant: bool,
     /// Bytes of an element.
     pub size: u8,
     /// Elements.
@@ -256,11 +271,7 @@ pub(crate) struct Mbarrier {
     pub generic: bool,
     pub base: u16,
     pub offset: i64,
-    /// Kept for a memory model that is weaker than sequential consistency.
-    #[allow(dead_code)]
     pub order: Order,
-    /// As `order`.
-    #[allow(dead_code)]
     pub scope: Scope,
 }
 

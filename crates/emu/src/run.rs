@@ -150,6 +150,8 @@ impl Machine {
             copies: &mut self.copies,
             statistics: &mut self.statistics.gpus[gpu],
             observer: &mut self.observer,
+            race: &mut self.race,
+            raced: None,
             checks: self.config.checks,
             now_ns: self.now_ns,
             sleeps: &mut sleeps,
@@ -205,6 +207,9 @@ impl Machine {
                     }
                 }
                 Happening::Barrier { id, generation, outcome } => {
+                    if let Some(race) = &mut self.race {
+                        race.barrier_done(cta.state.race, id, generation);
+                    }
                     for warp in &mut cta.warps {
                         barrier::release(&cta.state, warp, id, generation, outcome);
                     }
@@ -269,6 +274,9 @@ impl Machine {
         gpu.resident -= 1;
         self.free_ctas.push(cta.state.slot);
         self.memory.changes += 1;
+        if let Some(race) = &mut self.race {
+            race.cta_ends(&cta.state);
+        }
         self.statistics.gpus[shape.gpu].ctas += 1;
         if let Some(state) = self.launches.get_mut(&shape.id.0) {
             state.ended += 1;
@@ -293,6 +301,7 @@ impl Machine {
             memory: &mut self.memory,
             statistics: &mut self.statistics.gpus[gpu],
             observer: &mut self.observer,
+            race: &mut self.race,
             spare: &mut spare,
         };
         let result = copies::act(&mut env, &mut copy, cta.as_deref_mut());
@@ -346,6 +355,7 @@ impl Machine {
             ctas: &self.ctas,
             gpus_per_node: self.config.gpus_per_node,
             checks: self.config.checks,
+            race: self.race.as_deref_mut(),
             fault: None,
         };
         let outcome = self.network.step(&mut port, &mut self.choices);
@@ -501,6 +511,9 @@ impl Machine {
             return;
         }
         self.fresh_faults.push_back(fault.clone());
+        if let Some(race) = &mut self.race {
+            race.killed(gpu);
+        }
         self.gpus[gpu].fault = Some(Arc::new(fault));
         for slot in 0..self.ctas.len() {
             if self.ctas[slot].as_ref().is_some_and(|cta| cta.state.shape.gpu == gpu) {

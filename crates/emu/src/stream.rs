@@ -147,6 +147,9 @@ impl Machine {
         self.stream(gpu, stream)?;
         self.check_alive(gpu)?;
         self.stream(gpu, stream)?.queue.push_back(command);
+        if let Some(race) = &mut self.race {
+            race.enqueued(gpu, stream.0);
+        }
         self.advance_streams();
         Ok(())
     }
@@ -358,12 +361,19 @@ impl Machine {
         let Some(state) = &mut self.gpus[gpu].streams[stream] else { return false };
         let Some(command) = state.queue.pop_front() else { return false };
         self.memory.changes += 1;
+        let is_launch = matches!(command, Command::Launch(_));
+        if let (Some(race), false) = (&mut self.race, is_launch) {
+            race.command_begins(gpu, stream as u32);
+        }
         let done = match command {
             Command::Launch(id) => {
                 state.running = Some(id);
                 self.gpus[gpu].starting.push_back(id);
                 if let Some(observer) = &mut self.observer {
                     observer.event(&Event::LaunchBegin { launch: id, gpu });
+                }
+                if let Some(race) = &mut self.race {
+                    race.launch_begins(id.0, gpu, stream as u32);
                 }
                 self.place_ctas(gpu);
                 Ok(())
@@ -381,13 +391,26 @@ impl Machine {
                 let now_ns = self.time_ns();
                 let state = &mut self.events[event as usize];
                 state.reached = state.reached.max(count);
+                if let Some(race) = &mut self.race {
+                    race.record(gpu, stream as u32, event);
+                }
                 state.reached_ns = now_ns;
                 Ok(())
             }
-            Command::Wait { .. } => Ok(()),
+            Command::Wait { event, .. } => {
+                if let Some(race) = &mut self.race {
+                    race.wait(gpu, stream as u32, event);
+                }
+                Ok(())
+            }
         };
+        if let (Some(race), false) = (&mut self.race, is_launch) {
+            race.command_done(gpu, stream as u32);
+        }
         if let Err(MachineError::Access { address, problem }) = done {
             self.stream_fault(gpu, address, problem);
+        } else if let Err(MachineError::Race(report)) = done {
+            self.stream_fault(gpu, 0, FaultKind::Race(report));
         } else if let Err(error) = done {
             self.stream_fault(gpu, 0, FaultKind::Stream(error.to_string()));
         }
@@ -437,6 +460,10 @@ impl Machine {
         self.gpus[gpu].resident += 1;
         let checks = self.config.checks.uninitialized;
         let mut cta = Cta::new(shape, slot, serial, index, sm, checks, self.config.garbage_seed);
+        if let Some(race) = &mut self.race {
+            let state = &mut cta.state;
+            state.race = race.cta_begins(&state.shape, serial, index, &state.exited);
+        }
         for warp in &mut cta.warps {
             warp.queued = true;
             self.queue.push_back(Agent::Warp(cta.state.warp_ref(warp.index)));
@@ -460,6 +487,9 @@ impl Machine {
         if let Some(observer) = &mut self.observer {
             observer.event(&Event::LaunchEnd { launch: id, gpu });
         }
+        if let Some(race) = &mut self.race {
+            race.launch_ends(id.0, gpu, stream.0);
+        }
         if let Some(Some(stream)) = self.gpus[gpu].streams.get_mut(stream.0 as usize) {
             stream.running = None;
         }
@@ -475,6 +505,8 @@ impl Machine {
         let source = (source.storage, (from - source.base) as usize);
         let target = self.memory.find(to, bytes).map_err(access)?;
         let target = (target.storage, (to - target.base) as usize);
+        self.check_host_read(from, source.0, source.1, bytes as usize)?;
+        self.check_host_write(to, target.0, target.1, bytes as usize)?;
         self.memory.copy(source, target, bytes as usize);
         self.wake_watchers();
         Ok(())

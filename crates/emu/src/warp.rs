@@ -56,6 +56,8 @@ pub(crate) struct CtaState {
     pub happened: Vec<Happening>,
     /// Stores made by threads before a barrier of this CTA, not yet visible to the bus.
     pub unflushed: Vec<Unflushed>,
+    /// Number of the CTA in the race check.
+    pub race: u32,
 }
 
 /// Why groups may go on.
@@ -262,6 +264,7 @@ impl Cta {
             copies: 0,
             happened: Vec::new(),
             unflushed: Vec::new(),
+            race: 0,
             shape,
         };
         let warps = (0..threads.div_ceil(32)).map(|w| Warp::new(&state, w, threads, shadowed, &mut seed)).collect();

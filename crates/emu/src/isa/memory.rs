@@ -112,7 +112,7 @@ pub(super) fn load(l: &mut Lower) -> Done {
     let (order, scope, mmio) = ordering(l, Order::Weak)?;
     let written = l.modifiers.choice(SPACES);
     l.modifiers.choice(&[("ca", ()), ("cg", ()), ("cs", ()), ("lu", ()), ("cv", ())]);
-    l.modifiers.flag("nc");
+    let constant = l.modifiers.flag("nc");
     let hinted = l.modifiers.cache_hints();
     let (vector, ty) = (l.modifiers.vector(), l.modifiers.ty()?);
     policy(l, hinted, 2)?;
@@ -163,7 +163,7 @@ pub(super) fn load(l: &mut Lower) -> Done {
         return Err(".mmio is for global memory".into());
     }
     let access =
-        Access { space, order, scope, mmio, size, count, columns, extend, base: address.base, offset: address.offset };
+        Access { space, order, scope, mmio, constant, size, count, columns, extend, base: address.base, offset: address.offset };
     l.emit(if param { Op::LoadParam(access.into()) } else { Op::Load(access.into()) }, Args::default());
     Ok(())
 }
@@ -206,6 +206,7 @@ pub(super) fn store(l: &mut Lower) -> Done {
         order,
         scope,
         mmio,
+        constant: false,
         size,
         count,
         columns,

@@ -3,7 +3,7 @@
 use super::lower::{Lower, Reason};
 use super::Dynamic;
 use crate::program::{
-    Args, Barrier, BarrierKind, Mbarrier, MbarrierKind, Op, Order, Redux, Scope, Shuffle, Vote, NO_GUARD,
+    Args, Barrier, BarrierKind, Mbarrier, MbarrierKind, Op, Order, ProxyFence, Redux, Scope, Shuffle, Vote, NO_GUARD,
 };
 use warpferry_ptx::ast::{Operand, Type};
 
@@ -19,7 +19,7 @@ pub(super) fn fence(l: &mut Lower) -> Done {
         if !complete {
             return Err("fence.mbarrier_init needs .release.cluster".into());
         }
-        l.emit(Op::ProxyFence, Args::default());
+        l.emit(Op::ProxyFence(ProxyFence::MbarrierInit), Args::default());
         return Ok(());
     }
     let order = l.modifiers.order().unwrap_or(Order::AcqRel);
@@ -33,14 +33,15 @@ pub(super) fn fence(l: &mut Lower) -> Done {
 }
 
 fn proxy_fence(l: &mut Lower) -> Done {
-    if l.modifiers.flag("alias") {
-        l.finish(0..=0)?;
+    let kind = if l.modifiers.flag("alias") {
+        ProxyFence::Alias
     } else {
         l.modifiers.require("proxy", &[("async", ())])?;
-        l.modifiers.choice(&[("global", ()), ("shared::cta", ()), ("shared::cluster", ())]);
-        l.finish(0..=0)?;
-    }
-    l.emit(Op::ProxyFence, Args::default());
+        let space = l.modifiers.choice(&[("global", true), ("shared::cta", false), ("shared::cluster", false)]);
+        ProxyFence::Async { global: space != Some(false), shared: space != Some(true) }
+    };
+    l.finish(0..=0)?;
+    l.emit(Op::ProxyFence(kind), Args::default());
     Ok(())
 }
 

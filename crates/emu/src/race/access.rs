@@ -1,0 +1,224 @@
+//! Accesses of warps.
+
+use super::actor::{Actor, Who};
+use super::clock::carry;
+use super::mark::{Mark, What};
+use super::shadow::{Conflict, Pattern};
+use super::{Checked, Race};
+use crate::park::Where;
+use crate::program::{lanes as each, Access, Atomic, Column, Order, Registers, Scope};
+use crate::warp::{CtaState, Warp};
+
+/// The instruction that acts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    /// Number of the CTA here.
+    pub cta: u32,
+    pub warp: u32,
+    pub pc: u32,
+}
+
+impl At {
+    pub fn new(cta: &CtaState, warp: &Warp, pc: u32) -> At {
+        At { cta: cta.race, warp: warp.index, pc }
+    }
+}
+
+/// Order of an access that is not weak, as scopes count it.
+fn strength(access: &Access) -> Option<(Order, Scope)> {
+    (access.order != Order::Weak).then_some((access.order, access.scope))
+}
+
+impl Race {
+    fn slot_of(&self, at: At) -> u32 {
+        self.ctas[at.cta as usize].slots[at.warp as usize]
+    }
+
+    /// Records and checks an access of lanes.
+    fn touch(
+        &mut self,
+        at: At,
+        place: Where,
+        lanes: u32,
+        what: What,
+        pattern: Pattern,
+        range: (usize, usize),
+    ) -> Checked {
+        let slot = self.slot_of(at);
+        let Race { shadows, ctas, warps, seats, running, completions, .. } = self;
+        let warp = warps[slot as usize].as_deref().expect("a resident warp has a clock");
+        let actor = Actor { who: Who::Warp(warp), seat: warp.seat, completions, seats, running };
+        let mark = Mark { slot, time: warp.now, lanes, site: at.pc, what, bytes: 0 };
+        let shadow = match place {
+            Where::Shared => &mut ctas[at.cta as usize].shared,
+            Where::Global(storage) => Race::shadow(shadows, storage),
+        };
+        let found = shadow.access(&actor, mark, pattern, range.0, range.1);
+        found.map_err(|conflict| self.raced(place, conflict))
+    }
+
+    #[cold]
+    pub(super) fn raced(&self, place: Where, conflict: Conflict) -> Box<super::RaceReport> {
+        self.report(place, conflict)
+    }
+
+    /// A weak access of all lanes, one behind the other from `start` on.
+    pub fn row(&mut self, at: At, place: Where, access: &Access, write: bool, start: usize) -> Checked {
+        let bytes = access.size as usize * access.count as usize;
+        let what = weak(access, write);
+        let pattern = Pattern { origin: start as u32, shift: bytes.trailing_zeros() as u8 };
+        self.touch(at, place, u32::MAX, what, pattern, (start, start + 32 * bytes))
+    }
+
+    /// A weak load of all lanes from one place.
+    pub fn point(&mut self, at: At, place: Where, access: &Access, start: usize) -> Checked {
+        let bytes = access.size as usize * access.count as usize;
+        self.touch(at, place, u32::MAX, weak(access, false), Pattern::ONE, (start, start + bytes))
+    }
+
+    /// An access of lanes at their offsets.
+    #[allow(clippy::too_many_arguments)]
+    pub fn scattered(
+        &mut self,
+        at: At,
+        place: Where,
+        access: &Access,
+        write: bool,
+        offsets: &Column,
+        set: u32,
+        registers: &Registers,
+    ) -> Checked {
+        let bytes = access.size as usize * access.count as usize;
+        let mut rest = set;
+        while rest != 0 {
+            let first = rest.trailing_zeros() as usize;
+            let start = offsets[first] as usize;
+            // Lanes at the same place; those that store another value are on their own, and in conflict.
+            let same = |lane: usize| {
+                let value = |lane: usize, c: u16| registers.columns[c as usize][lane];
+                let columns = &access.columns[..access.count as usize];
+                !write || columns.iter().all(|&c| value(lane, c) == value(first, c))
+            };
+            let together = each(rest).filter(|&l| offsets[l] == offsets[first] && same(l)).fold(0, |m, l| m | 1 << l);
+            rest &= !together;
+            match strength(access) {
+                None => {
+                    let what = weak(access, write);
+                    self.touch(at, place, together, what, Pattern::ONE, (start, start + bytes))?;
+                }
+                Some((order, scope)) => {
+                    for element in 0..access.count as usize {
+                        let offset = start + element * access.size as usize;
+                        if write {
+                            each(together).try_for_each(|lane| {
+                                self.strong_store(at, place, lane as u32, order, scope, offset, access.size as usize)
+                            })?;
+                        } else {
+                            self.strong_load(at, place, together, order, scope, offset, access.size as usize)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn strong_load(
+        &mut self,
+        at: At,
+        place: Where,
+        lanes: u32,
+        order: Order,
+        scope: Scope,
+        offset: usize,
+        size: usize,
+    ) -> Checked {
+        let what = What::READ.strong(order, scope, size);
+        self.touch(at, place, lanes, what, Pattern::ONE, (offset, offset + size))?;
+        self.read_word(at, place, lanes, offset, scope, matches!(order, Order::Acquire | Order::AcqRel | Order::Sc));
+        Ok(())
+    }
+
+    /// Lanes have read a value; they acquire what it carries, or may by a later fence.
+    fn read_word(&mut self, at: At, place: Where, lanes: u32, offset: usize, scope: Scope, acquires: bool) {
+        let slot = self.slot_of(at);
+        let list = match place {
+            Where::Shared => self.ctas[at.cta as usize].words.get(&offset),
+            Where::Global(storage) => self.words.get(&(storage, offset)),
+        };
+        let Some(list) = list else { return };
+        let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
+        warp.read(lanes, scope, acquires, list);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn strong_store(
+        &mut self,
+        at: At,
+        place: Where,
+        lane: u32,
+        order: Order,
+        scope: Scope,
+        offset: usize,
+        size: usize,
+    ) -> Checked {
+        let what = What::WRITE.strong(order, scope, size);
+        self.touch(at, place, 1 << lane, what, Pattern::ONE, (offset, offset + size))?;
+        self.write_word(at, place, lane, offset, scope, matches!(order, Order::Release | Order::AcqRel | Order::Sc), false);
+        Ok(())
+    }
+
+    /// A lane has written a value: it carries what the lane released, and, from an atomic, what it carried before.
+    #[allow(clippy::too_many_arguments)]
+    fn write_word(&mut self, at: At, place: Where, lane: u32, offset: usize, scope: Scope, releases: bool, atomic: bool) {
+        let slot = self.slot_of(at);
+        let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
+        let mut new = warp.fenced(lane);
+        if releases {
+            new.push(warp.release(lane, scope));
+        }
+        let (words, key) = match place {
+            Where::Shared => {
+                let list = self.ctas[at.cta as usize].words.entry(offset);
+                if new.is_empty() && matches!(list, std::collections::hash_map::Entry::Vacant(_)) {
+                    return;
+                }
+                (list.or_default(), ())
+            }
+            Where::Global(storage) => {
+                let list = self.words.entry((storage, offset));
+                if new.is_empty() && matches!(list, std::collections::hash_map::Entry::Vacant(_)) {
+                    return;
+                }
+                (list.or_default(), ())
+            }
+        };
+        let () = key;
+        if !atomic {
+            // A later store of the lane that released is part of the same pattern.
+            words.retain(|old| old.owner == (slot, lane) && !old.merged);
+        }
+        new.into_iter().for_each(|released| carry(words, released));
+    }
+
+    /// An atomic of one lane.
+    pub fn atomic(&mut self, at: At, place: Where, op: &Atomic, lane: u32, offset: usize) -> Checked {
+        let size = op.size as usize;
+        let what = What::ATOMIC.strong(op.order, op.scope, size);
+        self.touch(at, place, 1 << lane, what, Pattern::ONE, (offset, offset + size))?;
+        let acquires = matches!(op.order, Order::Acquire | Order::AcqRel | Order::Sc);
+        let releases = matches!(op.order, Order::Release | Order::AcqRel | Order::Sc);
+        self.read_word(at, place, 1 << lane, offset, op.scope, acquires);
+        self.write_word(at, place, lane, offset, op.scope, releases, true);
+        Ok(())
+    }
+}
+
+fn weak(access: &Access, write: bool) -> What {
+    match (write, access.constant) {
+        (true, _) => What::WRITE,
+        (false, true) => What::READ.constant(),
+        (false, false) => What::READ,
+    }
+}

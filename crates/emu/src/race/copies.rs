@@ -1,0 +1,142 @@
+//! Bulk copies: agents that begin where they were issued, and end for who waits for them.
+
+use super::access::At;
+use super::actor::{Actor, Who};
+use super::clock::{View, GLOBAL, SHARED};
+use super::mark::{Mark, What};
+use super::shadow::Pattern;
+use super::{Checked, Group, Race};
+use crate::park::Where;
+use std::sync::Arc;
+
+/// What the detector keeps of a bulk copy under way.
+#[derive(Debug, Clone)]
+pub(crate) struct CopyRace {
+    /// What its lane knew.
+    view: Arc<View>,
+    at: At,
+    lane: u32,
+    serial: u64,
+    /// Completions of a store: of its read, and of its write.
+    read: u32,
+    write: u32,
+}
+
+impl Race {
+    /// What lanes know as they issue copies.
+    pub fn views(&self, at: At, lanes: u32) -> Vec<(u32, Arc<View>)> {
+        let slot = self.ctas[at.cta as usize].slots[at.warp as usize];
+        self.warps[slot as usize].as_deref().expect("a resident warp has a clock").views(lanes)
+    }
+
+    /// A lane issues a copy: one that reports to the mbarrier at an offset, or one of a bulk group.
+    pub fn issue(
+        &mut self,
+        at: At,
+        lane: u32,
+        views: &[(u32, Arc<View>)],
+        report: Result<usize, u64>,
+    ) -> Result<Box<CopyRace>, Box<super::RaceReport>> {
+        let view = views.iter().find(|(lanes, _)| lanes >> lane & 1 == 1).map(|(_, view)| view.clone());
+        let view = view.expect("every lane that issues has a view");
+        let serial = self.ctas[at.cta as usize].serial;
+        let (mut read, mut write) = (0, 0);
+        match report {
+            Ok(mbarrier) => self.check_init(at, &view, lane, mbarrier)?,
+            Err(number) => {
+                let groups = &mut self.ctas[at.cta as usize].groups[at.warp as usize];
+                let found = groups.iter().find(|g| g.lane == lane && g.number == number).copied();
+                let group = found.unwrap_or_else(|| {
+                    let (read, write) = (self.completions.add(view.now), self.completions.add(view.now));
+                    let group = Group { lane, number, read, write };
+                    groups.push(group);
+                    group
+                });
+                (read, write) = (group.read, group.write);
+            }
+        }
+        Ok(Box::new(CopyRace { view, at, lane, serial, read, write }))
+    }
+
+    /// A load has read its source and writes its target.
+    pub fn load_lands(
+        &mut self,
+        copy: &CopyRace,
+        mbarrier: usize,
+        source: (usize, usize),
+        target: usize,
+        bytes: usize,
+    ) -> Checked {
+        let phases = self.ctas[copy.at.cta as usize].mbarriers.entry(mbarrier).or_default();
+        let number = *phases.open.get_or_insert_with(|| self.completions.add(copy.view.now));
+        let (storage, offset) = source;
+        self.copy_touch(copy, Where::Global(storage), What::READ, number, offset, bytes)?;
+        self.copy_touch(copy, Where::Shared, What::WRITE, number, target, bytes)
+    }
+
+    /// A load has reported; `ends`: with that the phase of its mbarrier ended.
+    pub fn load_reported(&mut self, copy: &CopyRace, mbarrier: usize, ends: bool) {
+        if ends {
+            self.ctas[copy.at.cta as usize].mbarriers.entry(mbarrier).or_default().end();
+        }
+    }
+
+    /// A store reads its source.
+    pub fn store_reads(&mut self, copy: &CopyRace, source: usize, bytes: usize) -> Checked {
+        self.copy_touch(copy, Where::Shared, What::READ, copy.read, source, bytes)
+    }
+
+    /// A store writes its target.
+    pub fn store_writes(&mut self, copy: &CopyRace, target: (usize, usize), bytes: usize) -> Checked {
+        self.copy_touch(copy, Where::Global(target.0), What::WRITE, copy.write, target.1, bytes)
+    }
+
+    fn copy_touch(
+        &mut self,
+        copy: &CopyRace,
+        place: Where,
+        what: What,
+        number: u32,
+        offset: usize,
+        bytes: usize,
+    ) -> Checked {
+        let Race { shadows, ctas, seats, running, completions, .. } = self;
+        let view = &*copy.view;
+        let space = if place == Where::Shared { SHARED } else { GLOBAL };
+        let who = Who::Copy { view, lane: copy.lane, space, cta: copy.serial };
+        let actor = Actor { who, seat: seats[view.slot as usize], completions, seats, running };
+        let what = what.by_copy();
+        let mark = Mark { slot: view.slot, time: number, lanes: 1 << copy.lane, site: copy.at.pc, what, bytes: 0 };
+        let shadow = match place {
+            Where::Shared => &mut ctas[copy.at.cta as usize].shared,
+            Where::Global(storage) => Race::shadow(shadows, storage),
+        };
+        let found = shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes);
+        found.map_err(|conflict| self.raced(place, conflict))
+    }
+
+    /// Lanes waited for all their groups below a number each.
+    pub fn waited(&mut self, at: At, bounds: &[(u32, u64)], read: bool) {
+        let cta = &mut self.ctas[at.cta as usize];
+        let groups = &mut cta.groups[at.warp as usize];
+        if groups.is_empty() {
+            return;
+        }
+        let slot = cta.slots[at.warp as usize];
+        let clock = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
+        clock.now += 1;
+        let (now, completions) = (clock.now, &mut self.completions);
+        groups.retain(|group| {
+            let Some(_) = bounds.iter().find(|(lane, bound)| *lane == group.lane && group.number < *bound) else {
+                return true;
+            };
+            completions.observed(group.read, slot, 1 << group.lane, now);
+            if read {
+                completions.only_read(group.write);
+            } else {
+                completions.observed(group.write, slot, 1 << group.lane, now);
+            }
+            read
+        });
+    }
+}
