@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use warpferry::plan::{Role, Roles};
 use warpferry::world::Sms;
 use warpferry::{Fabric, Shape, Topology, Tuning, WorldConfig};
-use warpferry_emu::{MachineConfig, Schedule};
+use warpferry_emu::{Hosts, MachineConfig, Schedule};
 use warpferry_nic::{NetworkConfig, Ordering};
 
 use crate::draw;
@@ -60,6 +60,8 @@ pub struct Case {
     pub retransmit: bool,
     /// NICs look at doorbell records on their own.
     pub read_before_post: bool,
+    /// Whether races are looked for.
+    pub races: bool,
 }
 
 /// Where tokens go.
@@ -141,6 +143,7 @@ impl Default for Case {
             outstanding: 16,
             retransmit: false,
             read_before_post: false,
+            races: false,
         }
     }
 }
@@ -212,6 +215,8 @@ impl Case {
             None => Schedule::RoundRobin,
             Some(seed) => Schedule::Random { seed },
         };
+        machine.checks.races = self.races;
+        machine.hosts = Hosts::PerGpu;
         machine.gpu.resident_ctas = self.resident_ctas;
         machine.limits.warp_instructions = WARP_INSTRUCTIONS_MAX;
         machine.nic = NetworkConfig {

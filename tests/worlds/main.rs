@@ -16,6 +16,8 @@ mod independence;
 mod lanes;
 mod mutants;
 mod play;
+mod race_mutants;
+mod races;
 mod random;
 mod replay;
 mod shapes;

@@ -105,7 +105,7 @@ pub(crate) fn issue(
     pc: u32,
 ) -> Result<(), Trouble> {
     let at = At::new(cta, warp, pc);
-    let views = env.race.as_ref().map(|race| race.views(at, active)).unwrap_or_default();
+    let views = env.race.as_mut().map(|race| race.views(at, active)).unwrap_or_default();
     for lane in lanes(active) {
         let column = |c: u16| warp.registers.columns[c as usize][lane];
         let bytes = column(args.a) as u32;

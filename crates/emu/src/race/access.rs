@@ -165,13 +165,30 @@ impl Race {
     ) -> Checked {
         let what = What::WRITE.strong(order, scope, size);
         self.touch(at, place, 1 << lane, what, Pattern::ONE, (offset, offset + size))?;
-        self.write_word(at, place, lane, offset, scope, matches!(order, Order::Release | Order::AcqRel | Order::Sc), false);
+        self.write_word(
+            at,
+            place,
+            lane,
+            offset,
+            scope,
+            matches!(order, Order::Release | Order::AcqRel | Order::Sc),
+            false,
+        );
         Ok(())
     }
 
     /// A lane has written a value: it carries what the lane released, and, from an atomic, what it carried before.
     #[allow(clippy::too_many_arguments)]
-    fn write_word(&mut self, at: At, place: Where, lane: u32, offset: usize, scope: Scope, releases: bool, atomic: bool) {
+    fn write_word(
+        &mut self,
+        at: At,
+        place: Where,
+        lane: u32,
+        offset: usize,
+        scope: Scope,
+        releases: bool,
+        atomic: bool,
+    ) {
         let slot = self.slot_of(at);
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
         let mut new = warp.fenced(lane);

@@ -52,14 +52,6 @@ pub(crate) enum Missing {
 }
 
 impl Actor<'_> {
-    pub fn slot(&self) -> u32 {
-        match self.who {
-            Who::Warp(warp) => warp.slot,
-            Who::Copy { view, .. } => view.slot,
-            Who::Plain { slot, .. } => slot,
-        }
-    }
-
     /// Whether `mark` is ordered before what each of `lanes` does.
     #[inline(always)]
     pub fn ordered(&self, mark: &Mark, lanes: u32) -> bool {
@@ -80,9 +72,7 @@ impl Actor<'_> {
                     told || each(lanes).all(|lane| warp.knows(lane, mark.slot, mark.lanes, mark.time))
                 }
                 Who::Copy { view, lane, space, .. } => fenced_all(view, lane, space, mark),
-                Who::Plain { slot, know } => {
-                    mark.slot == slot || know.caused.knows(mark.slot, mark.lanes, mark.time)
-                }
+                Who::Plain { slot, know } => mark.slot == slot || know.caused.knows(mark.slot, mark.lanes, mark.time),
             };
         }
         let known = |knows: &dyn Fn(u32, u32, u32) -> bool| self.completions.is_known(mark.time, knows);
@@ -110,7 +100,8 @@ impl Actor<'_> {
         if !seat.meet(a.scope(), self.seat, b.scope()) {
             return Err(Missing::Scopes);
         }
-        let whole = a.is_device() || b.is_device() || (a.size() == b.size() && (a.size() >= 4 || old.bytes == new.bytes));
+        let whole =
+            a.is_device() || b.is_device() || (a.size() == b.size() && (a.size() >= 4 || old.bytes == new.bytes));
         if whole {
             Ok(())
         } else {
@@ -146,14 +137,23 @@ impl Actor<'_> {
                     let only_read = completion.only_read && old.what.writes();
                     return Err(if only_read { Missing::WriteCompletion } else { Missing::Completion });
                 }
-                match self.who {
-                    Who::Copy { view, lane, .. } => {
-                        self.completions.is_known(old.time, &|s, l, t| caused_any(view, lane, s, l, t))
-                    }
-                    _ => return Err(Missing::CompletionPath),
+                let Who::Copy { view, lane, .. } = self.who else { return Err(Missing::CompletionPath) };
+                if !self.completions.is_known(old.time, &|s, l, t| caused_any(view, lane, s, l, t)) {
+                    return Err(Missing::CompletionPath);
                 }
+                true
             }
-            Who::Copy { view, lane, .. } => caused_any(view, lane, old.slot, old.lanes, old.time),
+            Who::Copy { view, lane, .. } => {
+                let later = old.slot == view.slot && old.time > view.now;
+                let only_read = !new.what.is_barrier() && self.completions.get(new.time).only_read;
+                if only_read && new.what.writes() {
+                    return Err(Missing::WriteCompletion);
+                }
+                if later {
+                    return Err(Missing::Completion);
+                }
+                caused_any(view, lane, old.slot, old.lanes, old.time)
+            }
             _ => false,
         };
         Err(if caused { Missing::ProxyFence } else { Missing::Path })
@@ -219,8 +219,7 @@ fn fenced_all(view: &View, lane: u32, space: usize, mark: &Mark) -> bool {
         return true;
     }
     let own = |l: usize| {
-        slot == view.slot
-            && (view.proxied[space][l] >= time || (l as u32 == lane && view.own_fenced[space][l] >= time))
+        slot == view.slot && (view.proxied[space][l] >= time || (l as u32 == lane && view.own_fenced[space][l] >= time))
     };
     each(lanes).all(|l| own(l) || fenced.knows(slot, 1 << l, time))
 }

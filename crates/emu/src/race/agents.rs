@@ -99,12 +99,7 @@ impl Race {
     pub fn launch_begins(&mut self, launch: u64, gpu: usize, stream: u32) {
         let mut base = self.stream(gpu, stream).know.clone();
         base.boundary();
-        let state = LaunchRace {
-            gathered: base.clone(),
-            base: Arc::new(base),
-            open: Vec::new(),
-            slots: Vec::new(),
-        };
+        let state = LaunchRace { gathered: base.clone(), base: Arc::new(base), open: Vec::new(), slots: Vec::new() };
         self.launches.insert(launch, state);
     }
 
@@ -285,14 +280,8 @@ impl Race {
         queue.now += 1;
         let know = Arc::new(know);
         for at in (offset..offset + bytes).step_by(8) {
-            let released = Released {
-                scope: Scope::Sys,
-                seat: Seat::OUTSIDE,
-                owner,
-                time,
-                know: know.clone(),
-                merged: false,
-            };
+            let released =
+                Released { scope: Scope::Sys, seat: Seat::OUTSIDE, owner, time, know: know.clone(), merged: false };
             let words = self.words.entry((storage, at)).or_default();
             if !atomic {
                 words.clear();
@@ -317,7 +306,8 @@ impl Race {
             }
         };
         let word = self.acting.is_none() && bytes <= 8 && offset % bytes == 0;
-        let what = if word { What::WRITE.strong(Order::Release, Scope::Sys, bytes.next_power_of_two()) } else { What::WRITE };
+        let what =
+            if word { What::WRITE.strong(Order::Release, Scope::Sys, bytes.next_power_of_two()) } else { What::WRITE };
         let mark = Mark { slot, time: now, lanes: 1, site: HostAct::Write as u32, what: what.by_device(), bytes: 0 };
         let Race { shadows, seats, running, completions, .. } = self;
         let actor = Actor { who: Who::Plain { slot, know: &know }, seat: Seat::OUTSIDE, completions, seats, running };
@@ -336,10 +326,17 @@ impl Race {
     }
 
     /// As [`Race::host_writes`], for reads. Reads of a word acquire. `gpus` are those whose hosts may be the reader.
-    pub fn host_reads(&self, gpus: std::ops::Range<usize>, storage: usize, offset: usize, bytes: usize) -> Checked {
+    /// Host memory is read word by word, with acquires.
+    pub fn host_reads(
+        &self,
+        gpus: std::ops::Range<usize>,
+        mapped: bool,
+        (storage, offset): (usize, usize),
+        bytes: usize,
+    ) -> Checked {
         let Some(shadow) = self.shadows.get(storage).filter(|_| bytes > 0) else { return Ok(()) };
-        let word = self.acting.is_none() && bytes <= 8 && offset % bytes == 0;
-        let what = if word { What::READ.strong(Order::Acquire, Scope::Sys, bytes.next_power_of_two()) } else { What::READ };
+        let word = self.acting.is_none() && (mapped || (bytes <= 8 && offset % bytes == 0));
+        let what = if word { What::READ.strong(Order::Acquire, Scope::Sys, 8) } else { What::READ };
         let mut found = Ok(());
         let Race { seats, running, completions, .. } = self;
         let mut look = |slot: u32, now: u32, know: &Knowledge| {
@@ -357,9 +354,11 @@ impl Race {
             None => {
                 let mut hosts = self.hosts.lock().expect("no panic holds the lock");
                 let gpus = if self.one_host { 0..1 } else { gpus };
-                let released = self.words.get(&(storage, offset)).filter(|_| word);
+                let words = (offset..offset + if word { bytes } else { 0 }).step_by(4);
+                let released: Vec<&Released> =
+                    words.filter_map(|at| self.words.get(&(storage, at))).flatten().collect();
                 for index in gpus {
-                    for r in released.into_iter().flatten().filter(|r| r.scope == Scope::Sys) {
+                    for r in released.iter().filter(|r| r.scope == Scope::Sys) {
                         if self.one_host || r.seat.gpu == index || r.seat == Seat::OUTSIDE {
                             hosts[index].join(&r.know);
                         }

@@ -130,7 +130,8 @@ impl Knowledge {
     }
 
     pub fn covers(&self, other: &Knowledge) -> bool {
-        self.caused.covers(&other.caused) && self.fenced.iter().zip(&other.fenced).all(|(own, theirs)| own.covers(theirs))
+        self.caused.covers(&other.caused)
+            && self.fenced.iter().zip(&other.fenced).all(|(own, theirs)| own.covers(theirs))
     }
 
     /// All proxies see what is known, as at the boundary of a kernel.

@@ -23,10 +23,13 @@ pub(crate) struct CopyRace {
 }
 
 impl Race {
-    /// What lanes know as they issue copies.
-    pub fn views(&self, at: At, lanes: u32) -> Vec<(u32, Arc<View>)> {
+    /// What lanes know as they issue copies. What they do afterwards is later than that.
+    pub fn views(&mut self, at: At, lanes: u32) -> Vec<(u32, Arc<View>)> {
         let slot = self.ctas[at.cta as usize].slots[at.warp as usize];
-        self.warps[slot as usize].as_deref().expect("a resident warp has a clock").views(lanes)
+        let clock = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
+        let views = clock.views(lanes);
+        clock.now += 1;
+        views
     }
 
     /// A lane issues a copy: one that reports to the mbarrier at an offset, or one of a bulk group.

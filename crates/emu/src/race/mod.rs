@@ -32,8 +32,8 @@ mod warp;
 
 pub(crate) use access::At;
 pub(crate) use copies::CopyRace;
-pub(crate) use sync::OnPhase;
 pub use report::{RaceAccess, RacePlace, RaceReport};
+pub(crate) use sync::OnPhase;
 
 use crate::config::{Hosts, MachineConfig, Schedule};
 use crate::error::FaultKind;

@@ -122,7 +122,12 @@ impl Race {
             }
             Name::QueuePair { nic, number } => {
                 let purposes = [
-                    "doorbell record", "entry", "payload", "atomic", "result of an atomic", "completion",
+                    "doorbell record",
+                    "entry",
+                    "payload",
+                    "atomic",
+                    "result of an atomic",
+                    "completion",
                     "completion record",
                 ];
                 format!("{nic} {number} ({})", purposes.get(mark.site as usize).unwrap_or(&"?"))

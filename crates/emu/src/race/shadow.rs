@@ -46,8 +46,19 @@ struct Lay {
 struct Cell {
     write: Mark,
     read: Mark,
-    more: Option<Box<Vec<Mark>>>,
+    more: Option<Box<More>>,
 }
+
+/// What few cells need.
+#[derive(Debug, Clone, Default)]
+struct More {
+    marks: Vec<Mark>,
+    /// Strong writes, and strong reads that saw them: what is ordered behind the read is ordered behind the write.
+    seen: Vec<(Mark, Mark)>,
+}
+
+/// Most strong reads that a cell keeps.
+const SEEN_MAX: usize = 64;
 
 type Fine = [Cell; CELLS];
 
@@ -148,10 +159,15 @@ impl Block {
         let fine = self.fine.as_mut().expect("it was refined");
         let mut at = start & !(CELL - 1);
         while at < end {
-            let mut mark = lay.mark;
-            mark.lanes = lay.pattern.lanes(mark.lanes, at.max(start), end.min(at + CELL));
-            mark.bytes = bytes_of(at, start, end);
-            fine[at % BLOCK / CELL].access(actor, mark, at)?;
+            // A cell holds several lanes when each has one or two bytes.
+            let step = if lay.pattern.shift < 2 { 1 << lay.pattern.shift } else { CELL };
+            for piece in (at.max(start)..end.min(at + CELL)).step_by(step) {
+                let stop = end.min(at + CELL).min(piece + step);
+                let mut mark = lay.mark;
+                mark.lanes = lay.pattern.lanes(mark.lanes, piece, stop);
+                mark.bytes = bytes_of(at, piece, stop);
+                fine[at % BLOCK / CELL].access(actor, mark, at)?;
+            }
             at += CELL;
         }
         if whole && lay.mark.what.writes() {
@@ -243,15 +259,21 @@ impl Cell {
         {
             return Ok(());
         }
-        let found = |old: &Mark| {
-            actor.check(old, &new).map_err(|missing| Conflict { old: *old, new, offset, missing })
+        let more = self.more.as_deref();
+        let found = |old: &Mark| match actor.check(old, &new) {
+            Err(_) if more.is_some_and(|more| more.shows(actor, old, &new)) => Ok(()),
+            Err(missing) => Err(Conflict { old: *old, new, offset, missing }),
+            Ok(()) => Ok(()),
         };
         found(&self.write)?;
         if new.what.writes() {
             found(&self.read)?;
         }
-        if let Some(more) = &self.more {
-            more.iter().try_for_each(found)?;
+        if let Some(more) = more {
+            more.marks.iter().try_for_each(found)?;
+        }
+        if new.what.is_strong() && (new.what.is_atomic() || !new.what.writes()) {
+            self.see(actor, &new);
         }
         if new.what.writes() {
             self.keep_write(actor, new);
@@ -263,8 +285,8 @@ impl Cell {
 
     fn keep_write(&mut self, actor: &Actor, new: Mark) {
         if let Some(more) = &mut self.more {
-            more.retain(|old| !replaces(actor, old, &new));
-            if more.is_empty() {
+            more.marks.retain(|old| !replaces(actor, old, &new));
+            if more.marks.is_empty() && more.seen.is_empty() {
                 self.more = None;
             }
         }
@@ -273,7 +295,27 @@ impl Cell {
         }
         let old = std::mem::replace(&mut self.write, new);
         if !old.what.is_none() && !replaces(actor, &old, &new) {
-            self.more.get_or_insert_default().push(old);
+            self.more.get_or_insert_default().marks.push(old);
+        }
+    }
+
+    /// A strong read sees the last write, and what that saw through a chain of atomics.
+    fn see(&mut self, actor: &Actor, new: &Mark) {
+        let last = self.write;
+        if !last.what.is_strong() || actor.ordered(&last, new.lanes) {
+            return;
+        }
+        let more = self.more.get_or_insert_default();
+        let chain =
+            more.marks.iter().filter(|mark| last.what.is_atomic() && mark.what.writes() && mark.what.is_strong());
+        let seen: Vec<Mark> = std::iter::once(last).chain(chain.copied()).collect();
+        let kept: Vec<Mark> = seen.iter().chain(&more.marks).copied().collect();
+        more.seen.retain(|(write, _)| kept.contains(write));
+        for write in seen {
+            let again = |(of, by): &(Mark, Mark)| *of == write && by.slot == new.slot && by.lanes == new.lanes;
+            if more.seen.len() < SEEN_MAX && !more.seen.iter().any(again) {
+                more.seen.push((write, *new));
+            }
         }
     }
 
@@ -290,17 +332,26 @@ impl Cell {
         self.read = new;
         let more = self.more.get_or_insert_default();
         let same = |m: &Mark| m.slot == old.slot && m.what == old.what && m.bytes == old.bytes;
-        more.retain(|m| !(same(m) && m.lanes & !old.lanes == 0 && m.time <= old.time));
-        more.retain(|m| m.what.writes() || !replaces(actor, m, &new));
-        more.push(old);
+        more.marks.retain(|m| !(same(m) && m.lanes & !old.lanes == 0 && m.time <= old.time));
+        more.marks.retain(|m| m.what.writes() || !replaces(actor, m, &new));
+        more.marks.push(old);
     }
 
     fn keep_read(&mut self, mark: Mark) {
         if self.read.what.is_none() {
             self.read = mark;
         } else {
-            self.more.get_or_insert_default().push(mark);
+            self.more.get_or_insert_default().marks.push(mark);
         }
+    }
+}
+
+impl More {
+    /// Whether somebody saw the write `old` by a strong read that is ordered before `new`.
+    #[cold]
+    fn shows(&self, actor: &Actor, old: &Mark, new: &Mark) -> bool {
+        let mut seen = self.seen.iter().filter(|(write, _)| write == old);
+        seen.any(|(_, by)| actor.ordered(by, new.lanes))
     }
 }
 
@@ -327,9 +378,8 @@ impl Shadow {
             };
             let new = Mark { bytes: bytes_of(at, start, end), ..mark };
             let block = &page[at % PAGE / BLOCK];
-            let found = |old: &Mark| {
-                actor.check(old, &new).map_err(|missing| Conflict { old: *old, new, offset: at, missing })
-            };
+            let found =
+                |old: &Mark| actor.check(old, &new).map_err(|missing| Conflict { old: *old, new, offset: at, missing });
             match &block.fine {
                 None => {
                     let lanes = block.write.pattern.lanes(block.write.mark.lanes, at, at + CELL);
@@ -338,7 +388,7 @@ impl Shadow {
                 Some(fine) => {
                     let cell = &fine[at % BLOCK / CELL];
                     found(&cell.write)?;
-                    cell.more.iter().flat_map(|more| more.iter()).try_for_each(found)?;
+                    cell.more.iter().flat_map(|more| &more.marks).try_for_each(found)?;
                 }
             }
             at += CELL;

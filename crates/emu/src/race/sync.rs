@@ -38,11 +38,17 @@ pub(super) struct Phases {
 pub(crate) enum OnPhase {
     Init,
     Inval,
-    Arrive { order: Order, scope: Scope },
+    Arrive {
+        order: Order,
+        scope: Scope,
+    },
     /// A change of the count of bytes.
     Count,
     /// A wait that found its phase ended.
-    Waited { order: Order, scope: Scope },
+    Waited {
+        order: Order,
+        scope: Scope,
+    },
     /// One that did not.
     Polled,
 }

@@ -87,9 +87,8 @@ impl WarpClock {
         }
         let Some(extra) = &self.extras[lane] else { return false };
         extra.caused.knows(slot, rest, time)
-            || each(rest).all(|l| {
-                self.common.caused.knows(slot, 1 << l, time) || extra.caused.knows(slot, 1 << l, time)
-            })
+            || each(rest)
+                .all(|l| self.common.caused.knows(slot, 1 << l, time) || extra.caused.knows(slot, 1 << l, time))
     }
 
     /// Whether `lane` knows what any of `lanes` of a slot did up to `time`.

@@ -1,0 +1,220 @@
+//! Lanes, warps and CTAs of one GPU through the generic proxy.
+
+use crate::rig::{caught, clean, pair, Shape};
+
+const WARP: Shape = Shape { ctas: 1, threads: 32 };
+const TWO_WARPS: Shape = Shape { ctas: 1, threads: 64 };
+const TWO_CTAS: Shape = Shape { ctas: 2, threads: 32 };
+
+const NO_PATH: &str = "no release/acquire path";
+
+/// Thread 0 writes data and raises the flag; thread 0 of warp or CTA 1 waits for it and reads.
+fn message(who: &str, raise: &str, look: &str, after: &str) -> String {
+    format!(
+        "
+        setp.eq.u32 here, lane, 0;
+        @!here bra over;
+        setp.eq.u32 there, {who}, 1;
+        @there bra reader;
+        st.global.u32 [data], 7;
+        {raise}
+        bra over;
+    reader:
+        {look}
+        setp.eq.u32 done, seen, 1;
+        @!done bra reader;
+        {after}
+        ld.global.u32 value, [data];
+    over:"
+    )
+}
+
+#[test]
+fn messages_between_warps_need_release_and_acquire() {
+    let body = message("warp", "st.release.cta.global.u32 [flag], 1;", "ld.acquire.cta.global.u32 seen, [flag];", "");
+    pair(&body, TWO_WARPS, "st.release.cta", "st.relaxed.cta", NO_PATH);
+    pair(&body, TWO_WARPS, "ld.acquire.cta", "ld.relaxed.cta", NO_PATH);
+    pair(&body, TWO_WARPS, "st.release.cta", "st", NO_PATH);
+}
+
+#[test]
+fn messages_between_ctas_need_gpu_scope_at_both_ends() {
+    let body = message("cta", "st.release.gpu.global.u32 [flag], 1;", "ld.acquire.gpu.global.u32 seen, [flag];", "");
+    pair(&body, TWO_CTAS, "st.release.gpu", "st.release.cta", "do not include each other");
+    pair(&body, TWO_CTAS, "ld.acquire.gpu", "ld.acquire.cta", "do not include each other");
+    pair(&body, TWO_CTAS, "ld.acquire.gpu", "ld.volatile", NO_PATH);
+    pair(&body, TWO_CTAS, "st.release.gpu", "st.volatile", NO_PATH);
+}
+
+#[test]
+fn fences_make_patterns_of_relaxed_accesses() {
+    let body = message(
+        "cta",
+        "fence.acq_rel.gpu; st.relaxed.gpu.global.u32 [flag], 1;",
+        "ld.relaxed.gpu.global.u32 seen, [flag];",
+        "fence.acq_rel.gpu; // behind the load",
+    );
+    pair(&body, TWO_CTAS, "fence.acq_rel.gpu; st", "st", NO_PATH);
+    pair(&body, TWO_CTAS, "fence.acq_rel.gpu; //", "//", NO_PATH);
+    pair(&body, TWO_CTAS, "fence.acq_rel.gpu; st", "fence.acq_rel.cta; st", NO_PATH);
+    clean(&body.replace("acq_rel.gpu", "sc.sys"), TWO_CTAS);
+}
+
+#[test]
+fn a_release_carries_over_to_later_stores_of_the_same_thread_and_atomics_of_all() {
+    let again = message(
+        "warp",
+        "st.release.cta.global.u32 [flag], 2; st.relaxed.cta.global.u32 [flag], 1;",
+        "ld.acquire.cta.global.u32 seen, [flag];",
+        "",
+    );
+    pair(&again, TWO_WARPS, "st.release.cta.global.u32 [flag], 2;", "", NO_PATH);
+    // Three CTAs: 0 releases 1, 2 adds 1 with a relaxed atomic, 1 waits for 2.
+    let chain = "
+        setp.eq.u32 here, lane, 0;
+        @!here bra over;
+        setp.eq.u32 there, cta, 1;
+        @there bra reader;
+        setp.eq.u32 there, cta, 2;
+        @there bra middle;
+        st.global.u32 [data], 7;
+        atom.release.gpu.global.add.u32 value, [flag], 1;
+        bra over;
+    middle:
+        atom.relaxed.gpu.global.cas.b32 value, [flag], 1, 2;
+        setp.eq.u32 done, value, 1;
+        @!done bra middle;
+        bra over;
+    reader:
+        atom.acquire.gpu.global.cas.b32 seen, [flag], 2, 3;
+        setp.eq.u32 done, seen, 2;
+        @!done bra reader;
+        ld.global.u32 value, [data];
+    over:";
+    pair(chain, Shape { ctas: 3, threads: 32 }, "atom.release", "atom.relaxed", NO_PATH);
+}
+
+#[test]
+fn a_warp_needs_bar_warp_sync() {
+    let body = "
+        mad.lo.u32 at, thread, 4, 0;
+        cvt.u64.u32 wide, at;
+        add.u64 wide, wide, data;
+        st.global.u32 [wide], thread;
+        bar.warp.sync 0xffffffff;
+        ld.global.u32 value, [data + 20];";
+    pair(body, WARP, "bar.warp.sync 0xffffffff;", "", NO_PATH);
+    pair(body, WARP, "bar.warp.sync 0xffffffff;", "shfl.sync.idx.b32 a, value, 0, 31, 0xffffffff;", NO_PATH);
+    pair(body, WARP, "bar.warp.sync 0xffffffff;", "vote.sync.any.pred done, here, 0xffffffff;", NO_PATH);
+    clean(&body.replace("bar.warp.sync 0xffffffff;", "bar.sync 0;"), WARP);
+}
+
+#[test]
+fn the_barrier_of_a_cta_orders_all_its_threads() {
+    let body = "
+        mad.lo.u32 at, thread, 4, 0;
+        cvt.u64.u32 wide, at;
+        add.u64 wide, wide, data;
+        st.global.u32 [wide], thread;
+        bar.sync 0;
+        xor.b32 at, at, 128;
+        cvt.u64.u32 wide, at;
+        add.u64 wide, wide, data;
+        ld.global.u32 value, [wide];";
+    pair(body, TWO_WARPS, "bar.sync 0;", "bar.warp.sync 0xffffffff;", NO_PATH);
+}
+
+#[test]
+fn what_one_lane_acquired_the_others_have_behind_a_warp_barrier() {
+    let body = "
+        setp.eq.u32 there, warp, 1;
+        @there bra reader;
+        setp.eq.u32 here, lane, 0;
+        @!here bra over;
+        st.global.u32 [data], 7;
+        st.release.cta.global.u32 [flag], 1;
+        bra over;
+    reader:
+        setp.ne.u32 here, lane, 0;
+        @here bra met;
+    look:
+        ld.acquire.cta.global.u32 seen, [flag];
+        setp.eq.u32 done, seen, 1;
+        @!done bra look;
+    met:
+        bar.warp.sync 0xffffffff;
+        ld.global.u32 value, [data];
+    over:";
+    pair(
+        body,
+        TWO_WARPS,
+        "met:\n        bar.warp.sync 0xffffffff;",
+        "met: vote.sync.any.pred done, here, 0xffffffff;",
+        NO_PATH,
+    );
+}
+
+#[test]
+fn what_other_lanes_wrote_is_released_behind_a_warp_barrier() {
+    let body = "
+        setp.eq.u32 there, warp, 1;
+        @there bra reader;
+        setp.eq.u32 there, lane, 9;
+        @there st.shared.u32 [smem], 7;
+        bar.warp.sync 0xffffffff;
+        @here st.release.cta.shared.u32 [smem + 64], 1;
+        bra over;
+    reader:
+        setp.ne.u32 here, lane, 0;
+        @here bra over;
+    look:
+        ld.acquire.cta.shared.u32 seen, [smem + 64];
+        setp.eq.u32 done, seen, 1;
+        @!done bra look;
+        ld.shared.u32 value, [smem];
+    over:";
+    let body = format!("@here st.shared.u32 [smem + 64], 0; bar.sync 0; {body}");
+    pair(&body, TWO_WARPS, "bar.warp.sync 0xffffffff;", "vote.sync.any.pred done, here, 0xffffffff;", NO_PATH);
+}
+
+#[test]
+fn unordered_atomics_are_no_race_but_a_weak_access_beside_them_is() {
+    let body = "atom.relaxed.gpu.global.add.u32 value, [data], 1;";
+    clean(body, TWO_CTAS);
+    caught(&body.replace(".gpu", ".cta"), TWO_CTAS, "scopes cta and cta do not include each other");
+    caught(&format!("{body} ld.global.u32 value, [data];"), TWO_CTAS, NO_PATH);
+    caught(&format!("{body} ld.relaxed.gpu.global.u64 wide, [data];"), TWO_CTAS, "overlap in part");
+}
+
+#[test]
+fn neighbours_do_not_race() {
+    for (ty, bytes) in [("u8", 1), ("u16", 2), ("u32", 4), ("u64", 8)] {
+        let register = if bytes == 8 { "wide" } else { "value" };
+        let ty = if bytes == 1 { "u8".to_string() } else { ty.to_string() };
+        clean(
+            &format!(
+                "mad.lo.u32 at, cta, 32, thread; mul.lo.u32 at, at, {bytes}; cvt.u64.u32 other, at;
+                 add.u64 data, data, other; mov.u64 wide, 3; mov.u32 value, 3;
+                 st.global.{ty} [data], {register}; ld.global.{ty} {register}, [data]; st.global.{ty} [data], {register};"
+            ),
+            TWO_CTAS,
+        );
+    }
+}
+
+#[test]
+fn a_constant_load_needs_memory_that_nobody_writes() {
+    let body = "
+        setp.eq.u32 there, warp, 1;
+        @there bra second;
+        ld.global.nc.u32 value, [data];
+        bar.sync 0;
+        bra over;
+    second:
+        bar.sync 0;
+        @!there st.global.u32 [data], 1;
+    over:";
+    clean(body, TWO_WARPS);
+    caught(&body.replace("@!there st", "st"), TWO_WARPS, "read through .nc");
+    caught("@here st.global.u32 [data], 1; @here ld.global.nc.u32 value, [data];", WARP, "read through .nc");
+}

@@ -1,0 +1,90 @@
+//! Worlds with the race check on: the kernels as they are shipped have no race.
+//!
+//! Method: cases over both fabrics, several shapes and schedules; every case is also compared with the reference. Each
+//! rank's host is on its own: what one rank's host knows, another one's kernel does not.
+
+use crate::case::{Case, Link, Pattern};
+use crate::play::check;
+
+const LINKS: [Link; 2] = [Link::Mlx5, Link::Loopback];
+
+/// A case with the check on.
+fn clean(case: Case) {
+    check(&Case { races: true, ..case });
+}
+
+#[test]
+fn worlds_of_several_shapes() {
+    for (nodes, gpus) in [(1, 1), (1, 3), (2, 1), (2, 2), (3, 2)] {
+        for fabric in LINKS {
+            for schedule in [None, Some(3), Some(4)] {
+                clean(Case { nodes, gpus, experts_per_rank: 3, fabric, schedule, calls: 2, ..Case::default() });
+            }
+        }
+    }
+}
+
+#[test]
+fn rings_of_the_smallest_depth() {
+    for fabric in LINKS {
+        for seed in 1..=6 {
+            clean(Case {
+                depth_ib: 2,
+                depth_nv: 2,
+                chunk_ib: 1,
+                chunk_nv: 1,
+                channels: 1,
+                calls: 3,
+                tokens: vec![24, 31],
+                fabric,
+                schedule: Some(seed),
+                workers: 1 + seed as u32 % 4,
+                ..Case::default()
+            });
+        }
+    }
+}
+
+#[test]
+fn nics_that_place_writes_out_of_order() {
+    for seed in 0..6 {
+        clean(Case {
+            schedule: Some(seed),
+            unordered: true,
+            piece_bytes: 64,
+            retransmit: true,
+            read_before_post: seed % 2 == 1,
+            outstanding: [1, 4, 16][seed as usize % 3],
+            tokens: vec![40, 33],
+            calls: 2,
+            ..Case::default()
+        });
+    }
+}
+
+#[test]
+fn rows_of_several_pieces() {
+    for fabric in LINKS {
+        for hidden in [8, 520, 2056] {
+            clean(Case { hidden, tokens: vec![5, 9], calls: 2, schedule: Some(7), fabric, ..Case::default() });
+        }
+    }
+}
+
+#[test]
+fn several_ctas_and_channels() {
+    for fabric in LINKS {
+        for seed in 1..=3 {
+            clean(Case {
+                channels: 4,
+                sms: vec![(2, 3), (3, 1)],
+                calls: 2,
+                schedule: Some(seed),
+                fabric,
+                pattern: Pattern::Skewed,
+                topk: 6,
+                ..Case::default()
+            });
+        }
+    }
+}
