@@ -266,8 +266,7 @@ impl Machine {
 
     pub(crate) fn check_host_read(&self, address: u64, storage: usize, offset: usize, bytes: usize) -> Result<(), MachineError> {
         let Some(race) = &self.race else { return Ok(()) };
-        let mapped = self.memory.region(address).is_some_and(|region| matches!(region.reach, Reach::Node(_)));
-        race.host_reads(self.hosts_of(address), mapped, (storage, offset), bytes).map_err(|report| self.host_raced(report))
+        race.host_reads(self.hosts_of(address), (storage, offset), bytes).map_err(|report| self.host_raced(report))
     }
 
     pub(crate) fn check_host_write(&mut self, address: u64, storage: usize, offset: usize, bytes: usize) -> Result<(), MachineError> {

@@ -9,6 +9,7 @@ use super::{Checked, CtaRace, LaunchRace, Name, Plain, Race};
 use crate::park::Where;
 use crate::program::{Order, Scope};
 use crate::warp::{CtaState, LaunchShape};
+use std::collections::HashMap;
 use std::sync::Arc;
 use warpferry_nic::Purpose;
 
@@ -44,7 +45,8 @@ impl Race {
     pub fn enqueued(&mut self, gpu: usize, stream: u32) {
         let (slot, now) = self.host;
         self.host.1 += 1;
-        let mut hosts = self.hosts.lock().expect("no panic holds the lock");
+        let mut guard = self.hosts.lock().expect("no panic holds the lock");
+        let hosts = &mut guard.know;
         // With nothing running anywhere, hosts have had every chance to meet.
         if !self.one_host && self.launches.is_empty() {
             let mut all = Knowledge::default();
@@ -53,7 +55,7 @@ impl Race {
         }
         let index = self.host_index(gpu);
         let mut known = hosts[index].clone();
-        drop(hosts);
+        drop(guard);
         known.learn(slot, now);
         self.stream(gpu, stream).know.join(&known);
     }
@@ -63,6 +65,7 @@ impl Race {
         let index = self.host_index(gpu);
         let Some(plain) = self.streams.get(&(gpu, stream)) else { return };
         let mut hosts = self.hosts.lock().expect("no panic holds the lock");
+        let hosts = &mut hosts.know;
         hosts[index].join(&plain.know);
         hosts[index].learn(plain.slot, plain.now);
     }
@@ -198,7 +201,10 @@ impl Race {
         if !self.queue_pairs.contains_key(&number) {
             let name = Name::QueuePair { nic, number: format!("queue pair {number:#x}") };
             let slot = self.slot(name, Seat::OUTSIDE);
-            self.queue_pairs.insert(number, Plain { slot, now: 1, know: Knowledge::default() });
+            // The host made it.
+            let mut know = Knowledge::default();
+            know.learn(self.host.0, self.host.1);
+            self.queue_pairs.insert(number, Plain { slot, now: 1, know });
         }
         self.queue_pairs.get_mut(&number).expect("it was made just now")
     }
@@ -302,7 +308,7 @@ impl Race {
             }
             None => {
                 let index = self.host_index(gpu);
-                (self.host.0, self.host.1, self.hosts.lock().expect("no panic holds the lock")[index].clone())
+                (self.host.0, self.host.1, self.hosts.lock().expect("no panic holds the lock").know[index].clone())
             }
         };
         let word = self.acting.is_none() && bytes <= 8 && offset % bytes == 0;
@@ -326,33 +332,31 @@ impl Race {
     }
 
     /// As [`Race::host_writes`], for reads. Reads of a word acquire. `gpus` are those whose hosts may be the reader.
-    /// Host memory is read word by word, with acquires.
-    pub fn host_reads(
-        &self,
-        gpus: std::ops::Range<usize>,
-        mapped: bool,
-        (storage, offset): (usize, usize),
-        bytes: usize,
-    ) -> Checked {
+    /// The write that an acquiring read saw is no race for reads behind it.
+    pub fn host_reads(&self, gpus: std::ops::Range<usize>, (storage, offset): (usize, usize), bytes: usize) -> Checked {
         let Some(shadow) = self.shadows.get(storage).filter(|_| bytes > 0) else { return Ok(()) };
-        let word = self.acting.is_none() && (mapped || (bytes <= 8 && offset % bytes == 0));
+        let word = self.acting.is_none() && bytes <= 8 && offset % bytes == 0;
         let what = if word { What::READ.strong(Order::Acquire, Scope::Sys, 8) } else { What::READ };
         let mut found = Ok(());
         let Race { seats, running, completions, .. } = self;
-        let mut look = |slot: u32, now: u32, know: &Knowledge| {
+        let mut look = |slot: u32, now: u32, know: &Knowledge, seen: &HashMap<(usize, usize), Vec<Mark>>| {
             let actor = Actor { who: Who::Plain { slot, know }, seat: Seat::OUTSIDE, completions, seats, running };
             let site = HostAct::Read as u32;
             let mark = Mark { slot, time: now, lanes: 1, site, what: what.by_device(), bytes: 0 };
-            found = shadow.look(&actor, mark, offset, offset + bytes);
+            let saw = |at: usize, old: &Mark| {
+                seen.get(&(storage, at & !3)).is_some_and(|marks| marks.contains(&Mark { bytes: 0, ..*old }))
+            };
+            found = shadow.look(&actor, mark, (offset, offset + bytes), &saw);
             found.is_ok()
         };
         match self.acting {
             Some(acting) => {
                 let plain = &self.streams[&acting];
-                look(plain.slot, plain.now, &plain.know);
+                look(plain.slot, plain.now, &plain.know, &HashMap::new());
             }
             None => {
                 let mut hosts = self.hosts.lock().expect("no panic holds the lock");
+                let super::HostsKnow { know: hosts, seen } = &mut *hosts;
                 let gpus = if self.one_host { 0..1 } else { gpus };
                 let words = (offset..offset + if word { bytes } else { 0 }).step_by(4);
                 let released: Vec<&Released> =
@@ -363,8 +367,14 @@ impl Race {
                             hosts[index].join(&r.know);
                         }
                     }
-                    if look(self.host.0, self.host.1, &hosts[index]) {
+                    if look(self.host.0, self.host.1, &hosts[index], seen) {
                         break;
+                    }
+                }
+                if word {
+                    for at in (offset & !3..offset + bytes).step_by(4) {
+                        let strong = shadow.last_writes(at).into_iter().filter(|mark| mark.what.is_strong());
+                        seen.insert((storage, at), strong.map(|mark| Mark { bytes: 0, ..mark }).collect());
                     }
                 }
             }

@@ -118,6 +118,14 @@ struct CtaRace {
     groups: Vec<Vec<Group>>,
 }
 
+/// What hosts know.
+#[derive(Debug, Default)]
+struct HostsKnow {
+    know: Vec<Knowledge>,
+    /// Strong writes that an acquiring read of a host saw, by storage and offset.
+    seen: HashMap<(usize, usize), Vec<mark::Mark>>,
+}
+
 /// The detector of one machine.
 #[derive(Debug)]
 pub(crate) struct Race {
@@ -140,7 +148,7 @@ pub(crate) struct Race {
     /// Slot and time of the host.
     host: (u32, u32),
     /// What each host knows: one, or one for each GPU.
-    hosts: Mutex<Vec<Knowledge>>,
+    hosts: Mutex<HostsKnow>,
     /// The stream whose command is being executed.
     acting: Option<(usize, u32)>,
     one_host: bool,
@@ -172,7 +180,10 @@ impl Race {
             events: HashMap::new(),
             queue_pairs: HashMap::new(),
             host: (0, 1),
-            hosts: Mutex::new(vec![Knowledge::default(); if one_host { 1 } else { gpus }]),
+            hosts: Mutex::new(HostsKnow {
+                know: vec![Knowledge::default(); if one_host { 1 } else { gpus }],
+                seen: HashMap::new(),
+            }),
             acting: None,
             one_host,
             schedule,

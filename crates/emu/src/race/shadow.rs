@@ -368,8 +368,25 @@ fn replaces(actor: &Actor, old: &Mark, new: &Mark) -> bool {
 }
 
 impl Shadow {
+    /// The writes that a cell holds.
+    pub fn last_writes(&self, at: usize) -> Vec<Mark> {
+        let Some(Some(page)) = self.pages.get(at / PAGE) else { return Vec::new() };
+        let block = &page[at % PAGE / BLOCK];
+        let Some(fine) = &block.fine else { return Vec::new() };
+        let cell = &fine[at % BLOCK / CELL];
+        let more = cell.more.iter().flat_map(|more| &more.marks).filter(|mark| mark.what.writes());
+        std::iter::once(&cell.write).chain(more).copied().collect()
+    }
+
     /// Checks a read against earlier writes and records nothing.
-    pub fn look(&self, actor: &Actor, mark: Mark, start: usize, end: usize) -> Result<(), Conflict> {
+    /// `saw` tells of writes that the reader has seen.
+    pub fn look(
+        &self,
+        actor: &Actor,
+        mark: Mark,
+        (start, end): (usize, usize),
+        saw: &dyn Fn(usize, &Mark) -> bool,
+    ) -> Result<(), Conflict> {
         let mut at = start & !(CELL - 1);
         while at < end {
             let Some(Some(page)) = self.pages.get(at / PAGE) else {

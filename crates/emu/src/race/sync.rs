@@ -5,6 +5,7 @@ use super::actor::{Actor, Missing, Who};
 use super::clock::{Knowledge, View, SHARED};
 use super::mark::{Mark, What};
 use super::shadow::{Conflict, Pattern};
+use super::warp::Given;
 use super::{Checked, Race};
 use crate::park::Where;
 use crate::program::{Order, ProxyFence, Scope};
@@ -21,10 +22,10 @@ pub(super) struct Gather {
 /// The phases of an mbarrier.
 #[derive(Debug, Default)]
 pub(super) struct Phases {
-    /// Released by arrivals since the object was made.
-    gathered: Knowledge,
-    /// As it was at the end of the last phase.
-    done: Option<Arc<Knowledge>>,
+    /// Released by arrivals at the open phase.
+    gathered: Vec<Given>,
+    /// Released by arrivals at ended phases: the last of each group of lanes.
+    done: Vec<Given>,
     /// Completion of the copies that land in the open phase.
     pub open: Option<u32>,
     /// Those of ended phases, the last one last.
@@ -147,14 +148,11 @@ impl Race {
         let Some(phases) = cta.mbarriers.get_mut(&offset) else { return Ok(()) };
         match act {
             OnPhase::Arrive { order, .. } if order != Order::Relaxed => {
-                let given = clock.give(lanes);
-                phases.gathered.join(&given);
+                phases.gathered.extend(clock.given(lanes));
             }
             OnPhase::Waited { order, .. } => {
                 if order != Order::Relaxed {
-                    if let Some(done) = &phases.done {
-                        clock.learn(lanes, done);
-                    }
+                    phases.done.iter().for_each(|given| clock.take(lanes, given));
                 }
                 clock.now += 1;
                 for &number in &phases.ended {
@@ -204,7 +202,10 @@ impl Race {
 impl Phases {
     /// The open phase ends.
     pub fn end(&mut self) {
-        self.done = Some(Arc::new(self.gathered.clone()));
+        for given in self.gathered.drain(..) {
+            self.done.retain(|old| !given.covers(old));
+            self.done.push(given);
+        }
         self.ended.extend(self.open.take());
     }
 }

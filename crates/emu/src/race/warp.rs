@@ -19,6 +19,22 @@ struct Fence {
     made: Vec<(u32, Arc<Knowledge>)>,
 }
 
+/// What lanes gave by an arrival at an mbarrier.
+#[derive(Debug)]
+pub(crate) struct Given {
+    lanes: u32,
+    /// The lanes had nothing of their own.
+    plain: bool,
+    view: Box<View>,
+}
+
+impl Given {
+    /// An earlier arrival of the same lanes is before this one.
+    pub fn covers(&self, old: &Given) -> bool {
+        self.view.slot == old.view.slot && self.lanes == old.lanes && self.plain && old.plain
+    }
+}
+
 /// The clock of a warp.
 #[derive(Debug)]
 pub(crate) struct WarpClock {
@@ -140,6 +156,49 @@ impl WarpClock {
         }
         self.now += 1;
         given.unwrap_or_default()
+    }
+
+    /// What lanes release by an arrival at an mbarrier.
+    pub fn given(&mut self, lanes: u32) -> Vec<Given> {
+        let together = lanes & !self.alone;
+        let given = self.parts(lanes).map(|lanes| Given {
+            lanes,
+            plain: lanes & together != 0,
+            view: Box::new(self.view(lanes)),
+        });
+        let given = given.collect();
+        self.now += 1;
+        given
+    }
+
+    /// Lanes acquire what others gave at an mbarrier.
+    pub fn take(&mut self, lanes: u32, given: &Given) {
+        let view = &given.view;
+        if view.slot != self.slot || !given.plain {
+            return self.learn(lanes, &Arc::new(view.of(given.lanes)));
+        }
+        // Own lanes: what all knew then, all know now.
+        let mut know = Knowledge::default();
+        let all = lanes & self.live == self.live;
+        for lane in each(given.lanes) {
+            if all {
+                self.told[lane] = self.told[lane].max(view.now);
+                for space in [GLOBAL, SHARED] {
+                    let fenced = view.own_fenced[space][lane];
+                    self.proxied[space][lane] = self.proxied[space][lane].max(fenced);
+                }
+            } else if self.told[lane] < view.now {
+                know.caused.learn_lane(self.slot, lane as u32, view.now);
+                for space in [GLOBAL, SHARED] {
+                    know.fenced[space].learn_lane(self.slot, lane as u32, view.own_fenced[space][lane]);
+                }
+            }
+        }
+        if know != Knowledge::default() {
+            let know = Arc::new(know);
+            // A lane needs not be told of itself alone.
+            each(lanes).filter(|&lane| given.lanes != 1 << lane).for_each(|lane| self.learn_alone(lane, &know));
+        }
     }
 
     /// `lane` releases at `scope`.

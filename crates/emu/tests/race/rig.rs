@@ -52,6 +52,7 @@ pub fn machine_of_hosts(gpus: usize, schedule: Schedule) -> Machine {
     config.checks = Checks { uninitialized: false, ..Checks::RACES };
     config.schedule = schedule;
     config.hosts = Hosts::PerGpu;
+    config.limits.warp_instructions = 1_000_000;
     Machine::new(config).unwrap()
 }
 
