@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::Driver;
+use warpferry::kernel::launch::KernelSet;
+use warpferry::{World, WorldConfig};
 use warpferry_emu::{MachineConfig, Schedule};
 
 use crate::cases::{Case, Mismatch};
@@ -16,7 +18,7 @@ use crate::cases::{Case, Mismatch};
 /// Device memory of the emulated GPU.
 const MEMORY_BYTES: u64 = 4 << 30;
 /// Warp instructions after which a run counts as endless.
-const WARP_INSTRUCTIONS_MAX: u64 = 200_000_000;
+const WARP_INSTRUCTIONS_MAX: u64 = 20_000_000;
 
 /// One way to run a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +113,19 @@ pub fn more() -> u64 {
 fn gpu() -> Result<Arc<dyn Driver>, String> {
     static GPU: OnceLock<Result<Arc<dyn Driver>, String>> = OnceLock::new();
     GPU.get_or_init(open_gpu).clone()
+}
+
+/// A world of ranks.
+pub fn world_on(on: Backend, config: WorldConfig, kernels: KernelSet) -> Result<World, Mismatch> {
+    match on {
+        Backend::Emulator { .. } => Ok(World::emulated_kernels(config, kernels)?),
+        Backend::Cuda => gpu_world(&config).map_err(Mismatch::Failed),
+    }
+}
+
+/// The seam where ranks of one GPU come in.
+fn gpu_world(_config: &WorldConfig) -> Result<World, String> {
+    Err("this build opens no GPU".to_string())
 }
 
 /// The seam where the CUDA driver comes in.

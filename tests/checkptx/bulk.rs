@@ -1,12 +1,12 @@
 //! Bulk copies through stages: `bulk_copy` and `bulk_edit`.
 
 use crate::cases::{Case, Mismatch};
-use crate::check::{run_all, seeds, Check};
+use crate::check::{run_all, seeds, Check, Runs};
 use crate::draws;
 use crate::rig::{Arg, Rig, Run};
 
-pub static COPY: Check = Check { name: "bulk_copy", cases: copies, run };
-pub static EDIT: Check = Check { name: "bulk_edit", cases: edits, run };
+pub static COPY: Check = Check { name: "bulk_copy", cases: copies, run: Runs::Kernels(run) };
+pub static EDIT: Check = Check { name: "bulk_edit", cases: edits, run: Runs::Kernels(run) };
 
 /// Stages of a warp, and where they begin.
 const STAGES: u64 = 4;

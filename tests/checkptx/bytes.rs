@@ -3,11 +3,11 @@
 use warpferry::reference::channel_tokens;
 
 use crate::cases::{Case, Mismatch};
-use crate::check::{run_all, seeds, Check};
+use crate::check::{run_all, seeds, Check, Runs};
 use crate::draws;
 use crate::rig::{Arg, Rig, Run};
 
-pub static BITS: Check = Check { name: "bits", cases, run };
+pub static BITS: Check = Check { name: "bits", cases, run: Runs::Kernels(run) };
 
 fn cases(more: u64) -> Vec<Case> {
     let mut all = Vec::new();

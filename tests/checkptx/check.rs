@@ -16,16 +16,28 @@ pub struct Check {
     pub name: &'static str,
     /// Cases, more with a larger factor.
     pub cases: fn(u64) -> Vec<Case>,
-    /// Runs one case and compares.
-    pub run: fn(&Case, &Rig) -> Result<(), Mismatch>,
+    pub run: Runs,
+}
+
+/// How one case is run and compared.
+pub enum Runs {
+    /// Launches of its own on one GPU.
+    Kernels(fn(&Case, &Rig) -> Result<(), Mismatch>),
+    /// A world of ranks.
+    World(fn(&Case, Backend, Option<&'static KernelImage>) -> Result<(), Mismatch>),
 }
 
 impl Check {
     /// Runs one case on one backend, with `mutant` in the place of the kernel of its name.
     pub fn run(&self, case: &Case, on: Backend, mutant: Option<&'static KernelImage>) -> Result<(), Mismatch> {
-        let rig = Rig::new(on.driver(case.number("seed")?)?, mutant)?;
-        (self.run)(case, &rig)?;
-        rig.untouched()
+        match self.run {
+            Runs::World(run) => run(case, on, mutant),
+            Runs::Kernels(run) => {
+                let rig = Rig::new(on.driver(case.number("seed")?)?, mutant)?;
+                run(case, &rig)?;
+                rig.untouched()
+            }
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 use warpferry::reference::bf16;
 
 use crate::cases::{Case, Mismatch};
-use crate::check::{run_all, seeds, Check};
+use crate::check::{run_all, seeds, Check, Runs};
 use crate::draws;
 use crate::rig::{Arg, Rig, Run};
 
-pub static EIGHT: Check = Check { name: "eight", cases, run };
+pub static EIGHT: Check = Check { name: "eight", cases, run: Runs::Kernels(run) };
 
 /// Numbers of terms, columns around blocks, misalignments, block sizes.
 fn cases(more: u64) -> Vec<Case> {

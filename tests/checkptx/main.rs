@@ -17,14 +17,23 @@ mod check;
 #[path = "../worlds/draw.rs"]
 mod draw;
 mod draws;
+#[allow(dead_code)]
+#[path = "../worlds/play.rs"]
+mod play;
 mod rig;
 
+mod addresses;
 mod bulk;
 mod bytes;
+mod claims;
 mod eight;
+mod fabric;
+mod kernels;
+mod pages;
 mod ring;
 mod stop;
 
+mod mutants;
 mod replay;
 
 use warpferry::kernel::KernelImage;
@@ -33,5 +42,23 @@ use warpferry::kernel::KernelImage;
 static CHECKS: &[KernelImage] = include!(concat!(env!("OUT_DIR"), "/checks.rs"));
 
 /// All checks.
-static ALL: &[&check::Check] =
-    &[&bulk::COPY, &bulk::EDIT, &ring::RING, &eight::EIGHT, &bytes::BITS, &stop::GIVE_UP, &stop::POISON_SHARED];
+static ALL: &[&check::Check] = &[
+    &bulk::COPY,
+    &bulk::EDIT,
+    &ring::RING,
+    &claims::CLAIMS,
+    &pages::MOVER,
+    &pages::SUMMER,
+    &eight::EIGHT,
+    &bytes::BITS,
+    &addresses::MLX5,
+    &addresses::LOOPBACK,
+    &fabric::POST,
+    &fabric::PUT_MLX5,
+    &fabric::PUT_LOOPBACK,
+    &fabric::COMPLETIONS,
+    &stop::GIVE_UP,
+    &stop::POISON_SHARED,
+    &kernels::LAYOUT,
+    &kernels::WORLD,
+];

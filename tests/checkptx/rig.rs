@@ -14,7 +14,7 @@ use crate::CHECKS;
 /// Bytes before and after each buffer that nobody may touch.
 const GUARD: u64 = 256;
 /// Longest run of one kernel, in the machine's time.
-const PATIENCE: Duration = Duration::from_secs(100);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What shared memory holds before a launch on a GPU.
 const SHARED_PATTERN: u32 = 0xdead_beef;
 /// Shared memory that a CTA has beyond what a launch asks for.

@@ -1,12 +1,12 @@
 //! Giving up: the first cause is kept whole. And the kernel that poisons shared memory on a GPU.
 
 use crate::cases::{same, Case, Mismatch};
-use crate::check::{run_all, seeds, Check};
+use crate::check::{run_all, seeds, Check, Runs};
 use crate::draws;
 use crate::rig::{Arg, Rig, Run};
 
-pub static GIVE_UP: Check = Check { name: "give_up", cases, run };
-pub static POISON_SHARED: Check = Check { name: "poison_shared", cases: poisons, run: run_poison };
+pub static GIVE_UP: Check = Check { name: "give_up", cases, run: Runs::Kernels(run) };
+pub static POISON_SHARED: Check = Check { name: "poison_shared", cases: poisons, run: Runs::Kernels(run_poison) };
 
 const SHARED_BYTES: u32 = 256;
 

@@ -8,6 +8,8 @@
 mod arguments;
 mod calls;
 mod case;
+#[cfg(feature = "cuda")]
+mod device;
 mod draw;
 mod faults;
 mod independence;
@@ -17,3 +19,5 @@ mod play;
 mod random;
 mod replay;
 mod shapes;
+#[cfg(feature = "cuda")]
+mod standin;

@@ -82,6 +82,11 @@ impl Machine {
         }
     }
 
+    /// A number that grows whenever something happens which a host may wait for.
+    pub fn progress(&self) -> u64 {
+        self.memory.changes
+    }
+
     /// Wakes the warps that wait for a word of shared host memory which has changed; whether there was one.
     pub fn poke_shared(&mut self) -> bool {
         let mut any = false;

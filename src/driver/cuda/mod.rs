@@ -36,6 +36,9 @@ const QUEUES_VARIABLE: &str = "CUDA_DEVICE_MAX_CONNECTIONS";
 /// Queues without it, and the most that can be asked for. Source: CUDA programming guide, "Environment Variables".
 const QUEUES_DEFAULT: u32 = 8;
 const QUEUES_MAX: u32 = 32;
+/// SMs that ranks who share a GPU leave alone: the driver may fill and copy memory with kernels of its own, and a rank
+/// whose fill waits for an SM keeps its peers waiting.
+const SPARE_SMS: u32 = 4;
 /// Host memory taken at once for each rank: status lines, totals, queues, pieces of copies.
 const HOST_BYTES_PER_RANK: u64 = 12 << 20;
 
@@ -145,7 +148,7 @@ impl Gpu {
     /// The drivers of `ranks` ranks that share the GPU: each has its part of the SMs and of the memory.
     ///
     /// # Errors
-    /// [`Error::Argument`] when there are more ranks than SMs, or none; what the driver says.
+    /// [`Error::Argument`] when there are more ranks than SMs but a few, or none; what the driver says.
     pub fn drivers(&self, ranks: usize) -> Result<Vec<Arc<dyn Driver>>> {
         Ok(self.shares(ranks)?.into_iter().map(|driver| driver as Arc<dyn Driver>).collect())
     }
@@ -155,13 +158,11 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::drivers`].
     pub fn shares(&self, ranks: usize) -> Result<Vec<Arc<CudaDriver>>> {
-        let most = self.context.facts.sms as usize;
-        if ranks == 0 || ranks > most {
-            return Err(Error::argument(
-                "ranks",
-                ranks,
-                format!("1 to {most}, the SMs of {}", self.context.facts.name),
-            ));
+        let facts = &self.context.facts;
+        let most = facts.sms.saturating_sub(SPARE_SMS).max(1);
+        if ranks == 0 || ranks > most as usize {
+            let valid = format!("1 to {most}: {} has {} SMs, and {SPARE_SMS} are left alone", facts.name, facts.sms);
+            return Err(Error::argument("ranks", ranks, valid));
         }
         self.context.reserve_host(HOST_BYTES_PER_RANK * ranks as u64)?;
         let streams_max = (ranks > 1).then(hardware_queues);
@@ -183,7 +184,7 @@ impl Gpu {
         let info = DriverInfo {
             id: DriverId::next(),
             name: format!("{} (GPU {}{share})", facts.name, facts.ordinal),
-            sms: facts.sms / ranks,
+            sms: if ranks == 1 { facts.sms } else { (facts.sms - SPARE_SMS) / ranks },
             shared_bytes: facts.shared_bytes,
             memory_bytes: facts.memory_bytes / u64::from(ranks),
             backend: Backend::Cuda,

@@ -18,7 +18,8 @@
 //!   advance; a store to such a word by a kernel or by the host is lost at the next add. In this protocol only NICs ever
 //!   advance these words. What is known of a window's words is forgotten when it is registered or deregistered.
 //! - Writes of one queue pair are placed in order, unlike on a device that spreads them over paths.
-//! - What a peer does to a queue pair's memory other than through its doorbell is not noticed.
+//! - A driver may carry out a copy within one GPU by a kernel of its own. While kernels of this crate wait for such a
+//!   copy, an SM must be free for it: give the kernels fewer SMs than the GPU has.
 //!
 //! A driver call that fails becomes a memory fault of the model: the queue pair goes to error, with an error completion
 //! if one can still be written. The first error of each NIC is kept, told once as a warning, and comes back from

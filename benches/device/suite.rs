@@ -1,0 +1,111 @@
+//! The device benches without their program, so that a test can run them too.
+
+mod backend;
+mod beside;
+mod copies;
+mod costs;
+mod gemm;
+mod lab;
+mod latency;
+mod operations;
+mod options;
+mod pattern;
+mod ranks;
+mod record;
+
+pub use options::{Group, Options};
+pub use record::Report;
+
+use std::time::Instant;
+
+use backend::Backend;
+use lab::Lab;
+use record::Failure;
+
+/// What groups share: the lab on the device, the report, and how much to do.
+pub struct Suite {
+    backend: Backend,
+    lab: Lab,
+    report: Report,
+    scale: Scale,
+    began: Instant,
+    seconds: u64,
+    limits: copies::Limits,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Everything in small, for the emulator.
+    Tiny,
+    /// A GPU, few settings.
+    Quick,
+    /// A GPU, all settings.
+    Full,
+}
+
+impl Scale {
+    /// One of three by scale.
+    pub fn pick<T>(self, tiny: T, quick: T, full: T) -> T {
+        match self {
+            Scale::Tiny => tiny,
+            Scale::Quick => quick,
+            Scale::Full => full,
+        }
+    }
+}
+
+/// Runs the groups that `options` ask for.
+///
+/// # Errors
+/// [`Failure`] when a device call fails or a probe gave wrong data.
+pub fn run(options: &Options) -> Result<Report, Failure> {
+    let backend = Backend::open(options.backend)?;
+    let scale = match &backend {
+        Backend::Emulator => Scale::Tiny,
+        _ if options.quick => Scale::Quick,
+        _ => Scale::Full,
+    };
+    let lab = Lab::new(backend.driver()?)?;
+    let report = Report::new(options, &backend, lab.driver().info());
+    let limits = copies::Limits::default();
+    let mut suite = Suite { backend, lab, report, scale, began: Instant::now(), seconds: options.seconds, limits };
+    for group in Group::ALL {
+        if options.only.is_some_and(|only| only != group) {
+            continue;
+        }
+        if suite.spent() {
+            suite.report.skip(group.name(), &format!("the budget of {} seconds is spent", options.seconds));
+            continue;
+        }
+        let before = suite.began.elapsed();
+        suite.group(group).map_err(|failure| failure.in_group(group.name()))?;
+        suite.report.took(group.name(), suite.began.elapsed() - before);
+    }
+    Ok(suite.report)
+}
+
+impl Suite {
+    fn group(&mut self, group: Group) -> Result<(), Failure> {
+        match group {
+            Group::Launch => costs::launch(self),
+            Group::Read => copies::read(self),
+            Group::Write => copies::write(self),
+            Group::Copy => copies::copy(self),
+            Group::Fence => costs::fence(self),
+            Group::Load => costs::load(self),
+            Group::Sleep => costs::sleep(self),
+            Group::Post => costs::post(self),
+            Group::Gemm => gemm::group(self),
+            Group::Operations => operations::group(self),
+            Group::Latency => latency::group(self),
+            Group::Beside => beside::group(self),
+        }
+    }
+
+    /// Whether no time is left.
+    fn spent(&self) -> bool {
+        // The emulator's runs are small; its time depends on this computer alone.
+        self.scale != Scale::Tiny && self.began.elapsed().as_secs() >= self.seconds
+    }
+}

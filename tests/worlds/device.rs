@@ -1,0 +1,114 @@
+//! Cases of the other modules on a GPU, all ranks of a world sharing it.
+//!
+//! `WARPFERRY_BACKEND` says where: `auto` (the default) takes a GPU when there is one, `cuda` fails without one, `emu`
+//! asks for none. A machine without a GPU runs the same through the stand-in for the driver library, in a process of
+//! its own: the library is opened once a process.
+
+use std::process::Command;
+
+use warpferry::driver::cuda::{use_all_hardware_queues, Gpu};
+use warpferry::World;
+
+use crate::case::{Case, Link, Pattern, Warps};
+use crate::play::attempt_in;
+use crate::standin;
+
+/// Streams of a rank: kernels, control, and those of a served NIC.
+const STREAMS_PER_RANK: u32 = 3;
+/// Hardware queues of a GPU, at most.
+const QUEUES_MAX: u32 = 32;
+
+/// What a GPU is tried with.
+fn cases() -> Vec<Case> {
+    let base = || Case { schedule: None, ..Case::default() };
+    let worlds = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (2, 4), (1, 8)];
+    let mut cases = Vec::new();
+    for fabric in [Link::Loopback, Link::Mlx5] {
+        cases.extend(worlds.map(|(nodes, gpus)| Case { nodes, gpus, fabric, calls: 2, ..base() }));
+        cases.push(Case { fabric, roles: Warps::Fixed, ..base() });
+        cases.push(Case { fabric, hidden: 7168, stage_bytes: 16384, depth_ib: 8, depth_nv: 8, ..base() });
+        cases.push(Case { fabric, hidden: 8, topk: 1, channels: 1, ..base() });
+        cases.push(Case { fabric, topk: 32, experts_per_rank: 16, ..base() });
+        cases.push(Case { fabric, pattern: Pattern::Skewed, tokens: vec![64, 0, 33, 1], views: true, ..base() });
+        cases.push(Case { fabric, pattern: Pattern::Nowhere, ..base() });
+        cases.push(Case { fabric, sms: vec![(2, 1), (1, 2)], weights: vec![true, false], ..base() });
+        cases.push(Case { fabric, tokens: vec![24, 19, 0, 31], ..Case::recorded(2, 4) });
+    }
+    cases
+}
+
+fn fits(case: &Case) -> bool {
+    case.nodes * case.gpus * STREAMS_PER_RANK <= QUEUES_MAX
+}
+
+/// Compares each case on a GPU with the reference; with the driver's own compilation as well.
+#[test]
+fn on_a_gpu() {
+    let backend = std::env::var("WARPFERRY_BACKEND").unwrap_or_else(|_| "auto".to_string());
+    if backend == "emu" {
+        println!("skipped on cuda: WARPFERRY_BACKEND=emu");
+        return;
+    }
+    use_all_hardware_queues();
+    let gpu = match Gpu::open(0) {
+        Ok(gpu) => gpu,
+        Err(error) if backend == "cuda" => panic!("WARPFERRY_BACKEND=cuda: {error}"),
+        Err(error) => {
+            println!("skipped on cuda: {error}");
+            return;
+        }
+    };
+    let mut failures = Vec::new();
+    let (tried, left): (Vec<Case>, Vec<Case>) = cases().into_iter().partition(fits);
+    for (number, case) in tried.iter().enumerate() {
+        // Every other one from the text, which the driver compiles.
+        let gpu = if number % 2 == 0 { gpu.clone() } else { gpu.clone().compile_kernels() };
+        if let Err(what) = play(case, &gpu) {
+            println!("failed: {case}: {what}");
+            let replay = format!("WARPFERRY_CASE='{case}' cargo test --test worlds device::replay_on_a_gpu");
+            failures.push(format!("{what}\n  replay: {replay}"));
+        }
+    }
+    let verified = tried.len() - failures.len();
+    let (device, left) = (&gpu.facts().name, left.len());
+    println!("{verified} of {} cases verified on {device}; {left} need more hardware queues", tried.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Runs the case of `WARPFERRY_CASE` on a GPU.
+#[test]
+fn replay_on_a_gpu() {
+    let Ok(text) = std::env::var("WARPFERRY_CASE") else {
+        println!("skipped on cuda: WARPFERRY_CASE names no case");
+        return;
+    };
+    let case: Case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("WARPFERRY_CASE: {error}"));
+    use_all_hardware_queues();
+    match Gpu::open(0) {
+        Ok(gpu) => play(&case, &gpu).unwrap_or_else(|what| panic!("{what}")),
+        Err(error) => println!("skipped on cuda: {error}"),
+    }
+}
+
+fn play(case: &Case, gpu: &Gpu) -> Result<(), String> {
+    let config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
+    let mut world = World::on_gpu(&config, gpu).map_err(|error| format!("world: {error}"))?;
+    attempt_in(case, &mut world)?;
+    world.close().map_err(|error| format!("close: {error}"))
+}
+
+/// The test above in a process whose driver library is the stand-in.
+#[test]
+fn on_the_stand_in() {
+    let Some(folder) = standin::folder() else { return };
+    let own = std::env::current_exe().expect("a test has a program");
+    let output = Command::new(own)
+        .args(["device::on_a_gpu", "--exact", "--nocapture"])
+        .env("LD_LIBRARY_PATH", folder.path())
+        .env("WARPFERRY_BACKEND", "cuda")
+        .output()
+        .expect("the test's own program runs");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("cases verified on"), "{said}");
+}
