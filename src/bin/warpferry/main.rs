@@ -3,6 +3,7 @@
 mod backend;
 mod demo;
 mod doctor;
+mod emu;
 mod inputs;
 mod memory;
 mod options;
@@ -34,6 +35,8 @@ enum Command {
     Demo(Box<DemoOptions>),
     /// Says what of GPU, driver, NIC, verbs and ptxas is here, and what follows.
     Doctor(doctor::DoctorOptions),
+    /// Runs any PTX program on the emulator.
+    Emu(Box<emu::EmuOptions>),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
             doctor::run(&options);
             Ok(true)
         }
+        Command::Emu(options) => emu::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
