@@ -14,6 +14,9 @@ pub struct Options {
     /// Fewer settings.
     #[arg(long)]
     pub quick: bool,
+    /// The smallest sizes, as on the emulator: whether everything runs, no figures.
+    #[arg(long)]
+    pub tiny: bool,
     /// Only this group.
     #[arg(long, value_enum)]
     pub only: Option<Group>,

@@ -138,7 +138,8 @@ pub struct Report {
 impl Report {
     /// An empty report.
     pub fn new(options: &Options, backend: &Backend, info: &DriverInfo) -> Report {
-        let is_virtual = matches!(backend, Backend::Emulator);
+        // Also behind the CUDA driver API, where a stand-in for its library gives emulated GPUs.
+        let is_virtual = backend.is_emulator() || info.name.contains("emulated");
         let mut head = Map::new();
         head.insert("schema".into(), SCHEMA.into());
         head.insert("commit".into(), options.commit.clone().into());

@@ -4,6 +4,8 @@ mod backend;
 mod beside;
 mod copies;
 mod costs;
+#[cfg(feature = "cuda")]
+mod cublas;
 mod gemm;
 mod lab;
 mod latency;
@@ -36,7 +38,7 @@ pub struct Suite {
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// Everything in small, for the emulator.
+    /// Everything in small: on the emulator always.
     Tiny,
     /// A GPU, few settings.
     Quick,
@@ -61,12 +63,12 @@ impl Scale {
 /// [`Failure`] when a device call fails or a probe gave wrong data.
 pub fn run(options: &Options) -> Result<Report, Failure> {
     let backend = Backend::open(options.backend)?;
-    let scale = match &backend {
-        Backend::Emulator => Scale::Tiny,
-        _ if options.quick => Scale::Quick,
-        _ => Scale::Full,
+    let scale = match (options.tiny || backend.is_emulator(), options.quick) {
+        (true, _) => Scale::Tiny,
+        (false, true) => Scale::Quick,
+        (false, false) => Scale::Full,
     };
-    let lab = Lab::new(backend.driver()?)?;
+    let lab = backend.lab()?;
     let report = Report::new(options, &backend, lab.driver().info());
     let limits = copies::Limits::default();
     let mut suite = Suite { backend, lab, report, scale, began: Instant::now(), seconds: options.seconds, limits };

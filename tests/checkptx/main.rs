@@ -21,6 +21,9 @@ mod draws;
 #[path = "../worlds/play.rs"]
 mod play;
 mod rig;
+#[cfg(feature = "cuda")]
+#[path = "../worlds/standin.rs"]
+mod standin;
 
 mod addresses;
 mod bulk;
@@ -31,10 +34,13 @@ mod fabric;
 mod kernels;
 mod pages;
 mod ring;
+mod room;
 mod stop;
 
 mod mutants;
 mod replay;
+#[cfg(feature = "cuda")]
+mod stands_in;
 
 use warpferry::kernel::KernelImage;
 
@@ -57,6 +63,7 @@ static ALL: &[&check::Check] = &[
     &fabric::PUT_MLX5,
     &fabric::PUT_LOOPBACK,
     &fabric::COMPLETIONS,
+    &room::ROOM,
     &stop::GIVE_UP,
     &stop::POISON_SHARED,
     &kernels::LAYOUT,

@@ -29,15 +29,20 @@ fn lend(
     unsafe { rank.lend(DevicePtr::new(address), size as u64, dtype, shape, keeper) }.expect("the memory fits")
 }
 
-/// One rank's part of a round, with its memory lent; gives what to free.
-fn play(rank: &mut Communicator, raw: &Raw, round: &Round, drops: &Drops) -> Vec<u64> {
+/// Input and results of a rank in memory of the caller's. Taken before any kernel runs: filling it waits for all.
+fn memory(raw: &Raw, round: &Round, number: usize) -> [u64; 3] {
+    let input = &round.inputs[number];
+    let idx: Vec<u8> = input.topk_idx.iter().flat_map(|choice| choice.to_le_bytes()).collect();
+    [raw.memory(&bytes(&input.x)), raw.memory(&idx), raw.memory(&bytes(&round.results[number]))]
+}
+
+/// One rank's part of a round, with its memory lent.
+fn play(rank: &mut Communicator, addresses: [u64; 3], round: &Round, drops: &Drops) {
     let number = rank.rank() as usize;
     let input = &round.inputs[number];
     let tokens = input.topk_idx.len() / TOPK;
-    let (x, idx) = (bytes(&input.x), input.topk_idx.iter().flat_map(|i| i.to_le_bytes()).collect::<Vec<u8>>());
-    let addresses = vec![raw.memory(&x), raw.memory(&idx), raw.memory(&bytes(&round.results[number]))];
-    let x = lend(rank, addresses[0], x.len(), DType::Bf16, &[tokens, HIDDEN], drops.keeper());
-    let idx = lend(rank, addresses[1], idx.len(), DType::I32, &[tokens, TOPK], drops.keeper());
+    let x = lend(rank, addresses[0], input.x.len() * 2, DType::Bf16, &[tokens, HIDDEN], drops.keeper());
+    let idx = lend(rank, addresses[1], input.topk_idx.len() * 4, DType::I32, &[tokens, TOPK], drops.keeper());
     let rows = rank.dispatch(Dispatch::new(&x, &idx)).and_then(|mut rows| rows.wait(WAIT)).expect("dispatch ends well");
     let found: Vec<bf16> = rows.x.to_vec().expect("the rows can be read");
     assert!(found.iter().map(|value| value.to_bits()).eq(round.dispatched[number].x.iter().copied()), "rows");
@@ -46,7 +51,6 @@ fn play(rank: &mut Communicator, raw: &Raw, round: &Round, drops: &Drops) -> Vec
     let sums = rank.combine(Combine::new(&given, &rows.handle)).and_then(|mut sums| sums.wait(WAIT));
     let found: Vec<bf16> = sums.expect("combine ends well").x.to_vec().expect("the sums can be read");
     assert!(found.iter().map(|value| value.to_bits()).eq(round.combined[number].iter().copied()), "sums");
-    addresses
 }
 
 /// Method: two ranks in a context of cuCtxCreate, with streams and memory of the caller's, against the reference.
@@ -61,16 +65,12 @@ fn a_world_in_a_context_of_the_callers() {
     let devices = unsafe { interop::devices(raw.context, &streams) }.expect("the streams fit");
     let mut ranks = connect(&config(2), &devices).expect("the world is made");
     let (round, drops) = (Round::new(2, 6), Drops::default());
-    let shared = &Shareable(&raw);
-    let freed: Vec<u64> = std::thread::scope(|scope| {
-        let threads: Vec<_> = ranks
-            .iter_mut()
-            .map(|rank| {
-                let (round, drops) = (&round, &drops);
-                scope.spawn(move || play(rank, shared.raw(), round, drops))
-            })
-            .collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("the rank goes to its end")).collect()
+    let addresses: Vec<[u64; 3]> = (0..2).map(|number| memory(&raw, &round, number)).collect();
+    std::thread::scope(|scope| {
+        for (rank, &addresses) in ranks.iter_mut().zip(&addresses) {
+            let (round, drops) = (&round, &drops);
+            scope.spawn(move || play(rank, addresses, round, drops));
+        }
     });
     assert_eq!(drops.seen(), 6, "all that was lent came back");
     // SAFETY: the streams are of this context.
@@ -81,21 +81,9 @@ fn a_world_in_a_context_of_the_callers() {
     }
     close(ranks).expect("the world is closed");
     drop(devices);
-    freed.into_iter().for_each(|address| raw.free(address));
+    addresses.into_iter().flatten().for_each(|address| raw.free(address));
     raw.destroy();
     done("handles::a_world_in_a_context_of_the_callers");
-}
-
-/// Raw handles for several threads: the driver allows it.
-struct Shareable<'a>(&'a Raw);
-
-// SAFETY: handles may be used from any thread; they are never followed.
-unsafe impl Sync for Shareable<'_> {}
-
-impl Shareable<'_> {
-    fn raw(&self) -> &Raw {
-        self.0
-    }
 }
 
 /// Method: a keeper counts its end. Clones, views and an operation under way hold it; the end of the last lets it go.

@@ -1,5 +1,6 @@
 //! Contexts, streams and slices of cudarc.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,21 +20,24 @@ fn streams(context: &Arc<CudaContext>, count: u32) -> Vec<Arc<CudaStream>> {
     (0..count).map(|_| context.new_stream().expect("a stream can be made")).collect()
 }
 
+/// Slices to be freed when no rank's kernels run: where the GPU has no memory pools, cudarc waits for all of it.
+type Used = Vec<Box<dyn Any + Send>>;
+
 /// One rank's part of a round: inputs from slices, outputs read as slices.
-fn play(rank: &mut Communicator, stream: &Arc<CudaStream>, round: &Round) {
+fn play(rank: &mut Communicator, stream: &Arc<CudaStream>, round: &Round) -> Used {
     let number = rank.rank() as usize;
     let (input, wanted) = (&round.inputs[number], &round.dispatched[number]);
     let tokens = input.topk_idx.len() / TOPK;
-    // Written on a stream of its own, shared, and wanted back; the others are given away.
+    // Written on a stream of its own.
     let beside = stream.context().new_stream().expect("a stream can be made");
     let x = Arc::new(beside.clone_htod(&input.x).expect("a slice can be made"));
+    let idx = Arc::new(stream.clone_htod(&input.topk_idx).expect("a slice can be made"));
+    let weights = Arc::new(stream.clone_htod(&input.topk_weights).expect("a slice can be made"));
     let x_tensor = tensor(rank, Arc::clone(&x), &[tokens, HIDDEN]).expect("the slice fits");
-    let topk_idx = stream.clone_htod(&input.topk_idx).expect("a slice can be made");
-    let topk_idx = tensor(rank, topk_idx, &[tokens, TOPK]).expect("the slice fits");
-    let weights = stream.clone_htod(&input.topk_weights).expect("a slice can be made");
-    let weights = tensor(rank, weights, &[tokens, TOPK]).expect("the slice fits");
-    let dispatch = Dispatch::new(&x_tensor, &topk_idx).weights(&weights);
-    drop((x_tensor, topk_idx, weights));
+    let idx_tensor = tensor(rank, Arc::clone(&idx), &[tokens, TOPK]).expect("the slice fits");
+    let weights_tensor = tensor(rank, Arc::clone(&weights), &[tokens, TOPK]).expect("the slice fits");
+    let dispatch = Dispatch::new(&x_tensor, &idx_tensor).weights(&weights_tensor);
+    drop((x_tensor, idx_tensor, weights_tensor));
     assert!(Arc::strong_count(&x) > 1, "the operation holds the slice");
     let rows = rank.dispatch(dispatch).and_then(|mut rows| rows.wait(WAIT)).expect("dispatch ends well");
     let x = Arc::into_inner(x).expect("the operation is over");
@@ -46,10 +50,10 @@ fn play(rank: &mut Communicator, stream: &Arc<CudaStream>, round: &Round) {
     assert_eq!(copy, wanted.x, "rows at rank {number}, in another stream");
     let experts = Borrowed::<i32>::new(rank, &rows.topk_idx, stream).expect("the tensor can be read");
     assert_eq!(stream.clone_dtoh(&*experts).expect("a slice can be copied"), wanted.topk_idx);
-    let weights = rows.topk_weights.as_ref().expect("the dispatch carried weights");
-    let weights = Borrowed::<f32>::new(rank, weights, stream).expect("the tensor can be read");
-    assert_eq!(stream.clone_dtoh(&*weights).expect("a slice can be copied"), wanted.topk_weights);
-    drop((arrived, experts, weights));
+    let came = rows.topk_weights.as_ref().expect("the dispatch carried weights");
+    let came = Borrowed::<f32>::new(rank, came, stream).expect("the tensor can be read");
+    assert_eq!(stream.clone_dtoh(&*came).expect("a slice can be copied"), wanted.topk_weights);
+    drop((arrived, experts, came));
 
     let results: Arc<CudaSlice<u16>> =
         Arc::new(beside.clone_htod(&round.results[number]).expect("a slice can be made"));
@@ -62,6 +66,20 @@ fn play(rank: &mut Communicator, stream: &Arc<CudaStream>, round: &Round) {
 
     let results = Arc::into_inner(results).expect("no operation uses it any more");
     assert_eq!(beside.clone_dtoh(&results).expect("a slice can be copied"), round.results[number], "it was only read");
+    vec![Box::new(x), Box::new(idx), Box::new(weights), Box::new(results)]
+}
+
+/// Runs a round on all ranks, each in a thread of its own.
+fn play_all(ranks: &mut [Communicator], streams: &[Arc<CudaStream>], round: &Round) {
+    let used: Vec<Used> = std::thread::scope(|scope| {
+        let threads: Vec<_> = ranks
+            .iter_mut()
+            .zip(streams)
+            .map(|(rank, stream)| scope.spawn(move || play(rank, stream, round)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("the rank goes to its end")).collect()
+    });
+    drop(used);
 }
 
 /// Method: two ranks share a GPU, each in a stream of cudarc's; three rounds against the reference.
@@ -71,13 +89,7 @@ fn a_world_in_the_streams_of_a_program() {
     let streams = streams(&context, RANKS);
     let mut ranks = connect(&config(RANKS), &devices(&streams).expect("the streams fit")).expect("the world is made");
     for seed in 1..=3 {
-        let round = Round::new(RANKS, seed);
-        std::thread::scope(|scope| {
-            for (rank, stream) in ranks.iter_mut().zip(&streams) {
-                let round = &round;
-                scope.spawn(move || play(rank, stream, round));
-            }
-        });
+        play_all(&mut ranks, &streams, &Round::new(RANKS, seed));
     }
     close(ranks).expect("the world is closed");
     assert!(context.check_err().is_ok(), "cudarc saw no error");
@@ -96,13 +108,9 @@ fn contexts_and_streams_live_as_long_as_they_are_used() {
     drop((context, streams, made));
     assert!(weak_context.upgrade().is_some(), "the communicators hold the context");
     assert!(weak_streams.iter().all(|stream| stream.upgrade().is_some()), "the communicators hold the streams");
-    let round = Round::new(RANKS, 4);
-    std::thread::scope(|scope| {
-        for (rank, stream) in ranks.iter_mut().zip(&weak_streams) {
-            let (round, stream) = (&round, stream.upgrade().expect("it is held"));
-            scope.spawn(move || play(rank, &stream, round));
-        }
-    });
+    let streams: Vec<_> = weak_streams.iter().map(|stream| stream.upgrade().expect("it is held")).collect();
+    play_all(&mut ranks, &streams, &Round::new(RANKS, 4));
+    drop(streams);
     close(ranks).expect("the world is closed");
     assert!(weak_streams.iter().all(|stream| stream.upgrade().is_none()), "the streams are let go");
     assert!(weak_context.upgrade().is_none(), "the context is let go");

@@ -1,13 +1,16 @@
-//! `warpferry`: shows dispatch and combine at work on an emulated cluster, and what this machine offers.
+//! `warpferry`: shows dispatch and combine at work on a GPU or an emulated cluster, and what this machine offers.
 
+mod backend;
 mod demo;
 mod doctor;
+mod emu;
 mod inputs;
 mod memory;
 mod options;
 mod output;
 mod report;
 mod traffic;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -15,7 +18,7 @@ use clap::{Parser, Subcommand};
 use options::DemoOptions;
 use output::complain;
 
-/// Expert-parallel dispatch and combine: hand-written PTX, run here by the library's own emulator.
+/// Expert-parallel dispatch and combine: hand-written PTX, run by a GPU or by the library's own emulator.
 #[derive(Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -28,13 +31,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs dispatch and combine on an emulated cluster and compares every bit with the reference (default).
+    /// Runs dispatch and combine on a GPU or an emulated cluster and compares every bit with the reference (default).
     Demo(Box<DemoOptions>),
     /// Says what of GPU, driver, NIC, verbs and ptxas is here, and what follows.
     Doctor(doctor::DoctorOptions),
+    /// Runs any PTX program on the emulator.
+    Emu(Box<emu::EmuOptions>),
 }
 
 fn main() -> ExitCode {
+    // It sets an environment variable, so it comes before anything that might have threads.
+    #[cfg(feature = "cuda")]
+    warpferry::driver::cuda::use_all_hardware_queues();
     let Cli { command, demo } = Cli::parse();
     let command = command.unwrap_or_else(|| Command::Demo(Box::new(demo)));
     let outcome = match command {
@@ -43,6 +51,7 @@ fn main() -> ExitCode {
             doctor::run(&options);
             Ok(true)
         }
+        Command::Emu(options) => emu::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

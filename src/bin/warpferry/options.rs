@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use warpferry::plan::tuning::MAX_CHUNK;
-use warpferry::plan::{Role, Roles, Shape, Tuning};
+use warpferry::plan::{Fabric, Role, Roles, Shape, Tuning};
 use warpferry::{Error, Result, Topology};
 
 /// SMs of a launch unless told otherwise.
@@ -15,6 +16,21 @@ const SMS_DEFAULT: u32 = 8;
 /// Options of `demo`. What is not given follows the library's defaults for the world.
 #[derive(Debug, Clone, Parser)]
 pub struct DemoOptions {
+    /// What runs the kernels: `auto` takes a GPU of compute capability 9.0 or later where there is one
+    #[arg(long, value_enum, default_value_t = BackendOption::Auto)]
+    pub backend: BackendOption,
+    /// How nodes reach each other: `mlx5` through NICs (on a GPU, NICs that a thread plays), `loopback` through memory
+    #[arg(long, value_enum, default_value_t = FabricOption::Mlx5)]
+    pub fabric: FabricOption,
+    /// Number of the GPU; without it the first that fits
+    #[arg(long, value_name = "NUMBER")]
+    pub gpu: Option<u32>,
+    /// Let the CUDA driver compile the kernels from their text, even where the build has assembled them
+    #[arg(long)]
+    pub jit: bool,
+    /// Seconds without progress after which kernels give up; on the emulator of the cluster's own time
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout_s: Option<u64>,
     /// Nodes of the world
     #[arg(long, default_value_t = 2)]
     pub nodes: u32,
@@ -60,15 +76,45 @@ pub struct DemoOptions {
     /// Seed of rows, of random choices, and of the emulator's schedule (without it: round robin)
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Let NICs place the writes of a queue pair out of order
+    /// Emulator: let NICs place the writes of a queue pair out of order
     #[arg(long)]
     pub unordered: bool,
-    /// Turn the emulator's checks off, all but bounds and rights
+    /// Emulator: turn its checks off, all but bounds and rights
     #[arg(long)]
     pub no_checks: bool,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
+}
+
+/// `--backend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendOption {
+    /// A GPU where there is one, else the emulator.
+    Auto,
+    /// The emulator.
+    Emu,
+    /// A GPU.
+    Cuda,
+}
+
+/// `--fabric`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FabricOption {
+    /// NICs.
+    Mlx5,
+    /// Memory that all ranks have mapped.
+    Loopback,
+}
+
+impl FabricOption {
+    /// As the library has it.
+    pub fn fabric(self) -> Fabric {
+        match self {
+            FabricOption::Mlx5 => Fabric::Mlx5,
+            FabricOption::Loopback => Fabric::Loopback,
+        }
+    }
 }
 
 /// `--roles`.
@@ -120,6 +166,11 @@ impl DemoOptions {
     /// The world's topology.
     pub fn topology(&self) -> Result<Topology> {
         Topology::new(self.nodes, self.gpus_per_node)
+    }
+
+    /// Longest time without progress before kernels give up, when one was given.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout_s.map(Duration::from_secs)
     }
 
     /// Shape for the routing in use.
