@@ -93,13 +93,13 @@ impl CudaDriver {
         }
         let raw: CUstream = raw.cast();
         let mut owner = std::ptr::null_mut();
-        self.context.with(|api| api.check("cuStreamGetCtx", unsafe { (api.cuStreamGetCtx)(raw, &mut owner) }))?;
+        let refused = |what: String| Error::argument("stream", what, "a stream of the driver's context");
+        // SAFETY: the stream is alive by the caller's promise; one handle is written.
+        let asked =
+            self.context.with(|api| api.check("cuStreamGetCtx", unsafe { (api.cuStreamGetCtx)(raw, &mut owner) }));
+        asked.map_err(|error| refused(format!("{raw:?}, of which {error}")))?;
         if owner != self.context.raw() {
-            return Err(Error::argument(
-                "stream",
-                format!("{raw:?} of another context"),
-                "a stream of the driver's context",
-            ));
+            return Err(refused(format!("{raw:?} of another context")));
         }
         self.context.count_stream();
         Ok(self.add_stream(StreamHandle { raw, owned: false }))
