@@ -2,6 +2,7 @@
 
 mod backend;
 mod demo;
+mod device_report;
 mod doctor;
 mod inputs;
 mod memory;
@@ -34,6 +35,9 @@ enum Command {
     Demo(Box<DemoOptions>),
     /// Says what of GPU, driver, NIC, verbs and ptxas is here, and what follows.
     Doctor(doctor::DoctorOptions),
+    /// Makes the result of what scripts/device.sh recorded.
+    #[command(hide = true)]
+    DeviceReport(device_report::ReportOptions),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
             doctor::run(&options);
             Ok(true)
         }
+        Command::DeviceReport(options) => device_report::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
