@@ -25,29 +25,30 @@ else
     ptxas="none found"
 fi
 
-# built KIND NAME COMMAND...: the executable that cargo says it built of this kind and name.
+messages=$(mktemp)
+trap 'rm -f "$messages"' EXIT
+cargo build --locked --release --bin warpferry --message-format=json >>"$messages"
+cargo test --locked --release --no-run --test checkptx --test worlds --message-format=json >>"$messages"
+cargo bench --locked --no-run --bench device --message-format=json >>"$messages"
+
+# built KIND NAME: the executable that cargo says it built of this kind and name.
 built() {
-    local kind=$1 name=$2 line
-    shift 2
-    line=$("$@" --message-format=json | grep '"reason":"compiler-artifact"' \
-        | grep "\"kind\":\[\"$kind\"\]" | grep "\"name\":\"$name\"" | grep '"executable":"' | tail -n 1) || true
-    [[ -n $line ]] || { echo "pack-device: cargo built no $kind $name" >&2; exit 1; }
+    local line
+    line=$(grep '"reason":"compiler-artifact"' "$messages" | grep "\"kind\":\[\"$1\"\]" | grep "\"name\":\"$2\"" \
+        | grep '"executable":"' | tail -n 1) || true
+    [[ -n $line ]] || { echo "pack-device: cargo built no $1 $2" >&2; return 1; }
     sed -e 's/.*"executable":"\([^"]*\)".*/\1/' <<<"$line"
 }
 
-programs=(warpferry checkptx worlds device)
-paths=(
-    "$(built bin warpferry cargo build --locked --release --bin warpferry)"
-    "$(built test checkptx cargo test --locked --release --no-run --test checkptx --test worlds)"
-    "$(built test worlds cargo test --locked --release --no-run --test checkptx --test worlds)"
-    "$(built bench device cargo bench --locked --no-run --bench device)"
-)
-
 mkdir -p "$out"
 rm -f "$out"/{warpferry,checkptx,worlds,device,device.sh,MANIFEST}
+programs=(warpferry checkptx worlds device)
+kinds=(bin test test bench)
 for index in "${!programs[@]}"; do
-    cp "${paths[index]}" "$out/${programs[index]}"
-    strip "$out/${programs[index]}"
+    program=${programs[index]}
+    path=$(built "${kinds[index]}" "$program")
+    cp "$path" "$out/$program"
+    strip "$out/$program"
 done
 cp scripts/device.sh "$out/device.sh"
 chmod +x "$out/device.sh"

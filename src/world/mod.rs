@@ -148,11 +148,11 @@ pub(crate) fn connect_kernels(
     for rank in prepared.by_ref() {
         match rank.join(&offers) {
             Ok(communicator) => joined.push(communicator),
-            Err(error) => {
+            Err(unjoined) => {
                 if let Err(cause) = close(joined) {
                     tracing::warn!(%cause, "ranks of a world that could not be made were not closed");
                 }
-                return Err(error);
+                return Err(unjoined.into());
             }
         }
     }

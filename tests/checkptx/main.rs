@@ -21,6 +21,9 @@ mod draws;
 #[path = "../worlds/play.rs"]
 mod play;
 mod rig;
+#[cfg(feature = "cuda")]
+#[path = "../worlds/standin.rs"]
+mod standin;
 
 mod addresses;
 mod bulk;
@@ -35,6 +38,8 @@ mod stop;
 
 mod mutants;
 mod replay;
+#[cfg(feature = "cuda")]
+mod stands_in;
 
 use warpferry::kernel::KernelImage;
 

@@ -246,3 +246,27 @@ fn guard(at: u64) -> u8 {
 pub fn poison(at: u64) -> u8 {
     0xdb ^ (at as u8).wrapping_mul(13)
 }
+
+#[test]
+fn a_byte_beside_a_buffer_and_a_changed_input_are_seen() {
+    let rig = || {
+        let driver = crate::backend::Backend::Emulator { schedule: None }.driver(1).expect("an emulated GPU");
+        Rig::new(driver, None).expect("a rig")
+    };
+    let damage = |at: i64| {
+        let rig = rig();
+        let output = rig.output("out", 48, 16).expect("memory");
+        let input = rig.input("in", &[7; 32], 32).expect("memory");
+        rig.untouched().expect("nothing was touched");
+        let zone = if at == 7 { input } else { output };
+        let to = DevicePtr::new(zone.start.address().wrapping_add_signed(at));
+        rig.driver.copy_to_device(to, &[0], rig.stream).expect("the copy is inside the allocation");
+        rig.untouched().map_err(|mismatch| mismatch.to_string())
+    };
+    assert_eq!(damage(0), Ok(()));
+    assert_eq!(damage(47), Ok(()));
+    for at in [-256, -1, 48, 48 + 255] {
+        assert!(damage(at).is_err_and(|what| what.contains(&format!("guard byte at {at} "))), "{at}");
+    }
+    assert!(damage(7).is_err_and(|what| what.contains("input in differs first at byte 7")));
+}

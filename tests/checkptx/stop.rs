@@ -1,6 +1,6 @@
 //! Giving up: the first cause is kept whole. And the kernel that poisons shared memory on a GPU.
 
-use crate::cases::{same, Case, Mismatch};
+use crate::cases::{compare, Case, Mismatch};
 use crate::check::{run_all, seeds, Check, Runs};
 use crate::draws;
 use crate::rig::{Arg, Rig, Run};
@@ -52,7 +52,7 @@ fn run(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
         let mut expected = draws::bytes_of32([cause, if some { thread } else { 0 }]);
         expected.extend(draws::bytes_of(words));
         expected.extend(draws::bytes_of32([some.into(), 0]));
-        same("what is kept", line, &expected)?;
+        compare("what is kept", line, &expected)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod backend;
 mod demo;
 mod device_report;
 mod doctor;
+mod emu;
 mod inputs;
 mod memory;
 mod options;
@@ -38,6 +39,8 @@ enum Command {
     /// Makes the result of what scripts/device.sh recorded.
     #[command(hide = true)]
     DeviceReport(device_report::ReportOptions),
+    /// Runs any PTX program on the emulator.
+    Emu(Box<emu::EmuOptions>),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::DeviceReport(options) => device_report::run(&options),
+        Command::Emu(options) => emu::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
