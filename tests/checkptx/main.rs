@@ -34,6 +34,7 @@ mod fabric;
 mod kernels;
 mod pages;
 mod ring;
+mod room;
 mod stop;
 
 mod mutants;
@@ -62,6 +63,7 @@ static ALL: &[&check::Check] = &[
     &fabric::PUT_MLX5,
     &fabric::PUT_LOOPBACK,
     &fabric::COMPLETIONS,
+    &room::ROOM,
     &stop::GIVE_UP,
     &stop::POISON_SHARED,
     &kernels::LAYOUT,

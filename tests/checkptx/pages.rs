@@ -42,7 +42,7 @@ fn moves(more: u64) -> Vec<Case> {
             let case = Case::new("mover").with("piece", piece).with("used", used).with("pad", 16 * (at % 5));
             let case = case.with("depth", depth).with("bare", bare).with("messages", messages).with("chunk", chunk);
             let case = case.with("copies", copies).with("stop", stop).with("warps", [1, 1, 3, 16][at as usize % 4]);
-            let position = if at % 3 == 0 { 0xffff_fffa } else { at };
+            let position = if at.is_multiple_of(3) { 0xffff_fffa } else { at };
             all.push(case.with("position", position).with("seed", seed * 1000 + at));
         }
     };
