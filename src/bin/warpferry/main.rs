@@ -2,6 +2,7 @@
 
 mod backend;
 mod demo;
+mod device_report;
 mod doctor;
 mod emu;
 mod inputs;
@@ -35,6 +36,9 @@ enum Command {
     Demo(Box<DemoOptions>),
     /// Says what of GPU, driver, NIC, verbs and ptxas is here, and what follows.
     Doctor(doctor::DoctorOptions),
+    /// Makes the result of what scripts/device.sh recorded.
+    #[command(hide = true)]
+    DeviceReport(device_report::ReportOptions),
     /// Runs any PTX program on the emulator.
     Emu(Box<emu::EmuOptions>),
 }
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
             doctor::run(&options);
             Ok(true)
         }
+        Command::DeviceReport(options) => device_report::run(&options),
         Command::Emu(options) => emu::run(&options),
     };
     match outcome {
