@@ -230,8 +230,18 @@ impl Report {
 
     /// Notes what was not measured, and why.
     pub fn skip(&mut self, what: &str, why: &str) {
+        let known = self.skips.iter_mut().find(|skip| skip["what"] == what && skip["why"] == why);
+        if let Some(skip) = known {
+            skip["settings"] = json!(skip["settings"].as_u64().unwrap_or(0) + 1);
+            return;
+        }
         println!("skipped: {what}: {why}");
-        self.skips.push(json!({ "what": what, "why": why }));
+        self.skips.push(json!({ "what": what, "why": why, "settings": 1 }));
+    }
+
+    /// Notes why the run ended early.
+    pub fn fail(&mut self, failure: &Failure) {
+        self.head.insert("failure".into(), failure.to_string().into());
     }
 
     /// Notes the wall time of a group.
@@ -311,6 +321,14 @@ impl Report {
         self.print_table();
         let counts = (self.probes.len(), self.operations.len(), self.skips.len());
         println!("done     {} probes, {} operations, {} skipped", counts.0, counts.1, counts.2);
+        self.save(path)
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, path: Option<&Path>) -> Result<(), Failure> {
         let Some(path) = path else { return Ok(()) };
         let text = format!("{:#}\n", self.to_json());
         std::fs::write(path, text).map_err(|error| Failure::wrong(&path.display().to_string(), &error.to_string()))
