@@ -13,8 +13,11 @@ use crate::CHECKS;
 
 /// Bytes before and after each buffer that nobody may touch.
 const GUARD: u64 = 256;
-/// Longest run of one kernel, in the machine's time.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest run of one kernel: in an emulated machine's time, and in a GPU's, where a checking tool may slow it down.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+/// Deadlines of kernels that are to wait in vain, in nanoseconds, and of those that are not, likewise.
+const IN_VAIN_NS: [u64; 2] = [1_000_000, 50_000_000];
+const NOT_IN_VAIN_NS: [u64; 2] = [1_000_000_000, 20_000_000_000];
 /// What shared memory holds before a launch on a GPU.
 const SHARED_PATTERN: u32 = 0xdead_beef;
 /// Shared memory that a CTA has beyond what a launch asks for.
@@ -116,7 +119,7 @@ impl Rig {
 
     /// Launches and waits.
     pub fn run(&self, run: Run<'_>) -> Result<(), Mismatch> {
-        if self.driver.info().backend == Kind::Cuda && run.kernel != "poison_shared" {
+        if self.is_gpu() == 1 && run.kernel != "poison_shared" {
             self.poison_shared()?;
         }
         let image = self.image(run.kernel)?;
@@ -151,9 +154,10 @@ impl Rig {
             args: &args,
             access: &access,
         })?;
-        match self.driver.synchronize(self.stream, PATIENCE)? {
+        let patience = PATIENCE[self.is_gpu()];
+        match self.driver.synchronize(self.stream, patience)? {
             Wait::Done => Ok(()),
-            Wait::TimedOut => Err(Mismatch::Failed(format!("{} does not end within {PATIENCE:?}", run.kernel))),
+            Wait::TimedOut => Err(Mismatch::Failed(format!("{} does not end within {patience:?}", run.kernel))),
         }
     }
 
@@ -182,9 +186,23 @@ impl Rig {
         self.driver.info().shared_bytes - image.static_shared.next_multiple_of(SHARED_RESERVE)
     }
 
+    /// Deadline in nanoseconds of a kernel that waits `in_vain`, or for what comes.
+    pub fn deadline_ns(&self, in_vain: bool) -> u64 {
+        if in_vain {
+            IN_VAIN_NS[self.is_gpu()]
+        } else {
+            NOT_IN_VAIN_NS[self.is_gpu()]
+        }
+    }
+
     /// SMs of the device.
     pub fn sms(&self) -> u32 {
         self.driver.info().sms
+    }
+
+    /// 1 on a GPU, 0 on the emulator.
+    fn is_gpu(&self) -> usize {
+        usize::from(self.driver.info().backend == Kind::Cuda)
     }
 
     fn kept_whole(&self, kept: &Kept) -> Result<(), Mismatch> {
