@@ -47,6 +47,7 @@ step format cargo fmt --all --check
 export PTXAS=none
 step lints cargo clippy --locked --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" step docs cargo doc --locked --workspace --no-deps
+step features scripts/features.sh
 step tests-without-ptxas cargo test --locked --workspace --no-fail-fast
 skipped=$(grep -c 'skipped: ' "$log/tests-without-ptxas" || true)
 unset PTXAS

@@ -296,7 +296,7 @@ impl Machine {
                 continue;
             }
             // Functions are linked on their own too, so that errors in unused ones are found.
-            let program = isa::link(&module, index)?;
+            let program = isa::link(&module, index, self.config.checks.uninitialized)?;
             if function.is_entry {
                 programs.insert(function.name.clone(), Arc::new(program));
             }

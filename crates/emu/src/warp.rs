@@ -1,5 +1,6 @@
 //! What a resident CTA and its warps hold.
 
+use crate::choice::Garbage;
 use crate::error::{Fault, FaultKind, Location, Thread};
 use crate::launch::LaunchId;
 use crate::memory::{AccessRule, Storage, Viewer, WarpRef};
@@ -243,10 +244,10 @@ impl Cta {
     ) -> Cta {
         let bytes = shape.program.shared_bytes as usize + shape.shared_bytes as usize;
         let mut shared = Storage::new(bytes, shadowed);
-        let mut seed = garbage_seed ^ serial.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut garbage = Garbage::new(garbage_seed, serial);
         // Stale shared memory: what an earlier CTA might have left.
         for chunk in shared.bytes.chunks_mut(8) {
-            let noise = crate::choice::splitmix(&mut seed).to_le_bytes();
+            let noise = garbage.next().to_le_bytes();
             chunk.copy_from_slice(&noise[..chunk.len()]);
         }
         let threads: u32 = shape.block.iter().product();
@@ -264,13 +265,13 @@ impl Cta {
             unflushed: Vec::new(),
             shape,
         };
-        let warps = (0..threads.div_ceil(32)).map(|w| Warp::new(&state, w, threads, shadowed, &mut seed)).collect();
+        let warps = (0..threads.div_ceil(32)).map(|w| Warp::new(&state, w, threads, shadowed, &mut garbage)).collect();
         Cta { state, warps }
     }
 }
 
 impl Warp {
-    fn new(cta: &CtaState, index: u32, threads: u32, shadowed: bool, seed: &mut u64) -> Warp {
+    fn new(cta: &CtaState, index: u32, threads: u32, shadowed: bool, garbage: &mut Garbage) -> Warp {
         let program = &cta.shape.program;
         let count = (threads - index * 32).min(32);
         let present = u32::MAX >> (32 - count);
@@ -279,7 +280,7 @@ impl Warp {
             .iter()
             .map(|start| match *start {
                 ColumnStart::Garbage(bytes) => {
-                    let (noise, keep) = (crate::choice::splitmix(seed), u64::MAX >> (64 - 8 * bytes as u32));
+                    let (noise, keep) = (garbage.next(), u64::MAX >> (64 - 8 * bytes as u32));
                     std::array::from_fn(|lane| noise.rotate_left(lane as u32) & keep)
                 }
                 ColumnStart::Constant(value) => [value; 32],
@@ -291,7 +292,7 @@ impl Warp {
                 }
             })
             .collect();
-        let mut predicates: Vec<u32> = (0..program.predicates).map(|_| crate::choice::splitmix(seed) as u32).collect();
+        let mut predicates: Vec<u32> = (0..program.predicates).map(|_| garbage.next() as u32).collect();
         predicates[CARRY as usize] = 0;
         if let Some(number) = program.true_predicate {
             predicates[number as usize] = u32::MAX;

@@ -16,6 +16,7 @@ const MAX_COLUMNS: usize = 65_000;
 
 pub(crate) struct Linker<'m> {
     pub module: &'m Module,
+    strict: bool,
     code: Vec<Inst>,
     source: Vec<u32>,
     starts: Vec<ColumnStart>,
@@ -35,11 +36,12 @@ pub(crate) struct Linker<'m> {
     pub scopes: HashMap<usize, Scope>,
 }
 
-/// Decodes `entry` of `module` with all functions it calls.
-pub(crate) fn link(module: &Module, entry: usize) -> Result<Program, LoadError> {
+/// Decodes `entry` of `module` with all functions it calls. `strict` refuses registers that are read and never written.
+pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Program, LoadError> {
     let reached = reach(module, entry)?;
     let mut linker = Linker {
         module,
+        strict,
         code: Vec::new(),
         source: Vec::new(),
         starts: Vec::new(),
@@ -259,7 +261,9 @@ impl<'m> Linker<'m> {
                 uses.read.entry(guard.register.0).or_insert(locations.len() as u32 - 1);
             }
         }
-        unwritten(function, body, &uses, locations)?;
+        if self.strict {
+            unwritten(function, body, &uses, locations)?;
+        }
         at.push(self.code.len() as u32);
         locations.push(Location {
             file: file_of(module, function.position),
