@@ -355,6 +355,23 @@ impl Test {
         once
     }
 
+    /// Every instruction that goes to memory: its thread, its location, whether it writes, and how.
+    pub(crate) fn accesses(&self) -> Vec<(usize, usize, bool, Access)> {
+        let mut all = Vec::new();
+        for (thread, of) in self.threads.iter().enumerate() {
+            for instruction in &of.instructions {
+                match *instruction {
+                    Instruction::Load { location, access, .. } => all.push((thread, location, false, access)),
+                    Instruction::Store { location, access, .. } | Instruction::Atomic { location, access, .. } => {
+                        all.push((thread, location, true, access));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        all
+    }
+
     /// The name of a variable as the test writes it.
     pub fn variable_name(&self, variable: Variable) -> String {
         match variable {

@@ -63,7 +63,8 @@ pub(crate) fn search(
     let reads: Vec<(usize, Vec<usize>)> = members(frame.reads).map(|read| (read, sources(frame, read))).collect();
     let at = (0..places).map(|memory| frame.at(memory)).collect();
     let mut search = Search { frame, barriers, at, last_reads, effort, found };
-    search.reads(&reads, &mut Vec::new())
+    let order = frame.address_order.closure();
+    search.reads(&reads, &mut Vec::new(), order)
 }
 
 /// The writes that a read may take its value from.
@@ -100,11 +101,20 @@ struct Flow {
 }
 
 impl Search<'_> {
-    fn reads(&mut self, reads: &[(usize, Vec<usize>)], chosen: &mut Vec<usize>) -> Result<(), Stop> {
-        if let Some((_, writes)) = reads.get(chosen.len()) {
+    /// Gives the next read each of its writes. `order` is what program order by one address and the morally strong
+    /// choices so far say: part of what must have no cycle for sequential consistency per location.
+    fn reads(&mut self, reads: &[(usize, Vec<usize>)], chosen: &mut Vec<usize>, order: Relation) -> Result<(), Stop> {
+        if let Some((read, writes)) = reads.get(chosen.len()) {
             for &write in writes {
+                if order.has(*read, write) || self.torn(reads, chosen, *read, write) {
+                    continue;
+                }
+                let mut order = order.clone();
+                if self.frame.morally_strong.has(write, *read) {
+                    order.add_closed(write, *read);
+                }
                 chosen.push(write);
-                self.reads(reads, chosen)?;
+                self.reads(reads, chosen, order)?;
                 chosen.pop();
             }
             return Ok(());
@@ -125,6 +135,22 @@ impl Search<'_> {
             self.fences(&flow, base, Relation::empty(self.frame.count()), 0)?;
         }
         Ok(())
+    }
+
+    /// Whether another atomic, morally strong with this one, has already taken the same write: the write of one of them
+    /// would come between the read and the write of the other.
+    fn torn(&self, reads: &[(usize, Vec<usize>)], chosen: &[usize], read: usize, write: usize) -> bool {
+        let frame = self.frame;
+        let own = frame.atomic.row(read);
+        let first = |read: usize| frame.events[write].thread.is_none() || frame.morally_strong.has(write, read);
+        own != 0
+            && first(read)
+            && reads.iter().zip(chosen).any(|((other, _), taken)| {
+                let others = frame.atomic.row(*other);
+                *taken == write && others & frame.morally_strong.row(read) != 0 && {
+                    members(others).any(|theirs| frame.morally_strong.row(theirs) & own != 0) && first(*other)
+                }
+            })
     }
 
     /// Orders the pairs of `fence.sc` from `next` on, both ways where base causality leaves it open.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ast::Test;
+use crate::ast::{Access, Order, Test};
 use crate::condition::{Quantifier, Variable};
 use crate::frame::Frame;
 use crate::liveness::{self, Liveness};
@@ -258,6 +258,24 @@ fn reads<'a>(test: &'a Test, path: &'a Path) -> impl Iterator<Item = (usize, i64
     })
 }
 
+/// Whether any two conflicting accesses of different threads are morally strong, whatever the execution.
+fn all_morally_strong(test: &Test) -> bool {
+    let accesses = test.accesses();
+    let strong = |a: &(usize, usize, bool, Access), b: &(usize, usize, bool, Access)| {
+        let (here, there) = (test.threads[a.0].place, test.threads[b.0].place);
+        a.3.order != Order::Weak
+            && b.3.order != Order::Weak
+            && a.3.proxy == b.3.proxy
+            && test.locations[a.1].address == test.locations[b.1].address
+            && here.includes(a.3.scope, &there)
+            && there.includes(b.3.scope, &here)
+    };
+    let conflict = |a: &(usize, usize, bool, Access), b: &(usize, usize, bool, Access)| {
+        a.0 != b.0 && (a.2 || b.2) && test.locations[a.1].memory == test.locations[b.1].memory
+    };
+    accesses.iter().all(|a| accesses.iter().all(|b| !conflict(a, b) || strong(a, b)))
+}
+
 struct Collector<'a> {
     test: &'a Test,
     observed: &'a [Variable],
@@ -270,20 +288,29 @@ impl Collector<'_> {
         let complete = |paths: &'_ Vec<Path>| -> Vec<usize> {
             (0..paths.len()).filter(|&i| paths[i].end == End::Complete).collect()
         };
-        let threads: Vec<Vec<&Path>> =
+        let mut threads: Vec<Vec<&Path>> =
             paths.threads.iter().map(|of| complete(of).into_iter().map(|i| &of[i]).collect()).collect();
+        // Short paths first: they show most states at the least effort.
+        threads.iter_mut().for_each(|paths| paths.sort_by_key(|path| path.steps.len()));
         let registers_only = self.observed.iter().all(|variable| matches!(variable, Variable::Register { .. }));
+        let may_race = !all_morally_strong(self.test);
         for_each_choice(self.test, &threads, effort, &mut |chosen, effort| {
-            if registers_only && self.race.is_some() && self.states.contains_key(&self.values(chosen, &[])) {
+            let settled = registers_only && (self.race.is_some() || !may_race);
+            if settled && self.states.contains_key(&self.values(chosen, &[])) {
                 return Ok(());
             }
             let frame = Frame::new(self.test, chosen).ok_or(Failure::Events)?;
             let places = self.test.initial.len();
             search(&frame, places, 0, effort, &mut |allowed| {
                 self.add(chosen, allowed);
-                Ok(())
+                let settled = registers_only && (self.race.is_some() || !may_race);
+                if settled {
+                    Err(Stop::Enough)
+                } else {
+                    Ok(())
+                }
             })
-            .map_err(|_: Stop| Failure::Budget)
+            .or_else(|stop| if stop == Stop::Enough { Ok(()) } else { Err(Failure::Budget) })
         })
     }
 
