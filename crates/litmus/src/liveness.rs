@@ -28,19 +28,23 @@ pub enum Liveness {
 
 /// Decides it.
 pub(crate) fn decide(test: &Test, paths: &Paths, blocked: bool, options: &Options) -> Liveness {
-    match spins(test, paths, options) {
-        Ok(None) => {}
-        Ok(Some(threads)) => return Liveness::Stuck(format!("{threads} would spin on the last value for ever")),
-        Err(Failure::Budget) => return Liveness::Undecided("budget exceeded".to_string()),
-        Err(Failure::Events) => return Liveness::Undecided("too many events".to_string()),
-    }
+    // Interleavings are executions of the model, so what gets stuck there does.
+    let mut ends = Liveness::Terminates;
     if paths.cut {
-        return cycles(test, usize::try_from(options.budget).unwrap_or(usize::MAX));
+        match cycles(test, usize::try_from(options.budget).unwrap_or(usize::MAX)) {
+            undecided @ Liveness::Undecided(_) => ends = undecided,
+            decided => return decided,
+        }
     }
-    if blocked {
-        return Liveness::Stuck("a barrier would wait for more threads than come".to_string());
+    match spins(test, paths, options) {
+        Ok(Some(threads)) => return Liveness::Stuck(format!("{threads} would spin on the last value for ever")),
+        Ok(None) if blocked => return Liveness::Stuck("a barrier would wait for more threads than come".to_string()),
+        Ok(None) => {}
+        Err(_) if ends != Liveness::Terminates => {}
+        Err(Failure::Budget) => ends = Liveness::Undecided("budget exceeded".to_string()),
+        Err(Failure::Events) => ends = Liveness::Undecided("too many events".to_string()),
     }
-    Liveness::Terminates
+    ends
 }
 
 /// Threads that spin for ever in some execution of the model.

@@ -106,15 +106,18 @@ impl Search<'_> {
     fn reads(&mut self, reads: &[(usize, Vec<usize>)], chosen: &mut Vec<usize>, order: Relation) -> Result<(), Stop> {
         if let Some((read, writes)) = reads.get(chosen.len()) {
             for &write in writes {
-                if order.has(*read, write) || self.torn(reads, chosen, *read, write) {
+                if self.torn(reads, chosen, *read, write) {
                     continue;
                 }
+                self.effort.spend()?;
                 let mut order = order.clone();
                 if self.frame.morally_strong.has(write, *read) {
                     order.add_closed(write, *read);
                 }
                 chosen.push(write);
-                self.reads(reads, chosen, order)?;
+                if self.tighten(&mut order, reads, chosen) {
+                    self.reads(reads, chosen, order)?;
+                }
                 chosen.pop();
             }
             return Ok(());
@@ -135,6 +138,37 @@ impl Search<'_> {
             self.fences(&flow, base, Relation::empty(self.frame.count()), 0)?;
         }
         Ok(())
+    }
+
+    /// Adds to `order` what the choices so far imply for writes that are morally strong with a read and with the write it
+    /// took: one that comes after that write comes after the read, and one that comes before the read comes before that
+    /// write. False where this makes a cycle.
+    fn tighten(&self, order: &mut Relation, reads: &[(usize, Vec<usize>)], chosen: &[usize]) -> bool {
+        let strong = &self.frame.morally_strong;
+        loop {
+            let mut more = false;
+            for ((read, _), &write) in reads.iter().zip(chosen) {
+                let initial = self.frame.events[write].thread.is_none();
+                let near = strong.row(*read) & self.frame.writes & self.frame.same_memory.row(*read);
+                let others = if initial { near } else { near & strong.row(write) };
+                for other in members(others & !(1 << write)) {
+                    if (initial || order.has(write, other)) && !order.has(*read, other) {
+                        order.add_closed(*read, other);
+                        more = true;
+                    }
+                    if !initial && order.has(other, *read) && !order.has(other, write) {
+                        order.add_closed(other, write);
+                        more = true;
+                    }
+                }
+            }
+            if !order.is_irreflexive() {
+                return false;
+            }
+            if !more {
+                return true;
+            }
+        }
     }
 
     /// Whether another atomic, morally strong with this one, has already taken the same write: the write of one of them
