@@ -267,7 +267,8 @@ impl Report {
         line(String::new());
         for step in &self.steps {
             let seconds = step.seconds.map_or("-".to_string(), |seconds| format!("{seconds:.1}"));
-            line(format!("{:<28} {:<12} {seconds:>7} s  {}", step.name, step.outcome.name(), step.detail()));
+            let text = format!("{:<28} {:<12} {seconds:>7} s  {}", step.name, step.outcome.name(), step.detail());
+            line(text.trim_end().to_string());
         }
         for step in self.steps.iter().filter(|step| matches!(step.outcome, Outcome::Failed | Outcome::TimedOut)) {
             line(format!("\n{}: {}", step.name, step.command));
