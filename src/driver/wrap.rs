@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, RawHandles, StreamId, Wait, WordWait};
+use super::{
+    Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, RawHandles, StreamId, Wait, WordWait,
+};
 use crate::error::Result;
 use crate::kernel::KernelImage;
 use crate::mem::{DevicePtr, HostBlock, WindowHandle};

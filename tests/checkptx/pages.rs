@@ -136,7 +136,8 @@ fn run_mover(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
     rig.expect(noted, &expected_noted)
 }
 
-/// Numbers of terms, sizes around pieces and result buffers; a home node's part first, last, whole, none; stale headers.
+/// Numbers of terms, sizes around pieces and result buffers; the home node's part first, last, whole or none; stale
+/// headers.
 fn sums(more: u64) -> Vec<Case> {
     let mut all = Vec::new();
     let mut add = |stage: u64, used: u64, terms: u64, bare: u64, messages: u64, stale: u64| {

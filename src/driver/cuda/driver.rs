@@ -17,7 +17,9 @@ use super::module::{self, Loaded};
 use super::staging;
 use super::wait::{self, Deadline};
 use super::window;
-use crate::driver::{Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, RawHandles, StreamId, Wait, WordWait};
+use crate::driver::{
+    Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, RawHandles, StreamId, Wait, WordWait,
+};
 use crate::error::{Error, Result};
 use crate::kernel::KernelImage;
 use crate::mem::{DevicePtr, HostBlock, WindowHandle};
