@@ -161,7 +161,7 @@ impl Step {
         let sum = |line: &&String| {
             ["test result:", "ERROR SUMMARY:", "RACECHECK SUMMARY:", "done "].iter().any(|part| line.contains(part))
         };
-        let sum = lines().filter(sum).next_back().map(|line| line.trim_matches(['=', ' ']).to_string());
+        let sum = lines().rfind(sum).map(|line| line.trim_matches(['=', ' ']).to_string());
         let sum =
             sum.unwrap_or_else(|| self.exit.map_or("no exit code".to_string(), |code| format!("exit code {code}")));
         match self.skips.len() {
