@@ -55,7 +55,7 @@ impl Libraries {
         Some(libraries)
     }
 
-    /// With a library made of C text; `None`, printed, where no C compiler is.
+    /// With a library made of C text.
     fn compiled(test: &str, text: &str) -> Libraries {
         let libraries = Libraries::empty(test);
         let (source, library) = (libraries.0.join("stub.c"), libraries.0.join("libcuda.so.1"));
