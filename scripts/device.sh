@@ -11,7 +11,7 @@
 set -uo pipefail
 
 # Seconds: of everything, kept for the benches, kept for the report.
-total=470
+total=455
 kept_for_benches=150
 kept_for_report=10
 
