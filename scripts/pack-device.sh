@@ -25,6 +25,10 @@ else
     ptxas="none found"
 fi
 
+# Before the builds, which take a while.
+commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+[[ -z $(git status --porcelain --untracked-files=no 2>/dev/null) ]] || commit+=" with changes"
+
 messages=$(mktemp)
 trap 'rm -f "$messages"' EXIT
 cargo build --locked --release --bin warpferry --message-format=json >>"$messages"
@@ -53,8 +57,6 @@ done
 cp scripts/device.sh "$out/device.sh"
 chmod +x "$out/device.sh"
 
-commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-[[ -z $(git status --porcelain --untracked-files=no 2>/dev/null) ]] || commit+=" with changes"
 glibc=unknown
 if command -v objdump >/dev/null; then
     glibc=$(cd "$out" && objdump -T "${programs[@]}" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)

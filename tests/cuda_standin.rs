@@ -55,7 +55,7 @@ impl Libraries {
         Some(libraries)
     }
 
-    /// With a library made of C text; `None`, printed, where no C compiler is.
+    /// With a library made of C text.
     fn compiled(test: &str, text: &str) -> Libraries {
         let libraries = Libraries::empty(test);
         let (source, library) = (libraries.0.join("stub.c"), libraries.0.join("libcuda.so.1"));
@@ -157,6 +157,20 @@ fn the_driver_can_compile_the_kernels() {
     let Some(libraries) = Libraries::standin("jit") else { return };
     let report = libraries.json(&small(&["--nodes", "1", "--gpus-per-node", "2", "--jit"]), &[]);
     assert_eq!((&report["verified"], &report["jit"]), (&true.into(), &true.into()), "{report}");
+}
+
+/// Defaults bend to what a rank has; what was asked for does not.
+#[test]
+fn ranks_that_share_few_sms_take_fewer() {
+    let Some(libraries) = Libraries::standin("few-sms") else { return };
+    let four = small(&["--nodes", "2", "--gpus-per-node", "2"]);
+    let report = libraries.json(&four, &[("WARPFERRY_CUDA_EMU_SMS", "14")]);
+    let sms = report["sms"].as_u64().expect("a number");
+    assert!(report["verified"] == true && (1..=3).contains(&sms), "{report}");
+    let said = libraries.refused(&[&four[..], &["--sms", "4"]].concat(), &[("WARPFERRY_CUDA_EMU_SMS", "14")]);
+    assert!(said.contains(&format!("= 4: valid is at most {sms}")), "{said}");
+    let said = libraries.refused(&four, &[("WARPFERRY_CUDA_EMU_SMS", "3")]);
+    assert!(said.contains("`ranks` = 4") && said.contains("1 to "), "{said}");
 }
 
 /// Without `--backend` a GPU is taken where there is one, and an option of the emulator leaves it alone.

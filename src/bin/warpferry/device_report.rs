@@ -161,7 +161,7 @@ impl Step {
         let sum = |line: &&String| {
             ["test result:", "ERROR SUMMARY:", "RACECHECK SUMMARY:", "done "].iter().any(|part| line.contains(part))
         };
-        let sum = lines().filter(sum).next_back().map(|line| line.trim_matches(['=', ' ']).to_string());
+        let sum = lines().rfind(sum).map(|line| line.trim_matches(['=', ' ']).to_string());
         let sum =
             sum.unwrap_or_else(|| self.exit.map_or("no exit code".to_string(), |code| format!("exit code {code}")));
         match self.skips.len() {
@@ -267,7 +267,8 @@ impl Report {
         line(String::new());
         for step in &self.steps {
             let seconds = step.seconds.map_or("-".to_string(), |seconds| format!("{seconds:.1}"));
-            line(format!("{:<28} {:<12} {seconds:>7} s  {}", step.name, step.outcome.name(), step.detail()));
+            let text = format!("{:<28} {:<12} {seconds:>7} s  {}", step.name, step.outcome.name(), step.detail());
+            line(text.trim_end().to_string());
         }
         for step in self.steps.iter().filter(|step| matches!(step.outcome, Outcome::Failed | Outcome::TimedOut)) {
             line(format!("\n{}: {}", step.name, step.command));
