@@ -138,6 +138,9 @@ impl Expression {
 impl Condition {
     /// As text, with the names of the test.
     pub fn text(&self, test: &Test) -> String {
-        format!("{} ({})", self.quantifier.word(), self.expression.text(test))
+        let text = self.expression.text(test);
+        let enclosed = matches!(self.expression, Expression::And(..) | Expression::Or(..));
+        let text = if enclosed { text } else { format!("({text})") };
+        format!("{} {text}", self.quantifier.word())
     }
 }

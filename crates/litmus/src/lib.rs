@@ -14,6 +14,7 @@
 
 mod ast;
 mod barrier;
+mod choice;
 mod condition;
 mod error;
 mod frame;
@@ -24,6 +25,7 @@ mod machine;
 mod model;
 mod parse;
 mod paths;
+mod question;
 mod relation;
 mod search;
 mod verdict;

@@ -9,11 +9,12 @@
 use std::collections::HashMap;
 
 use crate::ast::{Instruction, Order, Scope, Test};
+use crate::choice::{for_each_choice, Failure};
 use crate::frame::Frame;
 use crate::machine::{State, Unable};
 use crate::paths::{End, Path, Paths};
 use crate::search::{search, Effort, Stop};
-use crate::verdict::{for_each_choice, Failure, Options};
+use crate::verdict::Options;
 
 /// Whether a test always ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub(crate) fn decide(test: &Test, paths: &Paths, blocked: bool, options: &Option
 fn spins(test: &Test, paths: &Paths, options: &Options) -> Result<Option<String>, Failure> {
     let threads: Vec<Vec<&Path>> =
         paths.threads.iter().map(|of| of.iter().filter(|path| path.end != End::Cut).collect()).collect();
-    let mut effort = Effort { budget: options.budget, ..Effort::default() };
+    let mut effort = Effort::new(options);
     let mut stuck = None;
     for_each_choice(test, &threads, &mut effort, &mut |chosen, effort| {
         if stuck.is_some() || chosen.iter().all(|path| path.end == End::Complete) {

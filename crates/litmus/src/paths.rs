@@ -101,7 +101,7 @@ pub(crate) fn all(test: &Test, loop_bound: usize, limit: usize) -> Result<Paths,
         }
         rounds += 1;
         // A chain of writes, each from a read of the one before, is no longer than the writes of an execution.
-        let longest = |paths: &Vec<Path>| paths.iter().map(|path| writes(path)).max().unwrap_or(0);
+        let longest = |paths: &Vec<Path>| paths.iter().map(writes).max().unwrap_or(0);
         let chain: usize = threads.iter().map(longest).sum();
         if grown == values || rounds > chain {
             let ended = |end: fn(&End) -> bool| threads.iter().flatten().any(|path| end(&path.end));

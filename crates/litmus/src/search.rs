@@ -9,6 +9,7 @@ use crate::barrier;
 use crate::frame::Frame;
 use crate::model;
 use crate::relation::{members, Relation, Set};
+use crate::verdict::Options;
 
 /// One execution that the model allows.
 pub(crate) struct Allowed<'a> {
@@ -28,8 +29,9 @@ pub(crate) enum Stop {
 }
 
 /// What the search looked at.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
+    shortcuts: bool,
     /// Partial executions checked.
     pub(crate) checked: u64,
     /// The most that may be.
@@ -39,6 +41,10 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self { shortcuts: options.shortcuts, checked: 0, budget: options.budget, blocked: false }
+    }
+
     pub(crate) fn spend(&mut self) -> Result<(), Stop> {
         if self.checked >= self.budget {
             return Err(Stop::Budget);
@@ -60,7 +66,8 @@ pub(crate) fn search(
         effort.blocked = true;
         return Ok(());
     };
-    let reads: Vec<(usize, Vec<usize>)> = members(frame.reads).map(|read| (read, sources(frame, read))).collect();
+    let reads: Vec<(usize, Vec<usize>)> =
+        members(frame.reads).map(|read| (read, sources(frame, read, effort.shortcuts))).collect();
     let at = (0..places).map(|memory| frame.at(memory)).collect();
     let mut search = Search { frame, barriers, at, last_reads, effort, found };
     let order = frame.address_order.closure();
@@ -68,7 +75,7 @@ pub(crate) fn search(
 }
 
 /// The writes that a read may take its value from.
-fn sources(frame: &Frame, read: usize) -> Vec<usize> {
+fn sources(frame: &Frame, read: usize, shortcuts: bool) -> Vec<usize> {
     let writes = frame.same_memory.row(read) & frame.writes;
     let visible = |&write: &usize| {
         let same_value = frame.events[write].value() == frame.events[read].value();
@@ -78,7 +85,7 @@ fn sources(frame: &Frame, read: usize) -> Vec<usize> {
             let initial = frame.events[write].thread.is_none();
             frame.address_order.has(other, read) && (initial || frame.address_order.has(write, other))
         });
-        same_value && !later && !hidden
+        same_value && !(shortcuts && (later || hidden))
     };
     members(writes).filter(visible).collect()
 }
@@ -106,7 +113,7 @@ impl Search<'_> {
     fn reads(&mut self, reads: &[(usize, Vec<usize>)], chosen: &mut Vec<usize>, order: Relation) -> Result<(), Stop> {
         if let Some((read, writes)) = reads.get(chosen.len()) {
             for &write in writes {
-                if self.torn(reads, chosen, *read, write) {
+                if self.effort.shortcuts && self.torn(reads, chosen, *read, write) {
                     continue;
                 }
                 self.effort.spend()?;
@@ -115,7 +122,7 @@ impl Search<'_> {
                     order.add_closed(write, *read);
                 }
                 chosen.push(write);
-                if self.tighten(&mut order, reads, chosen) {
+                if !self.effort.shortcuts || self.tighten(&mut order, reads, chosen) {
                     self.reads(reads, chosen, order)?;
                 }
                 chosen.pop();

@@ -1,8 +1,9 @@
 //! The answer to a test: its states, whether its condition holds, races and liveness.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::ast::{Access, Order, Test};
+use crate::choice::{for_each_choice, Failure};
 use crate::condition::{Quantifier, Variable};
 use crate::frame::Frame;
 use crate::liveness::{self, Liveness};
@@ -17,11 +18,14 @@ pub struct Options {
     pub budget: u64,
     /// How often a loop goes round that does more than read.
     pub loop_bound: usize,
+    /// Leaves out, before they are complete, executions that cannot satisfy the axioms. Only a test of the enumeration
+    /// itself would not.
+    pub shortcuts: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { budget: 2_000_000, loop_bound: 3 }
+        Self { budget: 2_000_000, loop_bound: 3, shortcuts: true }
     }
 }
 
@@ -153,7 +157,7 @@ pub fn run(test: &Test, options: &Options) -> Report {
         Ok(paths) => paths,
         Err(what) => return Report { verdict: too_much(what), ..report },
     };
-    let mut effort = Effort { budget: options.budget, ..Effort::default() };
+    let mut effort = Effort::new(options);
     let mut collector = Collector { test, observed: &observed, states: BTreeMap::new(), race: None };
     let outcome = collector.collect(&paths, &mut effort);
     report.states = collector.states.into_iter().map(|(values, matches)| FinalState { values, matches }).collect();
@@ -188,73 +192,6 @@ fn too_much_or_budget(what: Failure, effort: &Effort) -> Verdict {
     Verdict::Undecided(match what {
         Failure::Budget => format!("budget exceeded after {} partial executions", effort.checked),
         Failure::Events => format!("more than {} events", crate::relation::EVENTS),
-    })
-}
-
-/// Why not all executions were seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    Budget,
-    Events,
-}
-
-/// Calls `visit` for every choice of one path per thread in which each read finds a write with its value.
-pub(crate) fn for_each_choice<'a>(
-    test: &Test,
-    threads: &[Vec<&'a Path>],
-    effort: &mut Effort,
-    visit: &mut dyn FnMut(&[&'a Path], &mut Effort) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    // What threads from each index on might write.
-    let mut later: Vec<BTreeSet<(usize, i64)>> = vec![BTreeSet::new()];
-    for paths in threads.iter().rev() {
-        let mut values = later.last().cloned().unwrap_or_default();
-        values.extend(paths.iter().flat_map(|path| writes(test, path)));
-        later.push(values);
-    }
-    later.reverse();
-    let mut chosen = Vec::new();
-    let mut written: Vec<(usize, i64)> = test.initial.iter().copied().enumerate().collect();
-    choose(test, threads, &later, &mut chosen, &mut written, effort, visit)
-}
-
-fn choose<'a>(
-    test: &Test,
-    threads: &[Vec<&'a Path>],
-    later: &[BTreeSet<(usize, i64)>],
-    chosen: &mut Vec<&'a Path>,
-    written: &mut Vec<(usize, i64)>,
-    effort: &mut Effort,
-    visit: &mut dyn FnMut(&[&'a Path], &mut Effort) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let Some(paths) = threads.get(chosen.len()) else { return visit(chosen, effort) };
-    let rest = &later[chosen.len() + 1];
-    let before = written.len();
-    for path in paths {
-        effort.spend().map_err(|_| Failure::Budget)?;
-        written.extend(writes(test, path));
-        chosen.push(path);
-        let found = |read: (usize, i64)| written.contains(&read) || rest.contains(&read);
-        if chosen.iter().all(|path| reads(test, path).all(found)) {
-            choose(test, threads, later, chosen, written, effort, visit)?;
-        }
-        chosen.pop();
-        written.truncate(before);
-    }
-    Ok(())
-}
-
-fn writes<'a>(test: &'a Test, path: &'a Path) -> impl Iterator<Item = (usize, i64)> + 'a {
-    path.steps.iter().filter_map(|step| match step.action {
-        Action::Write { location, value } => Some((test.locations[location].memory, value)),
-        _ => None,
-    })
-}
-
-fn reads<'a>(test: &'a Test, path: &'a Path) -> impl Iterator<Item = (usize, i64)> + 'a {
-    path.steps.iter().filter_map(|step| match step.action {
-        Action::Read { location, value } => Some((test.locations[location].memory, value)),
-        _ => None,
     })
 }
 

@@ -36,29 +36,43 @@ enum Op {
     Copy { order: usize, scope: usize, location: usize, register: usize },
     Atomic { order: usize, scope: usize, location: usize, register: usize, exchange: bool, value: usize },
     Fence { order: usize, scope: usize },
+    ProxyFence { which: usize },
 }
 
 impl Op {
     fn text(&self) -> String {
-        let place = |location: usize| ["x", "y"][location];
+        let place = |location: usize| ["x", "y", "alias", "surface"][location];
+        let surface = |location: usize| if location == 3 { "su" } else { "" };
         let access = |order: &str, scope: usize| match order {
             "weak" => "weak".to_string(),
             order => format!("{order}.{}", SCOPES[scope]),
         };
         match *self {
             Self::Load { order, scope, register, location } => {
-                format!("ld.{} r{register}, {}", access(LOAD_ORDERS[order], scope), place(location))
+                format!(
+                    "{}ld.{} r{register}, {}",
+                    surface(location),
+                    access(LOAD_ORDERS[order], scope),
+                    place(location)
+                )
             }
             Self::Store { order, scope, location, value } => {
-                format!("st.{} {}, {value}", access(STORE_ORDERS[order], scope), place(location))
+                format!("{}st.{} {}, {value}", surface(location), access(STORE_ORDERS[order], scope), place(location))
             }
             Self::Copy { order, scope, location, register } => {
-                format!("st.{} {}, r{register}", access(STORE_ORDERS[order], scope), place(location))
+                format!(
+                    "{}st.{} {}, r{register}",
+                    surface(location),
+                    access(STORE_ORDERS[order], scope),
+                    place(location)
+                )
             }
             Self::Atomic { order, scope, location, register, exchange, value } => {
                 let (order, operation) = (ATOMIC_ORDERS[order], if exchange { "exch" } else { "add" });
-                format!("atom.{order}.{}.{operation} r{register}, {}, {value}", SCOPES[scope], place(location))
+                let surface = surface(location);
+                format!("{surface}atom.{order}.{}.{operation} r{register}, {}, {value}", SCOPES[scope], place(location))
             }
+            Self::ProxyFence { which } => format!("fence.proxy.{}", ["alias", "surface", "texture"][which]),
             Self::Fence { order, scope } => format!("fence.{}.{}", FENCE_ORDERS[order], SCOPES[scope]),
         }
     }
@@ -87,6 +101,7 @@ impl Op {
                     };
                 }
             }
+            Self::ProxyFence { .. } => return None,
             Self::Fence { order, scope } => {
                 if narrow {
                     *scope = scope.checked_sub(1)?;
@@ -122,14 +137,17 @@ impl Program {
     }
 
     fn op(register: usize, random: &mut Random) -> Op {
-        let (scope, location, value) = (random.below(3), random.below(2), 1 + random.below(2));
-        match random.below(10) {
+        let (scope, value) = (random.below(3), 1 + random.below(2));
+        // Other proxies and aliases are rarer than what they are compared with.
+        let location = [0, 0, 0, 1, 1, 1, 0, 1, 2, 3][random.below(10)];
+        match random.below(11) {
             0..=3 => Op::Load { order: random.below(3), scope, register, location },
             4..=6 => Op::Store { order: random.below(3), scope, location, value },
             7 if register > 0 => Op::Copy { order: random.below(3), scope, location, register: random.below(register) },
             8 => {
                 Op::Atomic { order: random.below(4), scope, location, register, exchange: random.below(2) == 0, value }
             }
+            9 => Op::ProxyFence { which: random.below(3) },
             _ => Op::Fence { order: random.below(4), scope },
         }
     }
@@ -144,7 +162,7 @@ impl Program {
         let registers = (0..self.threads.len()).flat_map(|i| (0..4).map(move |r| format!("P{i}:r{r};")));
         let locations = format!("locations [{} x; y;]", registers.collect::<String>());
         format!(
-            "PTX random\n{{ x=0; y=0; }}\n {} ;\n{}\n{locations}\nexists (true)\n",
+            "PTX random\n{{ x=0; y=0; alias @ generic aliases x; surface @ surface aliases x; }}\n {} ;\n{}\n{locations}\nexists (true)\n",
             heads.join(" | "),
             body.join("\n")
         )
@@ -158,8 +176,12 @@ impl Program {
 type States = BTreeSet<Vec<(String, i64)>>;
 
 fn states(text: &str) -> (Test, States) {
+    states_with(text, &Options::default())
+}
+
+fn states_with(text: &str, options: &Options) -> (Test, States) {
     let test = parse("random", text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let report = run(&test, &Options::default());
+    let report = run(&test, options);
     assert_eq!(report.verdict, Verdict::Holds, "not all states were found:\n{text}");
     let named = |values: &Vec<i64>| -> Vec<(String, i64)> {
         let mut named: Vec<_> = report.variables.iter().cloned().zip(values.iter().copied()).collect();
@@ -226,7 +248,11 @@ fn fences_add_no_outcome() {
         let mut fenced = program.clone();
         let thread = random.below(fenced.threads.len());
         let at = random.below(fenced.threads[thread].len() + 1);
-        fenced.threads[thread].insert(at, Op::Fence { order: random.below(4), scope: random.below(3) });
+        let fence = match random.below(3) {
+            0 => Op::ProxyFence { which: random.below(3) },
+            _ => Op::Fence { order: random.below(4), scope: random.below(3) },
+        };
+        fenced.threads[thread].insert(at, fence);
         let fenced = fenced.straight();
         subset(&states(&fenced).1, &states(&plain).1, [&fenced, &plain], "added by a fence")
     });
@@ -249,11 +275,13 @@ fn sc_fences_everywhere_give_interleavings() {
             let ops = std::mem::take(thread);
             for mut op in ops {
                 match &mut op {
-                    Op::Fence { .. } => continue,
-                    Op::Load { order, scope, .. } | Op::Store { order, scope, .. } | Op::Copy { order, scope, .. } => {
-                        (*order, *scope) = (1, 2);
+                    Op::Fence { .. } | Op::ProxyFence { .. } => continue,
+                    Op::Load { order, scope, location, .. }
+                    | Op::Store { order, scope, location, .. }
+                    | Op::Copy { order, scope, location, .. } => {
+                        (*order, *scope, *location) = (1, 2, *location % 2);
                     }
-                    Op::Atomic { order, scope, .. } => (*order, *scope) = (0, 2),
+                    Op::Atomic { order, scope, location, .. } => (*order, *scope, *location) = (0, 2, *location % 2),
                 }
                 if !thread.is_empty() {
                     thread.push(Op::Fence { order: 3, scope: 2 });
@@ -279,5 +307,14 @@ fn columns_may_come_in_any_order() {
         let (a, b) = (states(&straight).1, states(&turned).1);
         subset(&a, &b, [&straight, &turned], "lost by the order of columns")?;
         subset(&b, &a, [&turned, &straight], "added by the order of columns")
+    });
+}
+
+#[test]
+fn shortcuts_leave_nothing_out() {
+    for_programs(1000, |program, _| {
+        let text = program.straight();
+        let every = states_with(&text, &Options { shortcuts: false, ..Options::default() }).1;
+        subset(&every, &states(&text).1, [&text, ""], "left out by a shortcut")
     });
 }

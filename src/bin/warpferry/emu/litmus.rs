@@ -58,7 +58,7 @@ fn one(file: &Path, width: usize, options: &LitmusOptions) -> bool {
             return false;
         }
     };
-    let report = decide(&test, &Options { budget: options.budget, loop_bound: options.loops });
+    let report = decide(&test, &Options { budget: options.budget, loop_bound: options.loops, ..Options::default() });
     let unmet = report.unmet(&test);
     if options.json {
         say(to_json(&name, &test, &report, &unmet));
