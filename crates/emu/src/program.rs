@@ -77,6 +77,8 @@ pub(crate) enum Op {
     CopyFrame,
     /// A kernel parameter; `base` holds the offset.
     LoadParam(Box<Access>),
+    /// `cp.async`: the address in global memory is `a` plus `imm`.
+    AsyncCopy(Box<AsyncCopy>),
     Atomic(Box<Atomic>),
     Fence {
         order: Order,
@@ -178,9 +180,17 @@ pub(crate) enum AtomicKind {
     AddBf16x2,
     AddF16,
     AddBf16,
+    MinF16,
+    MinBf16,
+    MaxF16,
+    MaxBf16,
+    MinF16x2,
+    MinBf16x2,
+    MaxF16x2,
+    MaxBf16x2,
 }
 
-/// `atom` and `red`: operands in columns `a` and `b`, old value into `d`.
+/// `atom` and `red`: operands in columns `a` and `b`, old value into `d`. Of 16 bytes each is two columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Atomic {
     pub space: AccessSpace,
@@ -188,6 +198,8 @@ pub(crate) struct Atomic {
     pub scope: Scope,
     pub kind: AtomicKind,
     pub size: u8,
+    /// Alignment of the whole access: of the first element of a vector more than its size.
+    pub align: u8,
     /// `atom` rather than `red`.
     pub returns: bool,
     pub base: u16,
@@ -247,6 +259,27 @@ pub(crate) struct Barrier {
     pub id: u16,
     /// Column of the thread count; `None` for all threads.
     pub threads: Option<u16>,
+}
+
+/// `cp.async`: `size` bytes of shared memory, of which the first come from global memory and the others are zeros.
+#[derive(Debug, Clone)]
+pub(crate) struct AsyncCopy {
+    pub size: u8,
+    pub target: u16,
+    pub target_offset: i64,
+    pub source: u16,
+    pub source_offset: i64,
+    pub count: CopyCount,
+}
+
+/// How many bytes a `cp.async` reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CopyCount {
+    All,
+    /// As many as a column says.
+    Column(u16),
+    /// None where this predicate (negated or not) holds.
+    Unless(u16, bool),
 }
 
 /// `mbarrier.*`. The address is `base + offset`.

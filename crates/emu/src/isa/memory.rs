@@ -1,16 +1,16 @@
-//! Loads, stores, atomics, address conversion, cache hints.
+//! Loads, stores, address conversion, cache hints.
 
 use super::lower::{mask_of, Address, Lower, Place, Reason};
 use super::moves::copy;
 use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW};
-use crate::program::{Access, AccessSpace, Args, Atomic, AtomicKind, Op, Order, Registers, Scope};
+use crate::program::{Access, AccessSpace, Args, Op, Order, Registers, Scope};
 use warpferry_ptx::ast::{Operand, Type};
 
 type Done = Result<(), Reason>;
 
 /// A state space as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
+pub(super) enum Written {
     Global,
     Shared,
     Local,
@@ -18,7 +18,7 @@ enum Written {
     Const,
 }
 
-const SPACES: &[(&str, Written)] = &[
+pub(super) const SPACES: &[(&str, Written)] = &[
     ("global", Written::Global),
     ("shared", Written::Shared),
     ("shared::cta", Written::Shared),
@@ -54,7 +54,7 @@ fn ordering(l: &mut Lower, default: Order) -> Result<(Order, Scope, bool), Reaso
 }
 
 /// The space of an access, given what is written and what the address names.
-fn space(l: &Lower, written: Option<Written>, address: Address) -> Result<(AccessSpace, Address), Reason> {
+pub(super) fn space(l: &Lower, written: Option<Written>, address: Address) -> Result<(AccessSpace, Address), Reason> {
     let mismatch = || "the variable is in another state space".to_string();
     Ok(match written {
         None => (AccessSpace::Generic, l.generic(address)?),
@@ -73,7 +73,7 @@ fn space(l: &Lower, written: Option<Written>, address: Address) -> Result<(Acces
     })
 }
 
-fn check_width(address: &Address, space: AccessSpace) -> Done {
+pub(super) fn check_width(address: &Address, space: AccessSpace) -> Done {
     if address.narrow && matches!(space, AccessSpace::Global | AccessSpace::Generic) {
         return Err("a 32-bit register cannot hold this address".into());
     }
@@ -100,7 +100,7 @@ fn elements(ty: Type, vector: u8, operand: &Operand) -> Result<(u8, Vec<&Operand
 }
 
 /// The operand behind `.L2::cache_hint` must be a 64-bit register.
-fn policy(l: &mut Lower, hinted: bool, operands: usize) -> Done {
+pub(super) fn policy(l: &mut Lower, hinted: bool, operands: usize) -> Done {
     l.finish(operands + hinted as usize..=operands + hinted as usize)?;
     if hinted {
         l.source(operands, Type::B64)?;
@@ -214,80 +214,6 @@ pub(super) fn store(l: &mut Lower) -> Done {
         offset: address.offset,
     };
     l.emit(Op::Store(access.into()), Args::default());
-    Ok(())
-}
-
-pub(super) fn atomic(l: &mut Lower) -> Done {
-    let returns = l.instruction.opcode == "atom";
-    l.modifiers.flag("noftz");
-    let order = l.modifiers.order();
-    let scope = l.modifiers.scope().unwrap_or(Scope::Gpu);
-    let written = l.modifiers.choice(SPACES);
-    let hinted = l.modifiers.cache_hints();
-    let name = l.modifiers.require(
-        "operation",
-        &[
-            ("and", "and"),
-            ("or", "or"),
-            ("xor", "xor"),
-            ("exch", "exch"),
-            ("cas", "cas"),
-            ("add", "add"),
-            ("inc", "inc"),
-            ("dec", "dec"),
-            ("min", "min"),
-            ("max", "max"),
-        ],
-    )?;
-    let ty = l.modifiers.ty()?;
-    use AtomicKind::*;
-    let kind = match (name, ty) {
-        ("and", Type::B32 | Type::B64) => And,
-        ("or", Type::B32 | Type::B64) => Or,
-        ("xor", Type::B32 | Type::B64) => Xor,
-        ("exch", Type::B32 | Type::B64) if returns => Exchange,
-        ("cas", Type::B16 | Type::B32 | Type::B64) if returns => CompareSwap,
-        ("add", Type::U32 | Type::S32 | Type::U64 | Type::S64) => Add,
-        ("add", Type::F32) => AddF32,
-        ("add", Type::F64) => AddF64,
-        ("add", Type::F16) => AddF16,
-        ("add", Type::BF16) => AddBf16,
-        ("add", Type::F16x2) => AddF16x2,
-        ("add", Type::BF16x2) => AddBf16x2,
-        ("inc", Type::U32) => Inc,
-        ("dec", Type::U32) => Dec,
-        ("min", Type::U32 | Type::U64) => MinUnsigned,
-        ("max", Type::U32 | Type::U64) => MaxUnsigned,
-        ("min", Type::S32 | Type::S64) => MinSigned,
-        ("max", Type::S32 | Type::S64) => MaxSigned,
-        _ => return Err(format!("{name} of type {ty:?} is not supported")),
-    };
-    if !returns && matches!(order, Some(Order::Acquire | Order::AcqRel)) {
-        return Err("red is relaxed or release".into());
-    }
-    let first = returns as usize;
-    let count = first + 2 + (kind == CompareSwap) as usize;
-    policy(l, hinted, count)?;
-    let address = l.address(first)?;
-    let (space, address) = space(l, written, address)?;
-    check_width(&address, space)?;
-    if space == AccessSpace::Local {
-        return Err("atomics work in global and shared memory".into());
-    }
-    let d = if returns { l.dest_for(0, ty)? } else { 0 };
-    let a = l.source(first + 1, ty)?;
-    let b = if kind == CompareSwap { l.source(first + 2, ty)? } else { a };
-    let atomic = Atomic {
-        space,
-        order: order.unwrap_or(Order::Relaxed),
-        scope,
-        kind,
-        size: ty.bytes() as u8,
-        returns,
-        base: address.base,
-        offset: address.offset,
-    };
-    l.emit(Op::Atomic(atomic.into()), Args { d, a, b, ..Args::default() });
     Ok(())
 }
 

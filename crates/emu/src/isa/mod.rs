@@ -6,6 +6,7 @@
 #[macro_use]
 mod macros;
 
+mod atomics;
 mod bulk;
 mod carry;
 mod control;
@@ -21,11 +22,19 @@ mod memory;
 mod modifiers;
 mod moves;
 mod predicate;
+mod soft;
 mod sync;
 
-pub(crate) use half::{add_bf16, add_f16};
+pub(crate) use half::{add_bf16, add_f16, extreme_bf16, extreme_f16};
+pub(crate) use soft_exports::*;
 pub(crate) use link::link;
 pub(crate) use lower::{Lower, Slot};
+
+/// What atomics take from the arithmetic of instructions.
+mod soft_exports {
+    pub(crate) use super::f32math::{bits32, flush};
+    pub(crate) use super::soft::settle64;
+}
 
 use lower::Reason;
 
@@ -90,7 +99,7 @@ fn lowering(opcode: &str) -> Option<Lowering> {
         "copysign" => float::copysign,
         "ld" | "ldu" => memory::load,
         "st" => memory::store,
-        "atom" | "red" => memory::atomic,
+        "atom" | "red" => atomics::atomic,
         "cvta" => memory::cvta,
         "isspacep" => memory::isspacep,
         "prefetch" | "prefetchu" | "applypriority" => memory::hint,

@@ -312,6 +312,7 @@ pub(super) fn slct(l: &mut Lower) -> Done {
 }
 
 pub(super) fn testp(l: &mut Lower) -> Done {
+    use std::num::FpCategory::{Normal, Zero};
     let property = l.modifiers.require(
         "property",
         &[("finite", 0), ("infinite", 1), ("number", 2), ("notanumber", 3), ("normal", 4), ("subnormal", 5)],
@@ -323,13 +324,14 @@ pub(super) fn testp(l: &mut Lower) -> Done {
         (Type::F32, 1) => compare!(|a, _| f32::from_bits(a as u32).is_infinite()),
         (Type::F32, 2) => compare!(|a, _| !f32::from_bits(a as u32).is_nan()),
         (Type::F32, 3) => compare!(|a, _| f32::from_bits(a as u32).is_nan()),
-        (Type::F32, 4) => compare!(|a, _| f32::from_bits(a as u32).is_normal()),
+        // Zeros count as normal.
+        (Type::F32, 4) => compare!(|a, _| matches!(f32::from_bits(a as u32).classify(), Normal | Zero)),
         (Type::F32, _) => compare!(|a, _| f32::from_bits(a as u32).is_subnormal()),
         (Type::F64, 0) => compare!(|a, _| f64::from_bits(a).is_finite()),
         (Type::F64, 1) => compare!(|a, _| f64::from_bits(a).is_infinite()),
         (Type::F64, 2) => compare!(|a, _| !f64::from_bits(a).is_nan()),
         (Type::F64, 3) => compare!(|a, _| f64::from_bits(a).is_nan()),
-        (Type::F64, 4) => compare!(|a, _| f64::from_bits(a).is_normal()),
+        (Type::F64, 4) => compare!(|a, _| matches!(f64::from_bits(a).classify(), Normal | Zero)),
         (Type::F64, _) => compare!(|a, _| f64::from_bits(a).is_subnormal()),
         _ => return Err(format!("type {ty:?} is not supported here")),
     };

@@ -3,6 +3,7 @@
 
 mod control;
 mod convert;
+mod coverage;
 mod float;
 mod integer;
 mod logic;
