@@ -1,5 +1,6 @@
 //! Atomic operations: the part of the memory door that reads and writes in one act.
 
+use crate::cluster;
 use crate::door;
 use crate::error::FaultKind;
 use crate::exec::{note_read, Env};
@@ -105,8 +106,16 @@ pub(crate) fn atomic(
         }
         _ => 0,
     };
+    let mut remote = 0;
+    if shared != 0 {
+        remote = cluster::localize(cta, &mut addresses, shared);
+    }
     let mut window: Option<Window> = None;
     for lane in each(active) {
+        if remote >> lane & 1 == 1 {
+            elsewhere(env, cta, warp, op, args, addresses[lane], lane, pc)?;
+            continue;
+        }
         let address = addresses[lane];
         let is_shared = shared >> lane & 1 == 1;
         let (offset, place) = if is_shared {
@@ -147,10 +156,11 @@ pub(crate) fn atomic(
         let registers = &mut warp.registers;
         if size == 16 {
             let changed = update_wide(storage, offset, op, args, registers, lane);
+            let watched = storage.is_watched();
             if changed {
                 warp.interval.busy = true;
                 env.memory.changes += 1;
-                if storage.is_watched() {
+                if watched {
                     match place {
                         Where::Shared => cta.shared.touched(offset, size, &mut env.memory.woken),
                         Where::Global(id) => door::touch(env, id, offset, size),
@@ -188,6 +198,40 @@ pub(crate) fn atomic(
             visibility::add(&mut warp.unflushed, entry);
         }
     }
+    Ok(())
+}
+
+/// An atomic operation of one lane in shared memory of another CTA of the cluster.
+#[allow(clippy::too_many_arguments)]
+fn elsewhere(
+    env: &mut Env,
+    cta: &CtaState,
+    warp: &mut Warp,
+    op: &Atomic,
+    args: &Args,
+    address: u64,
+    lane: usize,
+    pc: u32,
+) -> Result<(), Trouble> {
+    let (rank, offset) = (cluster::rank_of(address).unwrap_or(u64::MAX >> 8), address & cluster::OFFSET_MASK);
+    let size = op.size as usize;
+    let other = door::remote_place(env.ctas, env.remote, cta, rank, offset, size as u64, lane, pc)?;
+    let (storage, at) = (&mut other.state.shared, offset as usize);
+    if size == 16 {
+        update_wide(storage, at, op, args, &mut warp.registers, lane);
+    } else {
+        let column = |c: u16| warp.registers.columns[c as usize][lane];
+        let (a, b) = (column(args.a), column(args.b));
+        let (old, _) = storage.update(at, size, |old| combine(op.kind, op.size, old, a, b, false));
+        if op.returns {
+            warp.registers.columns[args.d as usize][lane] = old;
+        }
+    }
+    if storage.is_watched() {
+        storage.touched(at, size, &mut env.memory.woken);
+    }
+    warp.interval.busy = true;
+    env.memory.changes += 1;
     Ok(())
 }
 

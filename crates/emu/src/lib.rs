@@ -58,10 +58,12 @@
 //! nothing here (between a GPU and its NIC it is checked); a cluster is one CTA; approximate functions give the nearest
 //! result; time is not that of any device.
 
+mod async_copy;
 mod atomic;
 mod barrier;
 mod bus;
 mod choice;
+mod cluster;
 mod collective;
 mod config;
 mod copies;
@@ -73,6 +75,7 @@ mod lanes;
 mod launch;
 mod live;
 mod machine;
+mod matrix;
 mod mbarrier;
 mod memory;
 mod observe;

@@ -2,7 +2,7 @@
 //!
 //! A value register is a column of 32 lanes; constants and special registers are columns too, so that every source
 //! operand is a plain column number. A predicate register is a bit mask of lanes. Functions that an entry calls are
-//! linked into its code with registers of their own, which is why recursion is refused.
+//! linked into its code with registers of their own; who calls a function that may come back to it saves its own.
 
 use crate::error::Location;
 use crate::isa::Dynamic;
@@ -69,6 +69,9 @@ pub(crate) enum Op {
     },
     /// To the address in column `a`.
     Return,
+    /// Registers of a function that may be entered again, onto a stack and back.
+    Save(Box<SaveSet>),
+    Restore(Box<SaveSet>),
     Exit,
     Trap,
     Load(Box<Access>),
@@ -95,11 +98,15 @@ pub(crate) enum Op {
     },
     Redux(Redux),
     Elect,
+    /// Matrices of 8 x 8 elements of 16 bits, between shared memory and the lanes of a warp, or within it.
+    Matrix(Box<Matrix>),
     WarpBarrier,
     Barrier(Box<Barrier>),
     Mbarrier(Box<Mbarrier>),
     Bulk(Box<Bulk>),
     BulkCommit,
+    ClusterArrive,
+    ClusterWait,
     BulkWait {
         /// Groups that may still be pending.
         pending: u32,
@@ -108,6 +115,13 @@ pub(crate) enum Op {
     },
     /// Duration in `a`.
     Nanosleep,
+}
+
+/// Registers of a function.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SaveSet {
+    pub columns: Vec<u16>,
+    pub predicates: Vec<u16>,
 }
 
 /// Memory orders.
@@ -261,6 +275,29 @@ pub(crate) struct Barrier {
     pub threads: Option<u16>,
 }
 
+/// `ldmatrix`, `stmatrix`, `movmatrix` and integer `mma`.
+#[derive(Debug, Clone)]
+pub(crate) struct Matrix {
+    pub kind: MatrixKind,
+    /// Matrices.
+    pub count: u8,
+    pub transposed: bool,
+    /// The address is generic.
+    pub generic: bool,
+    pub base: u16,
+    pub offset: i64,
+    /// Registers of each lane: results, then operands.
+    pub columns: [u16; 16],
+}
+
+/// What is done with matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MatrixKind {
+    Load,
+    Store,
+    Move,
+}
+
 /// `cp.async`: `size` bytes of shared memory, of which the first come from global memory and the others are zeros.
 #[derive(Debug, Clone)]
 pub(crate) struct AsyncCopy {
@@ -326,6 +363,12 @@ pub(crate) enum MbarrierKind {
 #[derive(Debug, Clone)]
 pub(crate) struct Bulk {
     pub to_shared: bool,
+    /// The source is shared memory too.
+    pub from_shared: bool,
+    /// Column of the mask of CTAs that a copy goes to.
+    pub ctas: Option<u16>,
+    /// Operation and element size of a reduction.
+    pub reduce: Option<(AtomicKind, u8)>,
     pub target: u16,
     pub target_offset: i64,
     pub source: u16,
@@ -341,6 +384,8 @@ pub(crate) enum ColumnStart {
     /// A register of so many bytes: undefined.
     Garbage(u8),
     Constant(u64),
+    /// Like a constant, but written later.
+    Initial(u64),
     Special(Special),
     /// Generic address of a module variable, plus an offset.
     Variable(u32, i64),
@@ -353,6 +398,13 @@ pub(crate) enum Special {
     Ntid(u8),
     Ctaid(u8),
     Nctaid(u8),
+    ClusterId(u8),
+    ClusterCount(u8),
+    /// Place of the CTA in its cluster.
+    ClusterCta(u8),
+    ClusterCtas(u8),
+    ClusterRank,
+    ClusterSize,
     LaneId,
     WarpId,
     WarpCount,
@@ -393,6 +445,8 @@ pub(crate) struct Program {
     pub info: EntryInfo,
     /// `.reqntid`.
     pub required_threads: Option<[u32; 3]>,
+    /// `.reqnctapercluster`.
+    pub required_cluster: Option<[u32; 3]>,
 }
 
 impl Program {

@@ -1,6 +1,7 @@
 //! What a resident CTA and its warps hold.
 
 use crate::choice::Garbage;
+use crate::cluster::Cluster;
 use crate::error::{Fault, FaultKind, Location, Thread};
 use crate::launch::LaunchId;
 use crate::memory::{AccessRule, Storage, Viewer, WarpRef};
@@ -45,6 +46,7 @@ pub(crate) struct CtaState {
     pub serial: u64,
     pub index: [u32; 3],
     pub sm: usize,
+    pub cluster: Cluster,
     pub shared: Storage,
     pub barriers: [NamedBarrier; BARRIERS],
     /// Lanes of each warp that have no thread or whose thread has exited.
@@ -68,6 +70,8 @@ pub(crate) enum Happening {
     Barrier { id: u32, generation: u64, outcome: Outcome },
     /// Lanes exited: barriers that wait for all threads may be complete.
     Exit,
+    /// A phase of the cluster's barrier is complete.
+    Cluster,
 }
 
 /// What a barrier reduction gives.
@@ -109,9 +113,13 @@ pub(crate) struct Warp {
     /// In the queue of agents.
     pub queued: bool,
     pub local: Storage,
+    /// Saved registers of each lane, when functions are entered again.
+    pub saved: Vec<Vec<u64>>,
     pub interval: Interval,
     /// Bulk stores of each lane that has issued one.
     pub bulk: Vec<LaneBulk>,
+    /// Phase of the cluster's barrier, plus one, that each lane has arrived at and not waited for.
+    pub cluster_phases: [u64; 32],
     pub unflushed: Vec<Unflushed>,
 }
 
@@ -152,6 +160,8 @@ pub(crate) enum GroupState {
     },
     /// Bulk groups of its lanes.
     Bulk,
+    /// The barrier of the cluster.
+    Cluster,
     Sleep {
         until_ns: u64,
     },
@@ -231,6 +241,19 @@ impl CtaState {
     }
 }
 
+impl LaunchShape {
+    /// CTAs of a cluster in each dimension.
+    pub fn cluster(&self) -> [u32; 3] {
+        self.program.required_cluster.unwrap_or([1; 3])
+    }
+}
+
+/// The CTA joins its cluster.
+fn join_cluster(cta: &CtaState) {
+    let mut state = cta.cluster.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    state.join(cta.slot, cta.serial, &cta.exited);
+}
+
 impl Cta {
     /// A CTA at its first instruction, registers full of garbage.
     pub fn new(
@@ -241,6 +264,7 @@ impl Cta {
         sm: usize,
         shadowed: bool,
         garbage_seed: u64,
+        cluster: Cluster,
     ) -> Cta {
         let bytes = shape.program.shared_bytes as usize + shape.shared_bytes as usize;
         let mut shared = Storage::new(bytes, shadowed);
@@ -256,6 +280,7 @@ impl Cta {
             serial,
             index,
             sm,
+            cluster,
             shared,
             barriers: Default::default(),
             exited: (0..threads.div_ceil(32)).map(|w| !(u32::MAX >> (32 - (threads - w * 32).min(32)))).collect(),
@@ -265,6 +290,7 @@ impl Cta {
             unflushed: Vec::new(),
             shape,
         };
+        join_cluster(&state);
         let warps = (0..threads.div_ceil(32)).map(|w| Warp::new(&state, w, threads, shadowed, &mut garbage)).collect();
         Cta { state, warps }
     }
@@ -283,7 +309,7 @@ impl Warp {
                     let (noise, keep) = (garbage.next(), u64::MAX >> (64 - 8 * bytes as u32));
                     std::array::from_fn(|lane| noise.rotate_left(lane as u32) & keep)
                 }
-                ColumnStart::Constant(value) => [value; 32],
+                ColumnStart::Constant(value) | ColumnStart::Initial(value) => [value; 32],
                 ColumnStart::Variable(variable, offset) => {
                     [cta.shape.variables[variable as usize].wrapping_add(offset as u64); 32]
                 }
@@ -305,8 +331,10 @@ impl Warp {
             barrier_masks: [0; 32],
             queued: false,
             local: Storage::new(program.frame_bytes as usize * 32, shadowed),
+            saved: Vec::new(),
             interval: Interval::default(),
             bulk: Vec::new(),
+            cluster_phases: [0; 32],
             unflushed: Vec::new(),
         }
     }
@@ -345,6 +373,12 @@ fn special_value(cta: &CtaState, warp: u32, threads: u32, lane: u32, special: Sp
         Special::Ntid(axis) => shape.block[axis as usize],
         Special::Ctaid(axis) => cta.index[axis as usize],
         Special::Nctaid(axis) => shape.grid[axis as usize],
+        Special::ClusterId(axis) => cta.index[axis as usize] / shape.cluster()[axis as usize],
+        Special::ClusterCount(axis) => shape.grid[axis as usize] / shape.cluster()[axis as usize],
+        Special::ClusterCta(axis) => cta.index[axis as usize] % shape.cluster()[axis as usize],
+        Special::ClusterCtas(axis) => shape.cluster()[axis as usize],
+        Special::ClusterRank => cta.cluster.rank,
+        Special::ClusterSize => shape.cluster().iter().product(),
         Special::LaneId => lane,
         Special::WarpId => warp,
         Special::WarpCount => threads.div_ceil(32),

@@ -168,7 +168,10 @@ fn elements(l: &mut Lower, atomic: Atomic, ty: Type, vector: usize, first: usize
         };
         let align = if index == 0 { atomic.align } else { atomic.size };
         let offset = atomic.offset + index as i64 * atomic.size as i64;
-        l.emit(Op::Atomic(Atomic { align, base, offset, ..atomic.clone() }.into()), Args { d, a, b: a, ..Args::default() });
+        l.emit(
+            Op::Atomic(Atomic { align, base, offset, ..atomic.clone() }.into()),
+            Args { d, a, b: a, ..Args::default() },
+        );
     }
     Ok(())
 }

@@ -66,8 +66,7 @@ impl Mode {
     }
 
     fn output(self, exact: f64) -> u64 {
-        let mut value =
-            if self.flush { round32_flush(exact, self.rounding) } else { round32(exact, self.rounding) };
+        let mut value = if self.flush { round32_flush(exact, self.rounding) } else { round32(exact, self.rounding) };
         if self.saturate {
             value = saturate(value as f64) as f32;
         }

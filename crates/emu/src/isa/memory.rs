@@ -2,6 +2,7 @@
 
 use super::lower::{mask_of, Address, Lower, Place, Reason};
 use super::moves::copy;
+use crate::cluster::RANK_SHIFT;
 use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW};
 use crate::program::{Access, AccessSpace, Args, Op, Order, Registers, Scope};
 use warpferry_ptx::ast::{Operand, Type};
@@ -22,7 +23,6 @@ pub(super) const SPACES: &[(&str, Written)] = &[
     ("global", Written::Global),
     ("shared", Written::Shared),
     ("shared::cta", Written::Shared),
-    // A cluster is one CTA here, so its shared memory is the CTA's.
     ("shared::cluster", Written::Shared),
     ("local", Written::Local),
     ("param", Written::Param),
@@ -67,7 +67,7 @@ pub(super) fn space(l: &Lower, written: Option<Written>, address: Address) -> Re
             _ => return Err(mismatch()),
         },
         Some(Written::Local | Written::Param) => match address.place {
-            None | Some(Place::Frame(_)) => (AccessSpace::Local, address),
+            None | Some(Place::Frame(_) | Place::Stack(_)) => (AccessSpace::Local, address),
             _ => return Err(mismatch()),
         },
     })
@@ -121,8 +121,8 @@ pub(super) fn load(l: &mut Lower) -> Done {
     }
     let (size, parts) = elements(ty, vector, l.operand(0)?)?;
     let address = l.address(1)?;
-    let param =
-        written == Some(Written::Param) && (l.scope.is_entry && !matches!(address.place, Some(Place::Frame(_))));
+    let param = written == Some(Written::Param)
+        && (l.scope.is_entry && !matches!(address.place, Some(Place::Frame(_) | Place::Stack(_))));
     let mut columns = [0u16; 8];
     let mut register = 0;
     let (mut size, mut count) = (size, parts.len() as u8);
@@ -258,6 +258,15 @@ pub(super) fn cvta(l: &mut Lower) -> Done {
     Ok(())
 }
 
+/// Lanes whose address is in shared memory, with `imm` 1 of their own CTA, whose rank is column `b`.
+fn in_shared(r: &mut Registers, mask: u32, s: &Args) {
+    let bits = r.compare(mask, s, |address, rank| {
+        let tag = (address & 0xffff_ffff) >> RANK_SHIFT;
+        address >> 32 == SHARED_WINDOW >> 32 && (s.imm == 0 || tag == 0 || tag == rank + 1)
+    });
+    r.write_predicate(s.d, mask, bits);
+}
+
 /// Lanes whose address has `imm` as its window; 0 asks for global memory.
 fn in_window(r: &mut Registers, mask: u32, s: &Args) {
     let (column, want) = (&r.columns[s.a as usize], s.imm as u64);
@@ -271,11 +280,17 @@ fn in_window(r: &mut Registers, mask: u32, s: &Args) {
 }
 
 pub(super) fn isspacep(l: &mut Lower) -> Done {
+    let whole_cluster = l.modifiers.has("shared::cluster");
     let written = l.modifiers.require("state space", SPACES)?;
     l.finish(2..=2)?;
+    if written == Written::Shared {
+        let target = l.operand(0)?;
+        let (d, a, b) = (l.dest_predicate(target)?, l.source(1, Type::U64)?, l.own_rank()?);
+        l.emit_pure(in_shared, Args { d, a, b, imm: !whole_cluster as u32, ..Args::default() });
+        return Ok(());
+    }
     let imm = match written {
         Written::Global => 0,
-        Written::Shared => (SHARED_WINDOW >> 32) as u32,
         Written::Local => (LOCAL_WINDOW >> 32) as u32,
         _ => return Err("only global, shared and local are supported".into()),
     };
@@ -317,10 +332,10 @@ pub(super) fn createpolicy(l: &mut Lower) -> Done {
     Ok(())
 }
 
-/// The same address for rank 0, the only CTA of a cluster; an invalid one for any other rank.
+/// The address of the same place in the CTA whose rank is `b`.
 fn map_rank(r: &mut Registers, mask: u32, s: &Args) {
-    let invalid = s.imm as u64 | (s.imm as u64) << 32;
-    r.binary(mask, s, |a, rank| if rank as u32 == 0 { a } else { invalid })
+    let offset = (1u64 << RANK_SHIFT) - 1;
+    r.binary(mask, s, |a, rank| a & (offset | !0xffff_ffff) | (rank + 1 & 0xff) << RANK_SHIFT)
 }
 
 pub(super) fn mapa(l: &mut Lower) -> Done {
@@ -331,16 +346,26 @@ pub(super) fn mapa(l: &mut Lower) -> Done {
         return Err(format!("type {ty:?} is not supported here"));
     }
     let (d, a, b) = (l.dest_for(0, ty)?, l.source(1, ty)?, l.source(2, Type::U32)?);
-    l.emit_pure(map_rank, Args { d, a, b, imm: u32::MAX, ..Args::default() });
+    l.emit_pure(map_rank, Args { d, a, b, ..Args::default() });
     Ok(())
 }
 
+/// The rank in an address, or one's own, column `b`.
+fn rank_in(r: &mut Registers, mask: u32, s: &Args) {
+    r.binary(mask, s, |a, own| match (a & 0xffff_ffff) >> RANK_SHIFT {
+        0 => own,
+        tag => tag - 1,
+    })
+}
+
 pub(super) fn getctarank(l: &mut Lower) -> Done {
-    l.modifiers.flag("shared::cluster");
+    let shared = l.modifiers.flag("shared::cluster");
     let ty = l.modifiers.ty()?;
     l.finish(2..=2)?;
-    l.source(1, ty)?;
-    let (d, a) = (l.dest_for(0, Type::U32)?, l.constant(0)?);
-    l.emit_pure(copy(), Args { d, a, ..Args::default() });
+    if !matches!(ty, Type::U32 | Type::U64) || (ty == Type::U32 && !shared) {
+        return Err(format!("type {ty:?} is not supported here"));
+    }
+    let (d, a, b) = (l.dest_for(0, Type::U32)?, l.source(1, ty)?, l.own_rank()?);
+    l.emit_pure(rank_in, Args { d, a, b, ..Args::default() });
     Ok(())
 }

@@ -8,6 +8,7 @@ mod macros;
 
 mod atomics;
 mod bulk;
+mod calls;
 mod carry;
 mod control;
 mod convert;
@@ -18,6 +19,7 @@ mod integer;
 mod link;
 mod logic;
 mod lower;
+mod matrix;
 mod memory;
 mod modifiers;
 mod moves;
@@ -26,9 +28,9 @@ mod soft;
 mod sync;
 
 pub(crate) use half::{add_bf16, add_f16, extreme_bf16, extreme_f16};
-pub(crate) use soft_exports::*;
 pub(crate) use link::link;
 pub(crate) use lower::{Lower, Slot};
+pub(crate) use soft_exports::*;
 
 /// What atomics take from the arithmetic of instructions.
 mod soft_exports {
@@ -49,6 +51,11 @@ pub(crate) enum Dynamic {
     GlobalTimerHigh,
     /// `activemask`.
     ActiveMask,
+}
+
+/// The value of a function's name.
+pub(crate) fn function_value(module: &warpferry_ptx::ast::Module, name: &str) -> Option<u64> {
+    link::function_named(module, name).map(lower::function_address)
 }
 
 type Lowering = fn(&mut Lower) -> Result<(), Reason>;
@@ -120,6 +127,9 @@ fn lowering(opcode: &str) -> Option<Lowering> {
         "nanosleep" => sync::nanosleep,
         "griddepcontrol" => sync::griddepcontrol,
         "cp" => bulk::cp,
+        "ldmatrix" | "stmatrix" => matrix::transfer,
+        "movmatrix" => matrix::movmatrix,
+        "setmaxnreg" => matrix::setmaxnreg,
         "bra" => control::bra,
         "brx" => control::brx,
         "call" => control::call,

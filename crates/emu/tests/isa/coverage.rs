@@ -17,7 +17,25 @@ impl Random {
 }
 
 /// Rows whose instructions are refused with an error, by the start of their syntax, and why.
-const REFUSED: &[(&str, &str)] = &[];
+const REFUSED: &[(&str, &str)] = &[
+    ("alloca", "the stack of a thread does not grow by instructions"),
+    ("stacksave", "as alloca"),
+    ("stackrestore", "as alloca"),
+    ("cp async bulk tensor", "there are no tensor maps"),
+    ("cp async bulk prefetch tensor", "there are no tensor maps"),
+    ("fence proxy tensormap", "there are no tensor maps"),
+    ("prefetch [<S:const param>] tensormap", "there are no tensor maps"),
+    ("fma rn oob", "what tensor copies read out of bounds"),
+    ("ld mmio acquire", "newer than the PTX that is run"),
+    ("st mmio release", "newer than the PTX that is run"),
+    ("mma", "the order in which products are added is not specified"),
+    ("multimem", "there is no multicast memory"),
+    ("red async", "atomics of the async proxy"),
+    ("st async", "stores of the async proxy"),
+];
+
+/// Rows of which some forms are run and others refused.
+const PARTLY: &[&str] = &["isspacep", "mapa <T:u32 u64>"];
 
 /// Why an instruction cannot be loaded, or nothing.
 fn refusal(text: &str) -> Option<String> {
@@ -42,7 +60,9 @@ fn every_row_is_run_or_refused_on_purpose() {
         let on_purpose = REFUSED.iter().any(|(start, _)| row.syntax.starts_with(start));
         let examples = (0..24).filter_map(|_| Example::new(index, &mut |n| random.next(n))).map(|e| e.text());
         for text in examples.filter(|text| !text.contains(".param")) {
+            let partly = PARTLY.iter().any(|start| row.syntax.starts_with(start));
             match (refusal(&text), on_purpose) {
+                _ if partly => {}
                 (Some(why), false) => {
                     wrong.entry(row.syntax).or_insert(format!("{text} {why}"));
                 }

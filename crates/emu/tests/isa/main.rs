@@ -1,6 +1,7 @@
 //! Instructions against plain Rust: every test runs a few lines of PTX on 32 lanes with drawn operands and compares
 //! each lane with a value computed another way.
 
+mod clusters;
 mod control;
 mod convert;
 mod coverage;
@@ -8,6 +9,7 @@ mod float;
 mod integer;
 mod logic;
 mod memory;
+pub mod programs;
 mod warp;
 
 use warpferry_emu::{Launch, LoadError, Machine, MachineConfig, Schedule, StreamId};
