@@ -9,9 +9,9 @@ fn warpferry(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_warpferry")).args(words).output().expect("the program was built beside this test")
 }
 
-/// `demo --json` of a world; panics when it fails.
+/// `demo --json` of an emulated world; panics when it fails.
 fn demo(words: &[&str]) -> Value {
-    let output = warpferry(&[&["demo", "--json"], words].concat());
+    let output = warpferry(&[&["demo", "--json", "--backend", "emu"], words].concat());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {said}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}"))
@@ -47,6 +47,31 @@ fn small_worlds_are_verified_and_move_the_least() {
     }
 }
 
+/// Nobody can tell rows between nodes from rows within where all are stores to memory: those counts are null.
+#[test]
+fn loopback_worlds_are_verified_and_count_what_can_be_told() {
+    for words in [
+        &["--hidden", "64", "--tokens", "16"][..],
+        &["--nodes", "3", "--gpus-per-node", "1", "--experts", "6", "--topk", "2", "--tokens", "7", "--hidden", "264"],
+    ] {
+        let report = demo(&[&["--fabric", "loopback"], words].concat());
+        assert_eq!((&report["verified"], &report["fabric"]), (&true.into(), &"loopback".into()), "{words:?}");
+        assert!(report["ib_bytes"].is_null() && report["nvlink_bytes"].is_null(), "{report}");
+        assert!(report["dispatch"]["peer_bytes"].as_u64() > Some(0), "{report}");
+    }
+}
+
+#[test]
+fn the_demo_says_what_ran_it() {
+    let report = demo(&["--hidden", "8", "--tokens", "4"]);
+    assert_eq!((&report["backend"], &report["device"]), (&"emu".into(), &"emulated cluster".into()));
+    assert_eq!((&report["fabric"], &report["jit"]), (&"mlx5".into(), &false.into()));
+    assert!(report["times"].as_str().is_some_and(|times| times.contains("emulator")), "{report}");
+    let output = warpferry(&["--backend", "emu", "--hidden", "8", "--tokens", "4"]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(table.contains("backend  emulated cluster (--backend emu was given)"), "{table}");
+}
+
 #[test]
 fn the_demo_needs_no_command_and_says_how_to_repeat_it() {
     let words =
@@ -63,7 +88,7 @@ fn the_demo_needs_no_command_and_says_how_to_repeat_it() {
 
 #[test]
 fn the_table_says_verified() {
-    let words = ["demo", "--hidden", "8", "--tokens", "4", "--nodes", "1", "--gpus-per-node", "2"];
+    let words = ["demo", "--backend", "emu", "--hidden", "8", "--tokens", "4", "--nodes", "1", "--gpus-per-node", "2"];
     let output = warpferry(&words);
     let table = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -75,13 +100,14 @@ fn the_table_says_verified() {
 #[test]
 fn a_reader_that_goes_away_ends_it_quietly() {
     for words in [&["demo", "--hidden", "8", "--tokens", "4"][..], &["demo", "--hidden", "8", "--json"], &["doctor"]] {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_warpferry"))
+        let (reader, writer) = std::io::pipe().expect("the system has pipes");
+        drop(reader);
+        let program = Command::new(env!("CARGO_BIN_EXE_warpferry"))
             .args(words)
-            .stdout(Stdio::piped())
+            .stdout(writer)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program was built beside this test");
-        drop(program.stdout.take());
         let output = program.wait_with_output().expect("the program ends");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words:?}");
         assert!(!output.status.success(), "{words:?} printed to nobody");
@@ -101,6 +127,13 @@ fn bad_arguments_are_named() {
         (&["demo", "--roles", "sf,x"], "`x`"),
         (&["demo", "--routing", "no-such-file"], "no-such-file"),
         (&["demo", "--nodes", "0"], "nodes"),
+        (&["demo", "--backend", "cuda", "--unordered"], "`--unordered`"),
+        (&["demo", "--backend", "cuda", "--no-checks"], "`--no-checks`"),
+        (&["demo", "--backend", "emu", "--gpu", "0"], "`--gpu` = 0"),
+        (&["demo", "--backend", "emu", "--jit"], "`--jit`"),
+        (&["demo", "--backend", "gpu"], "gpu"),
+        (&["demo", "--fabric", "ib"], "ib"),
+        (&["demo", "--timeout-s", "0"], "--timeout-s"),
     ] {
         let said = error(words);
         assert!(said.contains(part) && !said.contains("panicked"), "{words:?}: {said}");
@@ -113,7 +146,19 @@ fn sizes_beyond_memory_are_refused() {
     if !std::path::Path::new("/proc/meminfo").exists() {
         return;
     }
-    let output = warpferry(&["demo", "--tokens", "1048576", "--hidden", "524288", "--experts", "8", "--topk", "1"]);
+    let output = warpferry(&[
+        "demo",
+        "--backend",
+        "emu",
+        "--tokens",
+        "1048576",
+        "--hidden",
+        "524288",
+        "--experts",
+        "8",
+        "--topk",
+        "1",
+    ]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.starts_with("error:") && !said.contains("panicked"), "{said}");
@@ -140,7 +185,8 @@ fn doctor_reports_every_part() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     let parts: Vec<&str> =
         report["findings"].as_array().into_iter().flatten().filter_map(|f| f["what"].as_str()).collect();
-    for part in ["kernels", "emulator", "gpu", "driver", "nic", "verbs", "ptxas"] {
+    for part in ["kernels", "emulator", "gpu", "driver", "queues", "nic", "verbs", "ptxas"] {
         assert!(parts.contains(&part), "{part} in {parts:?}");
     }
+    assert!(report["gpus"].is_array() && report["conclusion"].is_string(), "{report}");
 }

@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use warpferry::driver::emu::EmuMachine;
-use warpferry::driver::Driver;
 use warpferry::fabric::Device;
-use warpferry_emu::MachineConfig;
+use warpferry_emu::{MachineConfig, Schedule};
 
+use super::lab::Lab;
+#[cfg(feature = "cuda")]
+use super::lab::Raw;
 use super::options::BackendChoice;
 use super::record::Failure;
 
 #[cfg(feature = "cuda")]
 use warpferry::driver::cuda::{summary, Gpu};
+
+/// Draws the emulator's schedule: copies that land late show a wait that is missing.
+const SCHEDULE_SEED: u64 = 0x5c4ed;
 
 /// What was opened.
 #[derive(Debug)]
@@ -37,6 +42,11 @@ impl Backend {
         }
     }
 
+    /// Whether times are virtual.
+    pub fn is_emulator(&self) -> bool {
+        matches!(self, Backend::Emulator)
+    }
+
     /// As in results.
     pub fn name(&self) -> &'static str {
         match self {
@@ -55,12 +65,26 @@ impl Backend {
         }
     }
 
-    /// A driver that has the device for itself.
-    pub fn driver(&self) -> Result<Arc<dyn Driver>, Failure> {
+    /// A lab that has the device for itself.
+    pub fn lab(&self) -> Result<Lab, Failure> {
         match self {
-            Backend::Emulator => Ok(EmuMachine::new(MachineConfig::new(1, 1))?.driver(0)?),
+            Backend::Emulator => Lab::new(EmuMachine::new(machine(1))?.driver(0)?),
             #[cfg(feature = "cuda")]
-            Backend::Cuda(gpu) => Ok(gpu.driver()?),
+            Backend::Cuda(gpu) => {
+                let driver = gpu.driver()?;
+                let lab = Lab::new(driver.clone())?;
+                let stream = driver.raw_stream(lab.timer().stream())? as usize;
+                Ok(lab.with_raw(Raw { context: driver.raw_context() as usize, stream }))
+            }
+        }
+    }
+
+    /// A lab on the device of a rank, beside its communication.
+    pub fn lab_beside(&self, device: &Device) -> Result<Lab, Failure> {
+        match self {
+            Backend::Emulator => Lab::new(Arc::clone(&device.driver)),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(_) => self.lab(),
         }
     }
 
@@ -68,7 +92,7 @@ impl Backend {
     pub fn devices(&self, ranks: u32) -> Result<(Vec<Device>, Option<EmuMachine>), Failure> {
         match self {
             Backend::Emulator => {
-                let machine = EmuMachine::new(MachineConfig::new(1, ranks as usize))?;
+                let machine = EmuMachine::new(machine(ranks as usize))?;
                 Ok((machine.devices(), Some(machine)))
             }
             #[cfg(feature = "cuda")]
@@ -78,6 +102,11 @@ impl Backend {
             }
         }
     }
+}
+
+/// An emulated node with a schedule that is drawn.
+fn machine(gpus: usize) -> MachineConfig {
+    MachineConfig { schedule: Schedule::Random { seed: SCHEDULE_SEED }, ..MachineConfig::new(1, gpus) }
 }
 
 #[cfg(feature = "cuda")]

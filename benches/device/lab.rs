@@ -106,6 +106,18 @@ pub struct Lab {
     driver: Arc<dyn Driver>,
     timer: Timer,
     functions: HashMap<&'static str, FunctionId>,
+    #[cfg(feature = "cuda")]
+    raw: Option<Raw>,
+}
+
+/// A lab's `CUcontext` and `CUstream`, for libraries that know no driver but CUDA. Numbers: nothing here follows them.
+#[cfg(feature = "cuda")]
+#[derive(Debug, Clone, Copy)]
+pub struct Raw {
+    /// The context.
+    pub context: usize,
+    /// The stream.
+    pub stream: usize,
 }
 
 impl Lab {
@@ -116,7 +128,27 @@ impl Lab {
             .iter()
             .map(|image| Ok((image.name, driver.load(image)?)))
             .collect::<warpferry::Result<HashMap<_, _>>>()?;
-        Ok(Lab { driver, timer, functions })
+        Ok(Lab {
+            driver,
+            timer,
+            functions,
+            #[cfg(feature = "cuda")]
+            raw: None,
+        })
+    }
+
+    /// With the handles that another library needs.
+    #[must_use]
+    #[cfg(feature = "cuda")]
+    pub fn with_raw(mut self, raw: Raw) -> Lab {
+        self.raw = Some(raw);
+        self
+    }
+
+    /// The handles that another library needs, on a GPU.
+    #[cfg(feature = "cuda")]
+    pub fn raw(&self) -> Option<Raw> {
+        self.raw
     }
 
     /// The driver.

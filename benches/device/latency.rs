@@ -6,7 +6,7 @@ use serde_json::json;
 use warpferry::Tuning;
 
 use super::operations::{combine, dispatch, dispatches, parameters, timed};
-use super::ranks::{Gate, Ranks, Work};
+use super::ranks::{Gate, Inputs, Ranks, Work};
 use super::record::{Failure, Figure, Samples};
 use super::{Scale, Suite};
 
@@ -17,13 +17,13 @@ pub fn group(suite: &mut Suite) -> Result<(), Failure> {
     for tokens in [1, suite.scale.pick(8, 128, 128)] {
         let hidden = suite.scale.pick(64, 7168, 7168);
         let work = Work { topology, hidden, tokens, experts: 256, topk: 8, gate: Gate::Uniform };
-        let choices = work.choices()?;
+        let inputs = Inputs::new(work)?;
         let mut tuning = Tuning::default_for(topology, 2 * hidden);
         if suite.scale == Scale::Tiny {
             (tuning.channels, tuning.dispatch_sms, tuning.combine_sms, tuning.workers) = (2, 2, 2, 3);
         }
         let rounds = suite.scale.pick(1, 20, 50);
-        let mut world = Ranks::new(&suite.backend, &work, &choices, &tuning, false)?;
+        let mut world = Ranks::new(&suite.backend, &inputs, &tuning, 1, None)?;
         let times = world.run(|rank| {
             let first = dispatch(rank)?;
             let mut times: [[Samples; 2]; 3] = Default::default();

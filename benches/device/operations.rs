@@ -9,7 +9,7 @@ use warpferry::plan::tuning::Roles;
 use warpferry::reference::Layout;
 use warpferry::{Combine, Dispatch, Dispatched, Handle, Tensor, Topology, Tuning};
 
-use super::ranks::{element, Gate, Rank, Ranks, Work};
+use super::ranks::{element, Gate, Inputs, Rank, Ranks, Work};
 use super::record::{Failure, Figure, Samples};
 use super::{copies, Suite};
 
@@ -39,14 +39,14 @@ impl Bytes {
 }
 
 /// Bytes of a dispatch and of a combine.
-pub fn bytes(work: &Work, layouts: &[Layout]) -> Result<[Bytes; 2], Failure> {
-    let shape = work.shape()?;
+pub fn bytes(inputs: &Inputs) -> Result<[Bytes; 2], Failure> {
+    let (topology, shape) = (inputs.work.topology, inputs.work.shape()?);
     let (mut between, mut messages, mut rows) = (0_u64, 0_u64, 0_u64);
-    for (source, layout) in (0..).zip(layouts) {
-        let home = work.topology.node(source);
+    for (source, layout) in (0..).zip(&inputs.layouts) {
+        let home = topology.node(source);
         for token in 0..layout.tokens() {
             let ranks = layout.destinations(token);
-            let mut nodes: Vec<u32> = ranks.iter().map(|&rank| work.topology.node(rank)).collect();
+            let mut nodes: Vec<u32> = ranks.iter().map(|&rank| topology.node(rank)).collect();
             nodes.dedup(); // ranks ascend
             rows += ranks.len() as u64;
             messages += nodes.len() as u64;
@@ -54,18 +54,18 @@ pub fn bytes(work: &Work, layouts: &[Layout]) -> Result<[Bytes; 2], Failure> {
         }
     }
     let row = u64::from(shape.hidden_bytes());
-    let slot = row + u64::from(shape.dispatch_header_bytes(work.topology));
-    // send: x -> send ring; forward: each message once -> every rank's ring; receive: ring -> output.
+    // send: x -> forward ring; forward: each message once -> every rank's ring; receive: ring -> output.
+    let used = row + u64::from(shape.dispatch_header_bytes(topology));
     let dispatch = Bytes {
-        loaded: between * row + messages * slot + rows * slot,
-        stored: between * slot + rows * slot + rows * row,
+        loaded: between * row + between * used + (messages - between) * row + rows * used,
+        stored: between * used + rows * used + rows * row,
     };
     // send: row -> ring; forward and receive: every row once, sums of other nodes once more; one row a token comes out.
-    let slot = row + u64::from(COMBINE_HEADER_BYTES);
-    let tokens: u64 = layouts.iter().map(|layout| u64::from(layout.tokens())).sum();
+    let used = row + u64::from(COMBINE_HEADER_BYTES);
+    let tokens: u64 = inputs.layouts.iter().map(|layout| u64::from(layout.tokens())).sum();
     let combine = Bytes {
-        loaded: rows * row + rows * slot + between * slot,
-        stored: rows * slot + between * slot + tokens * row,
+        loaded: rows * row + rows * used + between * used,
+        stored: rows * used + between * used + tokens * row,
     };
     Ok([dispatch, combine])
 }
@@ -78,7 +78,7 @@ pub fn works(suite: &Suite) -> Result<Vec<Work>, Failure> {
         Ok(Work { topology, hidden, tokens, experts: 256, topk: 8, gate })
     };
     Ok(match suite.scale {
-        super::Scale::Tiny => vec![work(1, 2, Gate::Uniform)?, work(2, 1, Gate::Recorded)?],
+        super::Scale::Tiny => vec![work(1, 2, Gate::Uniform)?, work(2, 2, Gate::Recorded)?],
         super::Scale::Quick => vec![work(1, 4, Gate::Recorded)?],
         super::Scale::Full => {
             vec![work(1, 4, Gate::Uniform)?, work(1, 4, Gate::Recorded)?, work(2, 2, Gate::Recorded)?]
@@ -132,37 +132,30 @@ pub fn parameters(work: &Work, tuning: &Tuning) -> Vec<(&'static str, Value)> {
 /// Group `operations`.
 pub fn group(suite: &mut Suite) -> Result<(), Failure> {
     for work in works(suite)? {
-        let choices = work.choices()?;
-        let layouts = work.layouts(&choices)?;
-        let moved = bytes(&work, &layouts)?;
+        let inputs = Inputs::new(work)?;
+        let moved = bytes(&inputs)?;
         for tuning in tunings(suite, &work) {
-            if suite.spent() {
-                let what = format!("operations {:?}", parameters(&work, &tuning));
-                suite.report.skip(&what, "the budget of seconds is spent");
+            if suite.lacks_time("operations") {
                 continue;
             }
-            setting(suite, &work, (&choices, &layouts), moved, &tuning)?;
+            setting(suite, &inputs, moved, &tuning)?;
         }
     }
     Ok(())
 }
 
-fn setting(
-    suite: &mut Suite,
-    work: &Work,
-    (choices, layouts): (&[Vec<i32>], &[Layout]),
-    moved: [Bytes; 2],
-    tuning: &Tuning,
-) -> Result<(), Failure> {
+fn setting(suite: &mut Suite, inputs: &Inputs, moved: [Bytes; 2], tuning: &Tuning) -> Result<(), Failure> {
+    let work = &inputs.work;
     let ranks = work.topology.ranks();
     let limit = copies::limit(suite, tuning.dispatch_sms * ranks)?;
     let (batches, calls) = (suite.scale.pick(1, 3, 5), suite.scale.pick(1, 4, 4));
-    let mut world = Ranks::new(&suite.backend, work, choices, tuning, false)?;
+    let mut world = Ranks::new(&suite.backend, inputs, tuning, calls, None)?;
+    check_bytes(&mut world, moved)?;
     let times = world.run(|rank| {
         let first = dispatch(rank)?;
         check_rows(rank, &first, work)?;
         let sums = combine(rank, &first.x, &first.handle)?;
-        check_sums(rank, &sums, &layouts[rank.communicator.rank() as usize], work)?;
+        check_sums(rank, &sums, &inputs.layouts[rank.communicator.rank() as usize], work)?;
         let mut times = [Samples::default(), Samples::default(), Samples::default()];
         for batch in 0..=batches {
             let fresh = timed(rank, |rank| dispatch(rank).map(drop))?;
@@ -200,6 +193,27 @@ fn setting(
         let range = Some((samples.least(), samples.most()));
         let figure = Figure { range, derived, ..Figure::new(name, parameters(work, tuning), "us", slowest_us) };
         suite.report.operation("operations", figure);
+    }
+    Ok(())
+}
+
+/// Where the emulator counts bytes, they are those that the figures are made of.
+fn check_bytes(world: &mut Ranks, moved: [Bytes; 2]) -> Result<(), Failure> {
+    let Some(start) = world.counted() else { return Ok(()) };
+    let mut first = world.run(dispatch)?.into_iter().map(Some).collect::<Vec<_>>();
+    let dispatched = world.counted().unwrap_or(start);
+    let first = std::sync::Mutex::new(&mut first);
+    world.run(|rank| {
+        let at = rank.communicator.rank() as usize;
+        let first = first.lock().ok().and_then(|mut first| first[at].take());
+        let first = first.ok_or_else(|| Failure::wrong("combine", "a rank has no rows"))?;
+        combine(rank, &first.x, &first.handle).map(drop)
+    })?;
+    let combined = world.counted().unwrap_or(dispatched);
+    let since = |end: [u64; 2], start: [u64; 2]| Bytes { loaded: end[0] - start[0], stored: end[1] - start[1] };
+    let found = [since(dispatched, start), since(combined, dispatched)];
+    if found != moved {
+        return Err(Failure::wrong("bytes of the operations", &format!("counted {found:?}, expected {moved:?}")));
     }
     Ok(())
 }

@@ -14,12 +14,18 @@ pub struct Options {
     /// Fewer settings.
     #[arg(long)]
     pub quick: bool,
+    /// The smallest sizes, as on the emulator: whether everything runs, no figures.
+    #[arg(long)]
+    pub tiny: bool,
     /// Only this group.
     #[arg(long, value_enum)]
     pub only: Option<Group>,
     /// No group is begun, and no setting of the longer ones, after this many seconds.
     #[arg(long, default_value_t = 210)]
     pub seconds: u64,
+    /// Prints every result as it comes, not only the best of each subject at the end.
+    #[arg(long)]
+    pub verbose: bool,
     /// Writes all results to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,

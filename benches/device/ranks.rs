@@ -10,12 +10,16 @@ use warpferry::world::{close, connect};
 use warpferry::{Communicator, Fabric, Shape, Tensor, Topology, Tuning, WorldConfig};
 
 use super::backend::Backend;
+use super::gemm::{computations, Computation};
 use super::lab::{Lab, Timer};
 use super::pattern::pattern;
 use super::record::Failure;
+use super::Scale;
 
 /// Recorded routing: see tests/data/README.md.
 const RECORDED: &[u8] = include_bytes!("../../tests/data/routing_v3_e256_k8.safetensors");
+/// Memory of a call beside its rows: routing, status.
+const RESERVE_SLACK: u64 = 4 << 20;
 /// Seed of drawn choices.
 const GATE_SEED: u32 = 0x9a7e;
 
@@ -62,7 +66,7 @@ impl Work {
     }
 
     /// Choices of all ranks, `[tokens, topk]` each.
-    pub fn choices(&self) -> Result<Vec<Vec<i32>>, Failure> {
+    fn choices(&self) -> Result<Vec<Vec<i32>>, Failure> {
         let ranks = self.topology.ranks() as usize;
         let each = self.tokens as usize * self.topk as usize;
         let all: Vec<i32> = match self.gate {
@@ -91,11 +95,36 @@ impl Work {
             })
             .collect()
     }
+}
 
-    /// Where tokens go.
-    pub fn layouts(&self, choices: &[Vec<i32>]) -> Result<Vec<Layout>, Failure> {
-        let shape = self.shape()?;
-        Ok(choices.iter().map(|idx| Layout::new(self.topology, shape, idx)).collect::<Result<_, _>>()?)
+/// What ranks send, and where it goes.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The sizes.
+    pub work: Work,
+    /// Choices of each rank, `[tokens, topk]`.
+    choices: Vec<Vec<i32>>,
+    /// Rows of each rank, `[tokens, hidden]`.
+    rows: Vec<Vec<bf16>>,
+    /// Where each rank's tokens go.
+    pub layouts: Vec<Layout>,
+}
+
+impl Inputs {
+    /// Draws choices and rows.
+    pub fn new(work: Work) -> Result<Inputs, Failure> {
+        let (shape, choices) = (work.shape()?, work.choices()?);
+        let layouts = choices.iter().map(|idx| Layout::new(work.topology, shape, idx)).collect::<Result<_, _>>()?;
+        let rows = (0..work.topology.ranks()).map(|rank| rows(rank, work.tokens, work.hidden)).collect();
+        Ok(Inputs { work, choices, rows, layouts })
+    }
+
+    /// Rows that `rank` receives.
+    pub fn received(&self, rank: u32) -> u64 {
+        let of = |layout: &Layout| {
+            (0..layout.tokens()).filter(|&token| layout.destinations(token).contains(&rank)).count() as u64
+        };
+        self.layouts.iter().map(of).sum()
     }
 }
 
@@ -121,8 +150,17 @@ pub struct Rank {
     pub x: Tensor,
     /// i32 `[tokens, topk]`.
     pub topk_idx: Tensor,
-    /// A computation's own stream, at rank 0 where it was asked for.
-    pub lab: Option<Lab>,
+    /// What rank 0 computes beside, where it was asked for.
+    pub beside: Option<Beside>,
+}
+
+/// Computations with a stream of their own.
+#[derive(Debug)]
+pub struct Beside {
+    /// The stream.
+    pub lab: Lab,
+    /// The computations, each run once.
+    pub computations: Vec<Box<dyn Computation>>,
 }
 
 /// A world that was set up.
@@ -133,35 +171,54 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// Makes ranks, uploads what they send. `with_lab`: rank 0 can compute beside.
+    /// Makes ranks, uploads what they send, and takes memory for `calls` operations under way at once: nothing may be
+    /// taken or loaded beside a kernel that waits for a peer. `computes`: of this scale, rank 0 can compute beside.
     pub fn new(
         backend: &Backend,
-        work: &Work,
-        choices: &[Vec<i32>],
+        inputs: &Inputs,
         tuning: &Tuning,
-        with_lab: bool,
+        calls: u32,
+        computes: Option<Scale>,
     ) -> Result<Ranks, Failure> {
+        let work = &inputs.work;
         let config = WorldConfig::new(work.topology, work.shape()?).tuning(tuning.clone()).fabric(Fabric::Loopback);
         let (devices, machine) = backend.devices(work.topology.ranks())?;
         let timers =
             devices.iter().map(|device| Timer::new(Arc::clone(&device.driver))).collect::<Result<Vec<_>, _>>()?;
-        let mut lab = if with_lab { Some(Lab::new(Arc::clone(&devices[0].driver))?) } else { None };
+        let mut beside = match computes {
+            Some(scale) => {
+                let lab = backend.lab_beside(&devices[0])?;
+                let computations = computations(&lab, scale)?.found;
+                Some(Beside { lab, computations })
+            }
+            None => None,
+        };
         let devices: Vec<_> =
             devices.into_iter().zip(&timers).map(|(device, timer)| device.stream(timer.stream())).collect();
         let communicators = connect(&config, &devices)?;
         let (tokens, topk) = (work.tokens as usize, work.topk as usize);
-        let ranks = communicators
-            .into_iter()
-            .zip(timers)
-            .zip(choices)
-            .map(|((communicator, timer), idx)| {
-                let x = rows(communicator.rank(), work.tokens, work.hidden);
-                let x = communicator.tensor(&x, &[tokens, work.hidden as usize])?;
-                let topk_idx = communicator.tensor(idx, &[tokens, topk])?;
-                Ok(Rank { communicator, timer, x, topk_idx, lab: lab.take() })
-            })
-            .collect::<Result<Vec<_>, Failure>>()?;
+        let mut ranks = Vec::with_capacity(communicators.len());
+        for (communicator, timer) in communicators.into_iter().zip(timers) {
+            let rank = communicator.rank();
+            let x = communicator.tensor(&inputs.rows[rank as usize], &[tokens, work.hidden as usize])?;
+            let topk_idx = communicator.tensor(&inputs.choices[rank as usize], &[tokens, topk])?;
+            // A row with its choices and source, for each call; some more for the first one and its sums.
+            let row_bytes = u64::from(2 * work.hidden + 4 * work.topk + 8);
+            let rows = inputs.received(rank) + u64::from(work.tokens);
+            communicator.driver().reserve((u64::from(calls) + 2) * (rows * row_bytes + RESERVE_SLACK))?;
+            ranks.push(Rank { communicator, timer, x, topk_idx, beside: beside.take() });
+        }
         Ok(Ranks { ranks, machine })
+    }
+
+    /// Bytes that bulk copies loaded and stored so far, of all ranks: where the emulator counts them.
+    pub fn counted(&self) -> Option<[u64; 2]> {
+        let machine = self.machine.as_ref()?;
+        Some(machine.with(|machine| {
+            let gpus = &machine.statistics().gpus;
+            let loaded = gpus.iter().map(|gpu| gpu.bulk_load_bytes + gpu.bulk_load_peer_bytes).sum();
+            [loaded, gpus.iter().map(|gpu| gpu.bulk_store_bytes + gpu.bulk_store_peer_bytes).sum()]
+        }))
     }
 
     /// Runs `act` once a rank, each on a thread of its own; gives the results in rank order, or the first failure.
@@ -188,7 +245,7 @@ impl Ranks {
             .ranks
             .into_iter()
             .map(|rank| {
-                streams.push((rank.timer, rank.lab));
+                streams.push((rank.timer, rank.beside));
                 rank.communicator
             })
             .collect();

@@ -4,6 +4,8 @@ mod backend;
 mod beside;
 mod copies;
 mod costs;
+#[cfg(feature = "cuda")]
+mod cublas;
 mod gemm;
 mod lab;
 mod latency;
@@ -36,7 +38,7 @@ pub struct Suite {
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// Everything in small, for the emulator.
+    /// Everything in small: on the emulator always.
     Tiny,
     /// A GPU, few settings.
     Quick,
@@ -61,12 +63,12 @@ impl Scale {
 /// [`Failure`] when a device call fails or a probe gave wrong data.
 pub fn run(options: &Options) -> Result<Report, Failure> {
     let backend = Backend::open(options.backend)?;
-    let scale = match &backend {
-        Backend::Emulator => Scale::Tiny,
-        _ if options.quick => Scale::Quick,
-        _ => Scale::Full,
+    let scale = match (options.tiny || backend.is_emulator(), options.quick) {
+        (true, _) => Scale::Tiny,
+        (false, true) => Scale::Quick,
+        (false, false) => Scale::Full,
     };
-    let lab = Lab::new(backend.driver()?)?;
+    let lab = backend.lab()?;
     let report = Report::new(options, &backend, lab.driver().info());
     let limits = copies::Limits::default();
     let mut suite = Suite { backend, lab, report, scale, began: Instant::now(), seconds: options.seconds, limits };
@@ -74,13 +76,18 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
         if options.only.is_some_and(|only| only != group) {
             continue;
         }
-        if suite.spent() {
-            suite.report.skip(group.name(), &format!("the budget of {} seconds is spent", options.seconds));
+        if suite.lacks_time(group.name()) {
             continue;
         }
         let before = suite.began.elapsed();
-        suite.group(group).map_err(|failure| failure.in_group(group.name()))?;
+        let outcome = suite.group(group).map_err(|failure| failure.in_group(group.name()));
         suite.report.took(group.name(), suite.began.elapsed() - before);
+        if let Err(failure) = &outcome {
+            suite.report.fail(failure);
+        }
+        // After each group, so that a run that is ended from outside leaves what it has.
+        suite.report.save(options.json.as_deref())?;
+        outcome?;
     }
     Ok(suite.report)
 }
@@ -101,6 +108,15 @@ impl Suite {
             Group::Latency => latency::group(self),
             Group::Beside => beside::group(self),
         }
+    }
+
+    /// Whether no time is left for another setting of `what`; notes that it was left out.
+    fn lacks_time(&mut self, what: &str) -> bool {
+        let spent = self.spent();
+        if spent {
+            self.report.skip(what, &format!("the budget of {} seconds is spent", self.seconds));
+        }
+        spent
     }
 
     /// Whether no time is left.

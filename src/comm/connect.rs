@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use super::constants::{self, Addresses, Connected, Lane, Slot};
-use super::queues::QueueStore;
+use super::constants::{self, Addresses};
+pub use super::nic::NicOffer;
+use super::nic::RankNic;
 use super::shared::{Functions, Memory, Shared};
 use super::Communicator;
-use crate::driver::{Driver, StreamId};
+use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::fabric::{Device, Nic, Queue, QueueAddress, WindowKeys};
+use crate::fabric::Device;
 use crate::kernel::launch::{Kernel, KernelSet};
 use crate::mem::stream::Stream;
 use crate::mem::{Buffer, DevicePtr, HostBuffer, WindowHandle};
@@ -35,25 +36,6 @@ pub struct Offer {
     pub nic: Option<NicOffer>,
 }
 
-/// What a rank's NIC tells the others.
-#[derive(Debug, Clone)]
-pub struct NicOffer {
-    /// The window as the NIC knows it.
-    pub window: u64,
-    /// Key of the window.
-    pub remote_key: u32,
-    /// Queue pairs in table order: for each channel and other node payload and credit, then exchange.
-    pub queues: Vec<QueueAddress>,
-}
-
-struct PreparedNic {
-    nic: Arc<dyn Nic>,
-    keys: WindowKeys,
-    slots: Vec<Slot>,
-    queues: Vec<Queue>,
-    memory: QueueStore,
-}
-
 /// Mapped windows of other ranks; taken out of the map when joining fails.
 struct Mappings {
     driver: Arc<dyn Driver>,
@@ -71,6 +53,7 @@ impl Drop for Mappings {
 }
 
 /// A rank that has all of its own and waits for the offers of the others.
+#[derive(Debug)]
 pub struct Prepared {
     rank: u32,
     plan: Plan,
@@ -78,11 +61,36 @@ pub struct Prepared {
     stream: Arc<Stream>,
     control: Arc<Stream>,
     functions: Functions,
+    /// Before the window: it goes first, since NICs reach into the window.
+    nic: Option<RankNic>,
     window: Buffer,
     exported: WindowHandle,
     state: Buffer,
     totals: HostBuffer,
-    nic: Option<PreparedNic>,
+}
+
+/// A rank that could not be joined, with all that it holds: others may have its window mapped.
+#[derive(Debug)]
+pub struct Unjoined {
+    /// Why.
+    pub error: Error,
+    /// To be dropped when nobody has its window mapped any more.
+    pub rank: Box<Prepared>,
+}
+
+impl From<Unjoined> for Error {
+    fn from(unjoined: Unjoined) -> Error {
+        unjoined.error
+    }
+}
+
+/// What joining adds to a rank.
+struct Joined {
+    comm: Buffer,
+    dispatch: Buffer,
+    combine: Buffer,
+    tables: [Buffer; 3],
+    mappings: Mappings,
 }
 
 impl Prepared {
@@ -120,7 +128,7 @@ impl Prepared {
             (Fabric::Mlx5, None) => {
                 return Err(Error::argument("fabric", "mlx5 without a NIC", "a NIC for each rank, or loopback"))
             }
-            (Fabric::Mlx5, Some(nic)) => Some(PreparedNic::new(nic, &driver, stream.id(), &plan, rank, &window)?),
+            (Fabric::Mlx5, Some(nic)) => Some(RankNic::new(nic, &driver, stream.id(), &plan, rank, &window)?),
         };
         super::shared::synchronize(&driver, stream.id(), rank)?;
         driver.reserve(plan.output_bytes().min(driver.info().memory_bytes / RESERVED_SHARE))?;
@@ -133,11 +141,7 @@ impl Prepared {
             rank: self.rank,
             plan_hash: self.plan.agreement_hash(),
             window: self.exported,
-            nic: self.nic.as_ref().map(|own| NicOffer {
-                window: self.window.ptr().address(),
-                remote_key: own.keys.remote,
-                queues: own.queues.iter().map(|queue| own.nic.address(queue.number)).collect(),
-            }),
+            nic: self.nic.as_ref().map(RankNic::offer),
         }
     }
 
@@ -145,7 +149,30 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::Argument`] when offers are missing or made for another plan; what the driver says.
-    pub fn join(self, offers: &[Offer]) -> Result<Communicator> {
+    pub fn join(self, offers: &[Offer]) -> std::result::Result<Communicator, Unjoined> {
+        let mut joined = match self.connect(offers) {
+            Ok(joined) => joined,
+            Err(error) => return Err(Unjoined { error, rank: Box::new(self) }),
+        };
+        let nic = self.nic.as_ref().map(|own| Arc::clone(own.nic()));
+        let memory = Memory {
+            nic: self.nic,
+            window: self.window,
+            state: self.state,
+            comm: joined.comm,
+            dispatch: joined.dispatch,
+            combine: joined.combine,
+            tables: joined.tables,
+            totals: self.totals,
+            imported: std::mem::take(&mut joined.mappings.imported),
+        };
+        let shared =
+            Shared::new(self.rank, self.plan, self.driver, self.stream, self.control, nic, self.functions, memory);
+        Ok(Communicator::new(shared))
+    }
+
+    /// Maps the others' windows, connects queue pairs and writes the blocks that kernels read.
+    fn connect(&self, offers: &[Offer]) -> Result<Joined> {
         self.check_offers(offers)?;
         let (topology, rank) = (self.plan.topology, self.rank);
         let (node, local) = (topology.node(rank), topology.local(rank));
@@ -167,8 +194,9 @@ impl Prepared {
             Fabric::Mlx5 => Vec::new(),
         };
         let table = match &self.nic {
-            Some(own) => own.connect(&self.plan, rank, offers, self.window.ptr())?,
-            None => Vec::new(),
+            Some(own) => own.connect(&self.plan, rank, offers)?,
+            // One node: no entry is in use, and the kernels look at each to see that.
+            None => constants::queue_table(&self.plan, DevicePtr::NULL, self.window.ptr(), 0, &[]),
         };
         let block = |contents: &[u8]| Buffer::with_contents(&self.driver, contents, self.stream.id());
         let peers = block(&constants::address_table(&peers))?;
@@ -185,26 +213,7 @@ impl Prepared {
         let dispatch = block(&self.plan.dispatch.block.to_bytes())?;
         let combine = block(&self.plan.combine.block.to_bytes())?;
         super::shared::synchronize(&self.driver, self.stream.id(), rank)?;
-        let (nic, keys, slots, queues, queue_memory) = match self.nic {
-            Some(own) => (Some(own.nic), Some(own.keys), own.slots, own.queues, Some(own.memory)),
-            None => (None, None, Vec::new(), Vec::new(), None),
-        };
-        let memory = Memory {
-            window: self.window,
-            state: self.state,
-            comm,
-            dispatch,
-            combine,
-            tables: [peers, rails, queue_table],
-            totals: self.totals,
-            queues: queue_memory,
-            imported: std::mem::take(&mut mappings.imported),
-            queue_pairs: slots.iter().zip(&queues).map(|(slot, queue)| (slot.lane, queue.number)).collect(),
-            doorbells: queues.iter().map(|queue| queue.doorbell).collect(),
-            keys,
-        };
-        let shared = Shared::new(rank, self.plan, self.driver, self.stream, self.control, nic, self.functions, memory);
-        Ok(Communicator::new(shared))
+        Ok(Joined { comm, dispatch, combine, tables: [peers, rails, queue_table], mappings })
     }
 
     fn check_offers(&self, offers: &[Offer]) -> Result<()> {
@@ -260,95 +269,4 @@ fn check_gpu(driver: &Arc<dyn Driver>, plan: &Plan) -> Result<()> {
         });
     }
     Ok(())
-}
-
-impl PreparedNic {
-    fn new(
-        nic: Arc<dyn Nic>,
-        driver: &Arc<dyn Driver>,
-        stream: StreamId,
-        plan: &Plan,
-        rank: u32,
-        window: &Buffer,
-    ) -> Result<PreparedNic> {
-        let slots = constants::queue_slots(plan, plan.topology.node(rank));
-        let memory = QueueStore::new(driver, nic.queue_place(), &constants::queue_memory(plan, &slots), stream)?;
-        // The NIC may look at once: what it looks at must be there.
-        super::shared::synchronize(driver, stream, rank)?;
-        let keys = nic.register(window.ptr(), plan.window.bytes)?;
-        let queues = slots
-            .iter()
-            .map(|slot| {
-                nic.create_queue(&crate::fabric::QueueMemory {
-                    host: memory.host().map(|buffer| *buffer.block()),
-                    send_queue: memory.ptr().offset(slot.send_queue),
-                    entries: slot.entries,
-                    record: memory.ptr().offset(slot.record),
-                    completion: memory.ptr().offset(slot.completion),
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(PreparedNic { nic, keys, slots, queues, memory })
-    }
-
-    /// Connects every queue pair to its peer and writes the kernels' table.
-    fn connect(&self, plan: &Plan, rank: u32, offers: &[Offer], window: DevicePtr) -> Result<Vec<u8>> {
-        let (topology, node) = (plan.topology, plan.topology.node(rank));
-        let mut connected = Vec::with_capacity(self.slots.len());
-        for (slot, queue) in self.slots.iter().zip(&self.queues) {
-            let peer = topology.rank(slot.node, topology.local(rank));
-            let offer = offers[peer as usize].nic.as_ref().ok_or_else(|| {
-                Error::argument("offers", format!("rank {peer} without a NIC"), "a NIC on every rank with fabric mlx5")
-            })?;
-            let address = offer.queues.get(place(plan, slot.lane, slot.node, node)).ok_or_else(|| {
-                Error::argument(
-                    "offers",
-                    format!("{} queue pairs of rank {peer}", offer.queues.len()),
-                    "one for each flow",
-                )
-            })?;
-            self.nic.connect(queue.number, *address)?;
-            connected.push(Connected {
-                slot: *slot,
-                queue: *queue,
-                remote_window: offer.window,
-                remote_key: offer.remote_key,
-            });
-        }
-        Ok(constants::queue_table(plan, self.memory.ptr(), window, self.keys.local, &connected))
-    }
-}
-
-/// Position, in the list of `node`'s queue pairs, of the one in `lane` to `other`.
-fn place(plan: &Plan, lane: Lane, node: u32, other: u32) -> usize {
-    let others = plan.topology.nodes() - 1;
-    let peer = crate::topology::Topology::peer_index(node, other);
-    let index = match lane {
-        Lane::Payload { channel } => (channel * others + peer) * 2,
-        Lane::Credit { channel } => (channel * others + peer) * 2 + 1,
-        Lane::Exchange => plan.tuning.channels * others * 2 + peer,
-    };
-    index as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::{Shape, Tuning};
-    use crate::topology::Topology;
-
-    /// Method: both ends of every queue pair look each other up; the lists must point at each other.
-    #[test]
-    fn both_ends_find_each_other() {
-        let topology = Topology::new(4, 1).expect("a small world");
-        let shape = Shape::new(8, 4, 1, 4).expect("a small shape");
-        let tuning = Tuning { channels: 3, dispatch_sms: 1, combine_sms: 1, ..Tuning::default_for(topology, 16) };
-        let plan = Plan::new(topology, shape, tuning, Fabric::Mlx5).expect("a small plan");
-        for node in 0..4 {
-            for slot in constants::queue_slots(&plan, node) {
-                let there = constants::queue_slots(&plan, slot.node)[place(&plan, slot.lane, slot.node, node)];
-                assert_eq!((there.lane, there.node), (slot.lane, node));
-            }
-        }
-    }
 }

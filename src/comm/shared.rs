@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::constants::Lane;
-use super::queues::QueueStore;
+use super::nic::RankNic;
 use super::Traffic;
 use crate::driver::{AccessRule, Driver, EventId, StreamId, Wait};
 use crate::error::{Error, Result};
-use crate::fabric::{Nic, WindowKeys};
+use crate::fabric::Nic;
 use crate::kernel::args;
 use crate::kernel::launch::Kernel;
 use crate::mem::stream::Stream;
@@ -22,8 +22,6 @@ use crate::status::{Cause, Source, StatusReport};
 
 /// Longest that setting up or tearing down waits for copies of the communicator's own.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of a doorbell.
-const DOORBELL_BYTES: u64 = 8;
 /// Status lines of a dispatch before those of its CTAs: layout and exchange.
 pub(crate) const PRELUDE_LINES: u32 = 2;
 
@@ -40,6 +38,8 @@ pub(crate) struct Functions {
 #[derive(Debug)]
 #[allow(dead_code)] // most is held, not looked at
 pub(crate) struct Memory {
+    /// Before the window: NICs reach into it.
+    pub nic: Option<RankNic>,
     pub window: Buffer,
     pub state: Buffer,
     pub comm: Buffer,
@@ -49,13 +49,8 @@ pub(crate) struct Memory {
     pub tables: [Buffer; 3],
     /// Host-mapped totals of an exchange.
     pub totals: HostBuffer,
-    pub queues: Option<QueueStore>,
     /// Mappings of other ranks' windows.
     pub imported: Vec<DevicePtr>,
-    /// Queue pairs and what they carry.
-    pub queue_pairs: Vec<(Lane, u32)>,
-    pub doorbells: Vec<DevicePtr>,
-    pub keys: Option<WindowKeys>,
 }
 
 impl Memory {
@@ -67,14 +62,7 @@ impl Memory {
         rules.extend(self.imported.iter().map(|&ptr| rule(ptr, self.window.bytes(), true, true)));
         rules.extend([&self.dispatch, &self.combine].map(|block| whole(block, false)));
         rules.extend(self.tables.iter().map(|table| whole(table, false)));
-        rules.extend(self.queues.iter().map(|queues| rule(queues.ptr(), queues.bytes(), true, true)));
-        let first = self.doorbells.iter().min();
-        let last = self.doorbells.iter().max();
-        rules.extend(
-            first
-                .zip(last)
-                .map(|(&first, &last)| rule(first, last.address() - first.address() + DOORBELL_BYTES, false, true)),
-        );
+        rules.extend(self.nic.iter().flat_map(RankNic::reach));
         rules.retain(|rule| rule.bytes > 0);
         rules
     }
@@ -489,7 +477,7 @@ impl Shared {
     pub fn traffic(&self) -> Result<Traffic> {
         let mut traffic = Traffic::default();
         let (Some(nic), Some(memory)) = (&self.nic, &*self.memory()) else { return Ok(traffic) };
-        for &(lane, number) in &memory.queue_pairs {
+        for (lane, number) in memory.nic.iter().flat_map(RankNic::queue_pairs) {
             let sum = match lane {
                 Lane::Payload { .. } => &mut traffic.payload,
                 Lane::Credit { .. } => &mut traffic.credit,
@@ -522,18 +510,17 @@ impl Shared {
             }
             held.take()
         };
-        let Some(memory) = memory else { return Ok(()) };
-        if let Some(nic) = &self.nic {
-            memory.queue_pairs.iter().try_for_each(|&(_, number)| nic.destroy_queue(number))?;
-            memory.keys.map_or(Ok(()), |keys| nic.deregister(keys))?;
-        }
+        let Some(mut memory) = memory else { return Ok(()) };
+        let given_back = memory.nic.as_mut().map_or(Ok(()), RankNic::release);
         // The streams are dry: every call has ended.
         while let Some(front) = self.open_front(Ticket(u64::MAX)) {
             self.finish(front);
         }
-        drop(std::mem::take(&mut self.calls().strays));
+        let strays = std::mem::take(&mut self.calls().strays);
+        // Without the lock: what callers lent may do what it likes when it goes.
+        drop(strays);
         let events = std::mem::take(&mut self.calls().free_events);
-        events.into_iter().try_for_each(|event| self.driver.destroy_event(event))
+        given_back.and(events.into_iter().try_for_each(|event| self.driver.destroy_event(event)))
     }
 }
 

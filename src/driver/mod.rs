@@ -97,6 +97,16 @@ pub struct StreamId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId(pub u64);
 
+/// Native names of a stream and of its context, for other code of the process that uses the same GPU. Numbers, not
+/// pointers: nothing here follows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawHandles {
+    /// `CUcontext`.
+    pub context: usize,
+    /// `CUstream`.
+    pub stream: usize,
+}
+
 /// What a driver says of a loaded entry point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionAttributes {
@@ -212,6 +222,14 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// A new stream.
     fn create_stream(&self) -> Result<StreamId>;
+
+    /// The stream's names outside the library: only drivers of real contexts have them.
+    fn raw_handles(&self, _stream: StreamId) -> Result<RawHandles> {
+        Err(crate::Error::Unsupported {
+            need: "a driver over CUDA".into(),
+            have: format!("the {} driver", self.info().backend),
+        })
+    }
 
     /// Ends a stream that has run dry.
     fn destroy_stream(&self, stream: StreamId) -> Result<()>;

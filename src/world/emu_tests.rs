@@ -9,6 +9,7 @@ use half::bf16;
 use warpferry_emu::{Schedule, Stall};
 
 use super::{World, WorldConfig};
+use crate::comm::connect::{Offer, Prepared};
 use crate::comm::Communicator;
 use crate::error::Error;
 use crate::kernel::hollow;
@@ -221,4 +222,37 @@ fn two_worlds_and_two_sets_of_ranks_do_not_meet() {
         })
         .expect("no other run is under way");
     assert_eq!(rows, vec![(true, true, true); 2]);
+}
+
+/// Method: ranks are prepared; one may not join, since its peer's plan differs. When all is dropped the NICs know none of
+/// the queue pairs any more.
+#[test]
+fn ranks_that_do_not_join_give_everything_back() {
+    let alike = config(2, 1, Fabric::Mlx5);
+    let mut odd = config(2, 1, Fabric::Mlx5);
+    odd.tuning.channels = 4;
+    let machine = crate::driver::emu::EmuMachine::new(alike.machine.clone()).unwrap_or_else(|error| panic!("{error}"));
+    let devices = machine.devices();
+    let made: Vec<Prepared> = (0..)
+        .zip([&alike, &odd])
+        .map(|(rank, config)| Prepared::new(&devices[rank as usize], config.plan(rank)?, rank, hollow::set()))
+        .collect::<Result<_, Error>>()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let offers: Vec<Offer> = made.iter().map(Prepared::offer).collect();
+    let numbers: Vec<u32> =
+        offers.iter().flat_map(|offer| &offer.nic).flat_map(|nic| &nic.queues).map(|queue| queue.number).collect();
+    assert_eq!(numbers.len(), (2 * 3 + 1) + (2 * 4 + 1));
+    let known = || {
+        let state = |&&number: &&u32| {
+            machine.with(|machine| machine.network().state(warpferry_nic::QueuePairNumber(number)).is_ok())
+        };
+        numbers.iter().filter(state).count()
+    };
+    assert_eq!(known(), numbers.len());
+    let mut made = made.into_iter();
+    let unjoined = made.next().expect("two ranks").join(&offers).expect_err("the peer's plan differs");
+    assert!(matches!(unjoined.error, Error::Argument { .. }));
+    assert_eq!(known(), numbers.len(), "a rank that did not join keeps what it has until it is dropped");
+    drop((unjoined, made));
+    assert_eq!(known(), 0);
 }

@@ -13,8 +13,12 @@ use std::time::Duration;
 use crate::comm::connect::{Offer, Prepared};
 use crate::comm::shared::Shared;
 use crate::comm::Communicator;
+#[cfg(feature = "cuda")]
+use crate::driver::cuda::Gpu;
 #[cfg(feature = "emu")]
 use crate::driver::emu::EmuMachine;
+#[cfg(feature = "cuda")]
+use crate::driver::Driver;
 use crate::error::{Error, Result};
 #[cfg(feature = "cuda")]
 use crate::fabric::served::ServedNetwork;
@@ -144,11 +148,11 @@ pub(crate) fn connect_kernels(
     for rank in prepared.by_ref() {
         match rank.join(&offers) {
             Ok(communicator) => joined.push(communicator),
-            Err(error) => {
+            Err(unjoined) => {
                 if let Err(cause) = close(joined) {
                     tracing::warn!(%cause, "ranks of a world that could not be made were not closed");
                 }
-                return Err(error);
+                return Err(unjoined.into());
             }
         }
     }
@@ -213,18 +217,27 @@ impl World {
     /// As [`connect`]; [`Error::Argument`] when the GPU has fewer SMs than the world ranks, or fewer hardware queues than
     /// their streams need.
     #[cfg(feature = "cuda")]
-    pub fn on_gpu(config: &WorldConfig, gpu: &crate::driver::cuda::Gpu) -> Result<World> {
-        World::on_gpu_kernels(config, gpu, KernelSet::embedded(config.fabric)?)
+    pub fn on_gpu(config: &WorldConfig, gpu: &Gpu) -> Result<World> {
+        World::on_gpus(config, std::slice::from_ref(gpu))
     }
 
-    /// The same with other kernels than the embedded ones: for mutants and experiments.
+    /// A world on several GPUs of this process: as many ranks on each, in rank order. Ranks on different GPUs reach each
+    /// other's windows by peer access.
     ///
     /// # Errors
-    /// As [`World::on_gpu`].
+    /// As [`World::on_gpu`]; [`Error::Argument`] when the ranks do not divide by the GPUs; [`Error::Unsupported`] when two
+    /// GPUs whose ranks share a window have no peer access.
     #[cfg(feature = "cuda")]
-    pub fn on_gpu_kernels(config: &WorldConfig, gpu: &crate::driver::cuda::Gpu, kernels: KernelSet) -> Result<World> {
+    pub fn on_gpus(config: &WorldConfig, gpus: &[Gpu]) -> Result<World> {
+        let kernels = KernelSet::embedded(config.fabric)?;
         config.plan(0)?;
-        let drivers = gpu.drivers(config.topology.ranks() as usize)?;
+        let ranks = config.topology.ranks() as usize;
+        if gpus.is_empty() || !ranks.is_multiple_of(gpus.len()) {
+            return Err(Error::argument("gpus", gpus.len(), format!("a number that divides the {ranks} ranks")));
+        }
+        let drivers: Vec<Vec<Arc<dyn Driver>>> =
+            gpus.iter().map(|gpu| gpu.drivers(ranks / gpus.len())).collect::<Result<_>>()?;
+        let drivers: Vec<Arc<dyn Driver>> = drivers.into_iter().flatten().collect();
         let mut devices: Vec<Device> = drivers.iter().map(|driver| Device::new(Arc::clone(driver))).collect();
         if config.fabric == Fabric::Mlx5 && config.topology.nodes() > 1 {
             let nics = ServedNetwork::new(&drivers)?.nics();

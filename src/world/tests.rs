@@ -352,7 +352,7 @@ fn ranks_with_different_plans_do_not_join() {
     let ranks = [prepare(0, 8), prepare(1, 16)];
     let offers: Vec<_> = ranks.iter().map(Prepared::offer).collect();
     for rank in ranks {
-        let found = argument(rank.join(&offers));
+        let found = argument(rank.join(&offers).map_err(Error::from));
         assert_eq!(found.0, "offers");
         assert!(found.1.contains("plan"), "{}", found.1);
     }

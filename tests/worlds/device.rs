@@ -6,7 +6,7 @@
 
 use std::process::Command;
 
-use warpferry::driver::cuda::{use_all_hardware_queues, Gpu};
+use warpferry::driver::cuda::{summary, use_all_hardware_queues, Gpu};
 use warpferry::World;
 
 use crate::case::{Case, Link, Pattern, Warps};
@@ -24,7 +24,7 @@ fn cases() -> Vec<Case> {
     let worlds = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (2, 4), (1, 8)];
     let mut cases = Vec::new();
     for fabric in [Link::Loopback, Link::Mlx5] {
-        cases.extend(worlds.map(|(nodes, gpus)| Case { nodes, gpus, fabric, calls: 2, ..base() }));
+        cases.extend(worlds.map(|(nodes, gpus)| Case { nodes, gpus, fabric, calls: 2, experts_per_rank: 4, ..base() }));
         cases.push(Case { fabric, roles: Warps::Fixed, ..base() });
         cases.push(Case { fabric, hidden: 7168, stage_bytes: 16384, depth_ib: 8, depth_nv: 8, ..base() });
         cases.push(Case { fabric, hidden: 8, topk: 1, channels: 1, ..base() });
@@ -63,7 +63,7 @@ fn on_a_gpu() {
     for (number, case) in tried.iter().enumerate() {
         // Every other one from the text, which the driver compiles.
         let gpu = if number % 2 == 0 { gpu.clone() } else { gpu.clone().compile_kernels() };
-        if let Err(what) = play(case, &gpu) {
+        if let Err(what) = play(case, &[gpu]) {
             println!("failed: {case}: {what}");
             let replay = format!("WARPFERRY_CASE='{case}' cargo test --test worlds device::replay_on_a_gpu");
             failures.push(format!("{what}\n  replay: {replay}"));
@@ -85,30 +85,97 @@ fn replay_on_a_gpu() {
     let case: Case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("WARPFERRY_CASE: {error}"));
     use_all_hardware_queues();
     match Gpu::open(0) {
-        Ok(gpu) => play(&case, &gpu).unwrap_or_else(|what| panic!("{what}")),
+        Ok(gpu) => play(&case, &[gpu]).unwrap_or_else(|what| panic!("{what}")),
         Err(error) => println!("skipped on cuda: {error}"),
     }
 }
 
-fn play(case: &Case, gpu: &Gpu) -> Result<(), String> {
+/// Compares worlds over all GPUs of the machine with the reference: windows are reached by peer access.
+#[test]
+fn on_several_gpus() {
+    use_all_hardware_queues();
+    let gpus: Vec<Gpu> = match summary() {
+        Ok(summary) => (0..summary.gpus.len()).filter_map(|gpu| Gpu::open(gpu).ok()).collect(),
+        Err(error) => return println!("skipped on cuda: {error}"),
+    };
+    if gpus.len() < 2 {
+        return println!("skipped on cuda: several GPUs are needed, here is {}", gpus.len());
+    }
+    let count = gpus.len() as u32;
+    for fabric in [Link::Loopback, Link::Mlx5] {
+        for (nodes, gpus_per_node) in [(1, count), (count, 1), (2, count)] {
+            let case = Case { nodes, gpus: gpus_per_node, fabric, experts_per_rank: 4, ..Case::default() };
+            play(&case, &gpus).unwrap_or_else(|what| panic!("{case}: {what}"));
+        }
+    }
+    println!("worlds verified on {count} GPUs");
+}
+
+fn play(case: &Case, gpus: &[Gpu]) -> Result<(), String> {
     let config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
-    let mut world = World::on_gpu(&config, gpu).map_err(|error| format!("world: {error}"))?;
+    let mut world = World::on_gpus(&config, gpus).map_err(|error| format!("world: {error}"))?;
     attempt_in(case, &mut world)?;
     world.close().map_err(|error| format!("close: {error}"))
 }
 
-/// The test above in a process whose driver library is the stand-in.
-#[test]
-fn on_the_stand_in() {
-    let Some(folder) = standin::folder() else { return };
+/// A test of this file in a process whose driver library is the stand-in, with these settings; what it said.
+fn stand_in(test: &str, settings: &[(&str, &str)]) -> Option<(bool, String)> {
+    let folder = standin::folder()?;
     let own = std::env::current_exe().expect("a test has a program");
     let output = Command::new(own)
-        .args(["device::on_a_gpu", "--exact", "--nocapture"])
+        .args([&format!("device::{test}"), "--exact", "--nocapture"])
         .env("LD_LIBRARY_PATH", folder.path())
         .env("WARPFERRY_BACKEND", "cuda")
+        .env("RUST_BACKTRACE", "0")
+        .envs(settings.iter().copied())
         .output()
         .expect("the test's own program runs");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("cases verified on"), "{said}");
+    Some((output.status.success(), said))
+}
+
+/// Method: every case; taking, freeing and loading wait for running kernels, as a GPU's driver may.
+#[test]
+fn on_the_stand_in() {
+    let Some((ended_well, said)) = stand_in("on_a_gpu", &[("WARPFERRY_CUDA_EMU_STRICT_SYNC", "1")]) else { return };
+    assert!(ended_well && said.contains(" cases verified on"), "{said}");
+}
+
+#[test]
+fn on_two_gpus_of_the_stand_in() {
+    let Some((ended_well, said)) = stand_in("on_several_gpus", &[("WARPFERRY_CUDA_EMU_DEVICES", "2")]) else { return };
+    assert!(ended_well && said.contains("worlds verified on 2 GPUs"), "{said}");
+}
+
+/// Method: the library is told to fail; the case must end with an error that says what and where, and end at all.
+#[test]
+fn failures_of_the_driver_are_told() {
+    let case = Case { gpus: 1, fabric: Link::Loopback, ..Case::default() }.to_string();
+    let tried = [
+        ("on_several_gpus", "WARPFERRY_CUDA_EMU_PEERS", "0", "needs peer access from GPU "),
+        (
+            "replay_on_a_gpu",
+            "WARPFERRY_CUDA_EMU_FAIL",
+            "cuLaunchKernel:719:3",
+            "cuLaunchKernel failed: CUDA_ERROR_LAUNCH_FAILED (719)",
+        ),
+        (
+            "replay_on_a_gpu",
+            "WARPFERRY_CUDA_EMU_FAIL",
+            "cuMemAlloc_v2:2:1,cuMemAlloc_v2:2:2",
+            "cuMemAlloc_v2 failed: CUDA_ERROR_OUT_OF_MEMORY (2)",
+        ),
+        ("replay_on_a_gpu", "WARPFERRY_CUDA_EMU_FAIL", "cuModuleLoadDataEx:218:2", "CUDA_ERROR_INVALID_PTX (218)"),
+        (
+            "replay_on_a_gpu",
+            "CUDA_DEVICE_MAX_CONNECTIONS",
+            "2",
+            "argument `CUDA_DEVICE_MAX_CONNECTIONS` = 2 hardware queues",
+        ),
+    ];
+    for (test, name, value, want) in tried {
+        let settings = [(name, value), ("WARPFERRY_CASE", &case), ("WARPFERRY_CUDA_EMU_DEVICES", "2")];
+        let Some((ended_well, said)) = stand_in(test, &settings) else { return };
+        assert!(!ended_well && said.contains(want), "{name}={value}: `{want}` is not in\n{said}");
+    }
 }

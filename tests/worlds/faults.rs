@@ -462,7 +462,7 @@ fn ranks_with_different_plans_disagree() {
                 .map(|(rank, own)| {
                     let plan_hash = own.plan_hash;
                     let alike: Vec<Offer> = offers.iter().map(|offer| Offer { plan_hash, ..offer.clone() }).collect();
-                    rank.join(&alike)
+                    rank.join(&alike).map_err(Error::from)
                 })
                 .collect::<Result<_, Error>>()
                 .unwrap_or_else(|error| panic!("{error}"));

@@ -1,20 +1,30 @@
 //! `doctor`: what of GPU, driver, NIC, verbs and ptxas this machine has, and what follows.
 //!
-//! It only looks at files and runs `ptxas --version`: nothing is loaded, opened or changed. What it cannot see from
-//! outside (a firmware setting, a switch) it does not judge.
+//! GPU and driver are what the CUDA driver library says: it is opened for that, as any CUDA program does, and asked for
+//! versions and attributes; no context is made. The rest it reads from files, and it runs `ptxas --version`. Nothing is
+//! changed. What it cannot see from outside (a firmware setting, a switch) it does not judge.
 
 use std::env;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Parser;
+use serde_json::json;
 use warpferry::kernel::KERNELS;
 
 use crate::output::say;
 
-/// First driver that compiles PTX 8.2 (CUDA 12.2; NVIDIA's table of CUDA toolkits and drivers).
-const DRIVER_MAJOR: u32 = 535;
+/// Compute capability that the kernels need: bulk copies and their barriers came with Hopper.
+const COMPUTE_MIN: (u32, u32) = (9, 0);
+/// Environment variable that says how many hardware queues a context has, their number without it, and their most.
+/// Source: CUDA programming guide, "Environment Variables".
+const QUEUES_VARIABLE: &str = "CUDA_DEVICE_MAX_CONNECTIONS";
+const QUEUES_DEFAULT: u32 = 8;
+const QUEUES_MAX: u32 = 32;
+/// Streams of a rank: its kernels', the one that cancels them, its NIC's when a thread plays that.
+const STREAMS_PER_RANK: u32 = 3;
 /// Folders of shared libraries on common distributions.
 const LIBRARY_FOLDERS: [&str; 8] = [
     "usr/lib/x86_64-linux-gnu",
@@ -54,16 +64,76 @@ impl Finding {
     }
 }
 
+/// What the CUDA driver library says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))] // such a build can only refuse
+enum Cuda {
+    /// There is none, it is too old or broken, it sees no GPU, or this build cannot ask it: in words.
+    Refused(String),
+    /// It works.
+    Works {
+        /// Version that the driver supports, 1000 x major + 10 x minor.
+        version: u32,
+        gpus: Vec<Gpu>,
+    },
+}
+
+/// A GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Gpu {
+    ordinal: u32,
+    name: String,
+    compute: (u32, u32),
+    sms: u32,
+    memory_bytes: u64,
+}
+
+impl Gpu {
+    fn fits(&self) -> bool {
+        self.compute >= COMPUTE_MIN
+    }
+}
+
+impl fmt::Display for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (major, minor) = self.compute;
+        let gib = self.memory_bytes as f64 / f64::from(1 << 30);
+        write!(f, "{} (compute capability {major}.{minor}, {} SMs, {gib:.0} GiB)", self.name, self.sms)
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn ask_driver() -> Cuda {
+    match warpferry::driver::cuda::summary() {
+        Ok(summary) => Cuda::Works {
+            version: summary.driver_version,
+            gpus: summary
+                .gpus
+                .into_iter()
+                .map(|facts| Gpu {
+                    ordinal: facts.ordinal,
+                    name: facts.name,
+                    compute: facts.compute,
+                    sms: facts.sms,
+                    memory_bytes: facts.memory_bytes,
+                })
+                .collect(),
+        },
+        Err(error) => Cuda::Refused(error.to_string()),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn ask_driver() -> Cuda {
+    Cuda::Refused("this build has no feature `cuda` and asked nobody".into())
+}
+
 /// Prints the report.
 pub fn run(options: &DoctorOptions) {
     let machine = Machine::here();
     let findings = machine.findings();
     if options.json {
-        let list: Vec<_> = findings
-            .iter()
-            .map(|f| serde_json::json!({ "what": f.what, "found": f.found, "detail": f.detail, "follows": f.follows }))
-            .collect();
-        say(serde_json::json!({ "findings": list, "conclusion": conclusion(&findings) }));
+        say(machine.to_json(&findings));
         return;
     }
     for finding in &findings {
@@ -75,21 +145,28 @@ pub fn run(options: &DoctorOptions) {
 }
 
 fn conclusion(findings: &[Finding]) -> String {
-    let lacks: Vec<&str> = ["gpu", "driver", "nic", "verbs"]
-        .into_iter()
-        .filter(|what| findings.iter().any(|finding| finding.what == *what && !finding.found))
-        .collect();
-    let emulator =
-        "This version runs its kernels in the emulator, which needs none of the above; its CUDA driver is yet to come.";
-    if lacks.is_empty() {
-        format!("All that GPU-driven transfers need is here. {emulator}")
+    let found = |what: &str| findings.iter().any(|finding| finding.what == what && finding.found);
+    let here = if found("gpu") && found("driver") {
+        "Kernels run on a GPU here, all ranks in one process: on one GPU as threads (`warpferry demo`; between nodes \
+         through memory or through NICs that a thread plays), or one rank a GPU through the library."
     } else {
-        format!("For GPU-driven transfers between nodes this machine lacks: {}. {emulator}", lacks.join(", "))
+        "Kernels run in the emulator here, which needs none of the above."
+    };
+    let lacks: Vec<&str> = ["gpu", "driver", "nic", "verbs"].into_iter().filter(|what| !found(what)).collect();
+    let nodes = "Between nodes this version drives no real NIC yet";
+    if lacks.is_empty() {
+        format!("{here} {nodes}; all that it will need is here.")
+    } else {
+        format!("{here} {nodes}; of what it will need this machine lacks: {}.", lacks.join(", "))
     }
 }
 
-/// A machine seen through its files.
+/// A machine seen through its files and its CUDA driver.
 struct Machine {
+    /// What the driver library says.
+    cuda: Cuda,
+    /// `CUDA_DEVICE_MAX_CONNECTIONS`; with feature `cuda` the program sets it at its start unless it is set.
+    queues: Option<String>,
     /// `/`, or a tree that stands for it.
     root: PathBuf,
     /// Folders of programs, first one wins.
@@ -109,70 +186,126 @@ impl Machine {
         programs.extend(path);
         programs.push(PathBuf::from("tools/cuda/bin"));
         let ptxas = env::var_os("PTXAS").filter(|value| !value.is_empty()).map(PathBuf::from);
-        Machine { root: PathBuf::from("/"), programs, libraries: split("LD_LIBRARY_PATH"), ptxas }
+        let queues = env::var(QUEUES_VARIABLE).ok();
+        let libraries = split("LD_LIBRARY_PATH");
+        Machine { cuda: ask_driver(), queues, root: PathBuf::from("/"), programs, libraries, ptxas }
     }
 
     fn findings(&self) -> Vec<Finding> {
-        vec![kernels(), emulator(), self.gpu(), self.driver(), self.nic(), self.verbs(), self.gpudirect(), self.ptxas()]
+        vec![
+            kernels(),
+            emulator(),
+            self.gpu(),
+            self.driver(),
+            self.queues(),
+            self.nic(),
+            self.verbs(),
+            self.gpudirect(),
+            self.ptxas(),
+        ]
+    }
+
+    /// Findings, and the driver and GPUs as numbers: null where the driver library does not work.
+    fn to_json(&self, findings: &[Finding]) -> serde_json::Value {
+        let list: Vec<_> = findings
+            .iter()
+            .map(|f| json!({ "what": f.what, "found": f.found, "detail": f.detail, "follows": f.follows }))
+            .collect();
+        let mut report = json!({ "findings": list, "conclusion": conclusion(findings), "driver_version": null });
+        report["kernel_driver"] = json!(self.kernel_driver());
+        let Cuda::Works { version, gpus } = &self.cuda else {
+            report["gpus"] = json!([]);
+            return report;
+        };
+        report["driver_version"] = json!(version);
+        report["gpus"] = gpus
+            .iter()
+            .map(|gpu| {
+                json!({
+                    "ordinal": gpu.ordinal,
+                    "name": gpu.name,
+                    "compute": format!("{}.{}", gpu.compute.0, gpu.compute.1),
+                    "sms": gpu.sms,
+                    "memory_bytes": gpu.memory_bytes,
+                    "fits": gpu.fits(),
+                })
+            })
+            .collect();
+        report
     }
 
     fn gpu(&self) -> Finding {
-        let models: Vec<String> = self
-            .list("proc/driver/nvidia/gpus")
-            .iter()
-            .filter_map(|gpu| field(&read(&gpu.join("information"))?, "Model:"))
-            .collect();
-        if models.is_empty() {
-            return Finding::new(
-                "gpu",
-                false,
-                "no NVIDIA GPU (nothing in /proc/driver/nvidia/gpus)",
-                "kernels run in the emulator only",
-            );
+        let gpus = match &self.cuda {
+            Cuda::Works { gpus, .. } => gpus.as_slice(),
+            Cuda::Refused(_) => &[],
+        };
+        let detail = gpus.iter().map(|gpu| format!("GPU {}: {gpu}", gpu.ordinal)).collect::<Vec<_>>().join("; ");
+        let fitting = gpus.iter().filter(|gpu| gpu.fits()).count();
+        if gpus.is_empty() {
+            let models = self.models();
+            let detail = match models.as_slice() {
+                [] => "no NVIDIA GPU that the driver shows, none in /proc/driver/nvidia/gpus".to_string(),
+                models => format!("{}, which the driver library does not show", models.join(", ")),
+            };
+            return Finding::new("gpu", false, detail, "kernels run in the emulator only");
         }
-        let fits = models.iter().any(|model| {
-            ["H100", "H200", "H800", "H20", "GH200", "B100", "B200", "B300", "GB200", "GB300"]
-                .iter()
-                .any(|name| model.contains(name))
-        });
-        let follows =
-            if fits { "sm_90 or later: the kernels' target" } else { "the kernels need sm_90 (Hopper) or later" };
-        Finding::new("gpu", fits, format!("{} x {}", models.len(), models[0]), follows)
+        let follows = match fitting {
+            0 => "too old: the kernels need compute capability 9.0 (Hopper) or later".to_string(),
+            1 if gpus.len() == 1 => "compute capability 9.0 or later: the kernels' target".to_string(),
+            count => format!("{count} of {} have compute capability 9.0 or later: the kernels' target", gpus.len()),
+        };
+        Finding::new("gpu", fitting > 0, detail, follows)
+    }
+
+    /// GPUs that the kernel driver lists.
+    fn models(&self) -> Vec<String> {
+        let gpus = self.list("proc/driver/nvidia/gpus");
+        gpus.iter().filter_map(|gpu| field(&read(&gpu.join("information"))?, "Model:")).collect()
+    }
+
+    /// Version of the kernel driver.
+    fn kernel_driver(&self) -> Option<String> {
+        let text = read(&self.root.join("proc/driver/nvidia/version"))?;
+        text.split_whitespace().find(|word| is_version(word)).map(str::to_string)
     }
 
     fn driver(&self) -> Finding {
-        let version = read(&self.root.join("proc/driver/nvidia/version"))
-            .and_then(|text| text.split_whitespace().find(|word| is_version(word)).map(str::to_string));
-        let library = self.library("libcuda.so.1");
-        match (version, library) {
-            (Some(version), Some(library)) => {
-                let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
-                let follows = if major >= DRIVER_MAJOR {
-                    "compiles PTX 8.2 at load".to_string()
-                } else {
-                    format!("too old for PTX 8.2: {DRIVER_MAJOR} or later is needed")
-                };
-                Finding::new("driver", major >= DRIVER_MAJOR, format!("{version}, {}", library.display()), follows)
+        let kernel =
+            self.kernel_driver().map_or("no kernel driver".to_string(), |found| format!("kernel driver {found}"));
+        match &self.cuda {
+            Cuda::Works { version, .. } => Finding::new(
+                "driver",
+                true,
+                format!("for CUDA {}.{}; {kernel}", version / 1000, version % 1000 / 10),
+                "compiles PTX 8.2 at load",
+            ),
+            Cuda::Refused(why) => {
+                let library = self.library("libcuda.so.1");
+                let file = library.map_or(String::new(), |path| format!("; {} is there", path.display()));
+                Finding::new("driver", false, format!("{why}; {kernel}{file}"), "kernels run in the emulator only")
             }
-            (Some(version), None) => Finding::new(
-                "driver",
-                false,
-                format!("{version}, but no libcuda.so.1"),
-                "programs cannot reach the GPU: install the driver's user-space part",
-            ),
-            (None, Some(library)) => Finding::new(
-                "driver",
-                false,
-                format!("{}, but no kernel driver", library.display()),
-                "the GPU cannot be used until nvidia.ko is loaded",
-            ),
-            (None, None) => Finding::new(
-                "driver",
-                false,
-                "neither kernel driver nor libcuda.so.1",
-                "kernels run in the emulator only",
-            ),
         }
+    }
+
+    /// Each stream of ranks that share a GPU needs a hardware queue of its own.
+    fn queues(&self) -> Finding {
+        let (count, detail) = match &self.queues {
+            None => (QUEUES_DEFAULT, format!("{QUEUES_VARIABLE} is not set: {QUEUES_DEFAULT} hardware queues")),
+            Some(text) => match text.trim().parse::<u32>() {
+                Ok(count) if (1..=QUEUES_MAX).contains(&count) => (count, format!("{QUEUES_VARIABLE} = {count}")),
+                _ => (0, format!("{QUEUES_VARIABLE} = {text}, which is not 1 to {QUEUES_MAX}")),
+            },
+        };
+        let ranks = count / STREAMS_PER_RANK;
+        let follows = match (count, &self.queues) {
+            (QUEUES_MAX, _) => format!("up to {ranks} ranks can share a GPU; `warpferry` sets this unless it is set"),
+            (_, None) => format!(
+                "{ranks} ranks can share a GPU; `warpferry` itself asks for {QUEUES_MAX} queues, a program of yours can \
+                 with `use_all_hardware_queues`"
+            ),
+            _ => format!("{ranks} ranks can share a GPU: unset it, or set it to {QUEUES_MAX}"),
+        };
+        Finding::new("queues", count == QUEUES_MAX || self.queues.is_none(), detail, follows)
     }
 
     fn nic(&self) -> Finding {
@@ -195,13 +328,13 @@ impl Machine {
                 "nic",
                 false,
                 "no RDMA device in /sys/class/infiniband",
-                "one node, or the emulated NIC",
+                "one node, or NICs that the emulator or a thread plays",
             );
         }
         let follows = if usable {
-            "mlx5 with an active port: kernels can drive its queue pairs"
+            "mlx5 with an active port: what kernels will drive"
         } else {
-            "kernels drive mlx5 devices with an active port only"
+            "kernels will drive mlx5 devices with an active port only"
         };
         Finding::new("nic", usable, devices.join("; "), follows)
     }
@@ -343,7 +476,8 @@ mod tests {
             fs::create_dir_all(path.parent().expect("files lie below the root")).expect("can be made");
             fs::write(path, text).expect("can be written");
         }
-        Machine { root, programs: Vec::new(), libraries: Vec::new(), ptxas: None }
+        let cuda = Cuda::Refused("unsupported: needs a library, here is none".into());
+        Machine { cuda, queues: None, root, programs: Vec::new(), libraries: Vec::new(), ptxas: None }
     }
 
     fn found(findings: &[Finding], what: &str) -> bool {
@@ -357,7 +491,11 @@ mod tests {
         for what in ["gpu", "driver", "nic", "verbs", "gpudirect", "ptxas"] {
             assert!(!found(&findings, what), "{what}");
         }
-        assert!(conclusion(&findings).contains("lacks: gpu, driver, nic, verbs"));
+        let said = conclusion(&findings);
+        assert!(said.contains("lacks: gpu, driver, nic, verbs") && said.contains("in the emulator here"), "{said}");
+        assert!(machine.driver().detail.contains("here is none; no kernel driver"), "{}", machine.driver().detail);
+        let report = machine.to_json(&findings);
+        assert!(report["driver_version"].is_null() && report["gpus"] == json!([]), "{report}");
         let _ = fs::remove_dir_all(machine.root);
     }
 
@@ -371,9 +509,13 @@ mod tests {
         let _ = fs::remove_dir_all(machine.root);
     }
 
+    fn gpu(name: &str, compute: (u32, u32)) -> Gpu {
+        Gpu { ordinal: 0, name: name.into(), compute, sms: 132, memory_bytes: 80 << 30 }
+    }
+
     #[test]
     fn a_full_node_is_seen() {
-        let machine = machine(
+        let mut machine = machine(
             "full",
             &[
                 ("proc/driver/nvidia/gpus/0000:18:00.0/information", "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ: 1\n"),
@@ -391,17 +533,23 @@ mod tests {
                 ("sys/class/infiniband/mlx5_0/ports/1/link_layer", "InfiniBand\n"),
             ],
         );
+        machine.cuda = Cuda::Works { version: 12040, gpus: vec![gpu("NVIDIA H100 80GB HBM3", (9, 0))] };
+        machine.queues = Some("32".into());
         let findings = machine.findings();
-        for what in ["gpu", "driver", "nic", "verbs", "gpudirect"] {
+        for what in ["gpu", "driver", "queues", "nic", "verbs", "gpudirect"] {
             assert!(found(&findings, what), "{what}: {findings:?}");
         }
-        assert!(conclusion(&findings).starts_with("All that"));
+        let said = conclusion(&findings);
+        assert!(said.contains("on a GPU here") && said.contains("no real NIC yet; all that"), "{said}");
+        assert!(machine.driver().detail.contains("CUDA 12.4; kernel driver 550.54.15"), "{}", machine.driver().detail);
+        let report = machine.to_json(&findings);
+        assert_eq!((&report["driver_version"], &report["gpus"][0]["fits"]), (&json!(12040), &json!(true)));
         let _ = fs::remove_dir_all(machine.root);
     }
 
     #[test]
     fn what_is_too_old_or_down_does_not_count() {
-        let machine = machine(
+        let mut machine = machine(
             "old",
             &[
                 ("proc/driver/nvidia/gpus/0/information", "Model: Tesla V100-SXM2-32GB\n"),
@@ -414,6 +562,39 @@ mod tests {
         let findings = machine.findings();
         for what in ["gpu", "driver", "nic"] {
             assert!(!found(&findings, what), "{what}: {findings:?}");
+        }
+        // What the kernel lists and the library does not show is said; so is the file of a library that does not work.
+        assert!(machine.gpu().detail.contains("Tesla V100"), "{}", machine.gpu().detail);
+        assert!(machine.driver().detail.contains("libcuda.so.1 is there"), "{}", machine.driver().detail);
+        machine.cuda = Cuda::Works { version: 12020, gpus: vec![gpu("Tesla V100-SXM2-32GB", (7, 0))] };
+        let findings = machine.findings();
+        assert!(!found(&findings, "gpu") && found(&findings, "driver"), "{findings:?}");
+        assert!(machine.gpu().follows.contains("too old"), "{}", machine.gpu().follows);
+        assert!(conclusion(&findings).contains("in the emulator here"));
+        let _ = fs::remove_dir_all(machine.root);
+    }
+
+    #[test]
+    fn one_gpu_that_fits_is_enough() {
+        let mut machine = machine("mixed", &[]);
+        let gpus = vec![gpu("old", (8, 6)), Gpu { ordinal: 1, ..gpu("new", (10, 0)) }];
+        machine.cuda = Cuda::Works { version: 13000, gpus };
+        let finding = machine.gpu();
+        assert!(finding.found && finding.follows.starts_with("1 of 2"), "{finding:?}");
+        assert!(finding.detail.contains("GPU 1: new (compute capability 10.0, 132 SMs, 80 GiB)"), "{finding:?}");
+        let _ = fs::remove_dir_all(machine.root);
+    }
+
+    #[test]
+    fn few_hardware_queues_are_told() {
+        let mut machine = machine("queues", &[]);
+        assert!(machine.queues().found && machine.queues().follows.starts_with("2 ranks"), "{:?}", machine.queues());
+        for (text, found, part) in
+            [("32", true, "up to 10 ranks"), ("8", false, "2 ranks"), ("many", false, "unset it")]
+        {
+            machine.queues = Some(text.into());
+            let finding = machine.queues();
+            assert!(finding.found == found && finding.follows.contains(part), "{text}: {finding:?}");
         }
         let _ = fs::remove_dir_all(machine.root);
     }

@@ -1,6 +1,8 @@
-//! `warpferry`: shows dispatch and combine at work on an emulated cluster, and what this machine offers.
+//! `warpferry`: shows dispatch and combine at work on a GPU or an emulated cluster, and what this machine offers.
 
+mod backend;
 mod demo;
+mod device_report;
 mod doctor;
 mod emu;
 mod inputs;
@@ -9,6 +11,7 @@ mod options;
 mod output;
 mod report;
 mod traffic;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -16,7 +19,7 @@ use clap::{Parser, Subcommand};
 use options::DemoOptions;
 use output::complain;
 
-/// Expert-parallel dispatch and combine: hand-written PTX, run here by the library's own emulator.
+/// Expert-parallel dispatch and combine: hand-written PTX, run by a GPU or by the library's own emulator.
 #[derive(Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -29,15 +32,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs dispatch and combine on an emulated cluster and compares every bit with the reference (default).
+    /// Runs dispatch and combine on a GPU or an emulated cluster and compares every bit with the reference (default).
     Demo(Box<DemoOptions>),
     /// Says what of GPU, driver, NIC, verbs and ptxas is here, and what follows.
     Doctor(doctor::DoctorOptions),
+    /// Makes the result of what scripts/device.sh recorded.
+    #[command(hide = true)]
+    DeviceReport(device_report::ReportOptions),
     /// Runs any PTX program on the emulator.
     Emu(Box<emu::EmuOptions>),
 }
 
 fn main() -> ExitCode {
+    // It sets an environment variable, so it comes before anything that might have threads.
+    #[cfg(feature = "cuda")]
+    warpferry::driver::cuda::use_all_hardware_queues();
     let Cli { command, demo } = Cli::parse();
     let command = command.unwrap_or_else(|| Command::Demo(Box::new(demo)));
     let outcome = match command {
@@ -46,6 +55,7 @@ fn main() -> ExitCode {
             doctor::run(&options);
             Ok(true)
         }
+        Command::DeviceReport(options) => device_report::run(&options),
         Command::Emu(options) => emu::run(&options),
     };
     match outcome {

@@ -45,39 +45,77 @@ impl Need {
         self.protocol_bytes + self.tensor_bytes + self.shadow_bytes + self.host_bytes
     }
 
-    /// Refuses what is more than `available` bytes; unknown is taken as enough.
+    /// What device memory holds.
+    fn device_bytes(&self) -> u64 {
+        self.protocol_bytes + self.tensor_bytes + self.shadow_bytes
+    }
+
+    /// Refuses what does not fit into `room`; a size that is unknown is taken as enough.
     ///
     /// # Errors
     /// [`Error::Argument`] naming tokens and hidden, which the need grows with.
-    pub fn check(&self, plan: &Plan, tokens: u32, available: Option<u64>) -> Result<()> {
-        match available {
-            Some(available) if self.total_bytes() > available => Err(Error::argument(
-                "tokens, hidden",
-                format!("{tokens}, {}", plan.shape.hidden()),
-                format!(
-                    "less: {:.1} GiB are needed for {} ranks, {:.1} GiB are available",
-                    gib(self.total_bytes()),
-                    plan.topology.ranks(),
-                    gib(available)
-                ),
-            )),
-            _ => Ok(()),
+    pub fn check(&self, plan: &Plan, tokens: u32, room: Room) -> Result<()> {
+        match room {
+            Room::Host { available } => refuse_more(self.total_bytes(), available, "", plan, tokens),
+            Room::Gpu { memory_bytes, available } => {
+                refuse_more(self.device_bytes(), Some(memory_bytes), " on the GPU", plan, tokens)?;
+                refuse_more(self.host_bytes, available, " on the host", plan, tokens)
+            }
+        }
+    }
+
+    /// In words.
+    pub fn text(&self, room: Room) -> String {
+        let protocol = format!("windows, state, queues and handles {:.2}", gib(self.protocol_bytes));
+        let tensors = format!("tensors {:.2}", gib(self.tensor_bytes));
+        let host = "inputs, reference and results";
+        match room {
+            Room::Host { .. } => format!(
+                "{:.2} GiB in all: {protocol}, {tensors}, checks {:.2}, {host} {:.2}",
+                gib(self.total_bytes()),
+                gib(self.shadow_bytes),
+                gib(self.host_bytes)
+            ),
+            Room::Gpu { .. } => format!(
+                "{:.2} GiB on the GPU: {protocol}, {tensors}; {:.2} GiB on the host: {host}",
+                gib(self.device_bytes()),
+                gib(self.host_bytes)
+            ),
         }
     }
 }
 
-impl std::fmt::Display for Need {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:.2} GiB in all: windows, state, queues and handles {:.2}, tensors {:.2}, checks {:.2}, \
-             inputs, reference and results {:.2}",
-            gib(self.total_bytes()),
-            gib(self.protocol_bytes),
-            gib(self.tensor_bytes),
-            gib(self.shadow_bytes),
-            gib(self.host_bytes)
-        )
+/// Where a demo's memory lies, and how much is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))] // such a build has no GPU
+pub enum Room {
+    /// All of it on the host: the emulator's device memory too.
+    Host {
+        /// What programs can still take.
+        available: Option<u64>,
+    },
+    /// Device memory on a GPU that all ranks share.
+    Gpu {
+        /// Memory of the GPU.
+        memory_bytes: u64,
+        /// What programs can still take of the host's.
+        available: Option<u64>,
+    },
+}
+
+fn refuse_more(need: u64, available: Option<u64>, place: &str, plan: &Plan, tokens: u32) -> Result<()> {
+    match available {
+        Some(available) if need > available => Err(Error::argument(
+            "tokens, hidden",
+            format!("{tokens}, {}", plan.shape.hidden()),
+            format!(
+                "less: {:.1} GiB are needed{place} for {} ranks, {:.1} GiB are available",
+                gib(need),
+                plan.topology.ranks(),
+                gib(available)
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -122,10 +160,23 @@ mod tests {
     #[test]
     fn refuses_more_than_there_is() {
         let need = Need::new(&plan(), 1000, 16, 48, true);
-        assert!(need.check(&plan(), 16, None).is_ok());
-        assert!(need.check(&plan(), 16, Some(need.total_bytes())).is_ok());
-        let said = need.check(&plan(), 16, Some(need.total_bytes() - 1)).expect_err("one byte too few").to_string();
+        let check = |available| need.check(&plan(), 16, Room::Host { available });
+        assert!(check(None).is_ok());
+        assert!(check(Some(need.total_bytes())).is_ok());
+        let said = check(Some(need.total_bytes() - 1)).expect_err("one byte too few").to_string();
         assert!(said.contains("tokens") && said.contains("hidden") && said.contains("GiB"), "{said}");
+    }
+
+    #[test]
+    fn a_gpu_and_its_host_are_checked_apart() {
+        let need = Need::new(&plan(), 1000, 16, 48, false);
+        let device = need.protocol_bytes + need.tensor_bytes;
+        let check = |memory_bytes, available| need.check(&plan(), 16, Room::Gpu { memory_bytes, available });
+        assert!(check(device, Some(need.host_bytes)).is_ok() && check(device, None).is_ok());
+        let said = check(device - 1, None).expect_err("one byte too few").to_string();
+        assert!(said.contains("on the GPU"), "{said}");
+        let said = check(device, Some(need.host_bytes - 1)).expect_err("one byte too few").to_string();
+        assert!(said.contains("on the host"), "{said}");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use warpferry::plan::tuning::MAX_CHUNK;
-use warpferry::plan::{Role, Roles, Shape, Tuning};
+use warpferry::plan::{Fabric, Role, Roles, Shape, Tuning};
 use warpferry::{Error, Result, Topology};
 
 /// SMs of a launch unless told otherwise.
@@ -15,6 +16,21 @@ const SMS_DEFAULT: u32 = 8;
 /// Options of `demo`. What is not given follows the library's defaults for the world.
 #[derive(Debug, Clone, Parser)]
 pub struct DemoOptions {
+    /// What runs the kernels: `auto` takes a GPU of compute capability 9.0 or later where there is one
+    #[arg(long, value_enum, default_value_t = BackendOption::Auto)]
+    pub backend: BackendOption,
+    /// How nodes reach each other: `mlx5` through NICs (on a GPU, NICs that a thread plays), `loopback` through memory
+    #[arg(long, value_enum, default_value_t = FabricOption::Mlx5)]
+    pub fabric: FabricOption,
+    /// Number of the GPU; without it the first that fits
+    #[arg(long, value_name = "NUMBER")]
+    pub gpu: Option<u32>,
+    /// Let the CUDA driver compile the kernels from their text, even where the build has assembled them
+    #[arg(long)]
+    pub jit: bool,
+    /// Seconds without progress after which kernels give up; on the emulator of the cluster's own time
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout_s: Option<u64>,
     /// Nodes of the world
     #[arg(long, default_value_t = 2)]
     pub nodes: u32,
@@ -60,15 +76,45 @@ pub struct DemoOptions {
     /// Seed of rows, of random choices, and of the emulator's schedule (without it: round robin)
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Let NICs place the writes of a queue pair out of order
+    /// Emulator: let NICs place the writes of a queue pair out of order
     #[arg(long)]
     pub unordered: bool,
-    /// Turn the emulator's checks off, all but bounds and rights
+    /// Emulator: turn its checks off, all but bounds and rights
     #[arg(long)]
     pub no_checks: bool,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
+}
+
+/// `--backend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendOption {
+    /// A GPU where there is one, else the emulator.
+    Auto,
+    /// The emulator.
+    Emu,
+    /// A GPU.
+    Cuda,
+}
+
+/// `--fabric`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FabricOption {
+    /// NICs.
+    Mlx5,
+    /// Memory that all ranks have mapped.
+    Loopback,
+}
+
+impl FabricOption {
+    /// As the library has it.
+    pub fn fabric(self) -> Fabric {
+        match self {
+            FabricOption::Mlx5 => Fabric::Mlx5,
+            FabricOption::Loopback => Fabric::Loopback,
+        }
+    }
 }
 
 /// `--roles`.
@@ -122,20 +168,27 @@ impl DemoOptions {
         Topology::new(self.nodes, self.gpus_per_node)
     }
 
+    /// Longest time without progress before kernels give up, when one was given.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout_s.map(Duration::from_secs)
+    }
+
     /// Shape for the routing in use.
     pub fn shape(&self, experts: u32, topk: u32) -> Result<Shape> {
         Shape::new(self.hidden, experts, topk, self.tokens.max(1))
     }
 
-    /// Tuning: the library's defaults with what was given in their place.
-    pub fn tuning(&self, topology: Topology, shape: &Shape) -> Result<Tuning> {
+    /// Tuning: the library's defaults with what was given in their place. A rank has `sms_of_rank` SMs, where they are
+    /// scarce: defaults bend to them.
+    pub fn tuning(&self, topology: Topology, shape: &Shape, sms_of_rank: Option<u32>) -> Result<Tuning> {
         let mut tuning = Tuning::default_for(topology, shape.hidden_bytes());
         let set = |field: &mut u32, given: Option<u32>| *field = given.unwrap_or(*field);
         set(&mut tuning.channels, self.channels);
         set(&mut tuning.depth_ib, self.depth_ib);
         set(&mut tuning.depth_nv, self.depth_nv);
         set(&mut tuning.workers, self.workers);
-        let sms = self.sms.unwrap_or(SMS_DEFAULT.min(tuning.channels));
+        let sms_most = sms_of_rank.unwrap_or(u32::MAX).min(tuning.channels).max(1);
+        let sms = self.sms.unwrap_or(SMS_DEFAULT.min(sms_most));
         (tuning.dispatch_sms, tuning.combine_sms) = (sms, sms);
         // Defaults bend to the rings asked for; a chunk that was asked for is taken or refused as it is.
         let fit = |chunk: u32, depth: u32| self.chunk.unwrap_or(chunk.min(depth / 2).max(1));
@@ -178,7 +231,7 @@ mod tests {
 
     fn tuning(words: &[&str]) -> Result<Tuning> {
         let options = parsed(words);
-        options.tuning(options.topology()?, &options.shape(256, 8)?)
+        options.tuning(options.topology()?, &options.shape(256, 8)?, None)
     }
 
     #[test]
@@ -220,6 +273,22 @@ mod tests {
             &["--nodes", "40", "--gpus-per-node", "8", "--channels", "8"],
         ] {
             tuning(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn ranks_that_share_few_sms_take_fewer_by_default() {
+        for (words, share, sms) in [
+            (&[][..], Some(3), 3),
+            (&[], Some(0), 1),
+            (&[], Some(16), 8),
+            (&["--channels", "2"], Some(3), 2),
+            (&["--sms", "5"], Some(3), 5), // taken as it is: the device refuses it
+        ] {
+            let options = parsed(words);
+            let topology = options.topology().expect("valid");
+            let tuning = options.tuning(topology, &options.shape(256, 8).expect("valid"), share).expect("valid");
+            assert_eq!((tuning.dispatch_sms, tuning.combine_sms), (sms, sms), "{words:?} of {share:?}");
         }
     }
 

@@ -14,6 +14,14 @@ use crate::traffic::{Counted, Least, Slots};
 pub struct Report {
     /// Every bit of both operations equals the reference.
     pub verified: bool,
+    /// What ran the kernels: `emu` or `cuda`.
+    pub backend: &'static str,
+    /// The device in words.
+    pub device: String,
+    /// Why this one.
+    pub why: String,
+    /// The driver compiled the kernels.
+    pub jit: bool,
     /// The plan of rank 0.
     pub plan: Plan,
     /// Where the expert choices come from.
@@ -22,10 +30,10 @@ pub struct Report {
     pub tokens: u32,
     /// Roles as typed.
     pub roles: String,
-    /// NICs may place writes out of order.
-    pub unordered: bool,
+    /// NICs may place writes out of order; the emulator's.
+    pub unordered: Option<bool>,
     /// The emulator's checks are on.
-    pub checks: bool,
+    pub checks: Option<bool>,
     /// Seed given.
     pub seed: Option<u64>,
     /// Device memory of all ranks: windows, state, queues and handles.
@@ -73,13 +81,25 @@ impl Report {
         self.dispatch.seconds + self.combine.seconds
     }
 
-    fn warp_instructions(&self) -> u64 {
-        self.dispatch.counted.warp_instructions + self.combine.counted.warp_instructions
+    fn warp_instructions(&self) -> Option<u64> {
+        let both = self.dispatch.counted.warp_instructions.zip(self.combine.counted.warp_instructions);
+        both.map(|(dispatch, combine)| dispatch + combine)
+    }
+
+    /// What the seconds are.
+    fn times(&self) -> &'static str {
+        match self.backend {
+            "emu" => "wall time of the emulator, copies of inputs and outputs included",
+            _ => {
+                "wall time on the host of one call of all ranks, copies of inputs and outputs included: not the time of \
+                 a kernel (`device` bench)"
+            }
+        }
     }
 
     fn op_json(&self, op: &OpReport) -> Value {
         json!({
-            "ib_bytes": op.slots.between * self.row_bytes(),
+            "ib_bytes": op.slots.between.map(|slots| slots * self.row_bytes()),
             "ib_bytes_min": self.least.between * self.row_bytes(),
             "ib_slots": op.slots.between,
             "ib_slot_bytes": op.counted.payload.write_bytes,
@@ -88,21 +108,29 @@ impl Report {
             "ib_doorbells": op.counted.payload.doorbells,
             "ib_control_bytes": op.counted.control.write_bytes,
             "ib_control_atomics": op.counted.control.atomics,
-            "nvlink_bytes": op.slots.within * self.row_bytes(),
+            "nvlink_bytes": op.slots.within.map(|slots| slots * self.row_bytes()),
             "nvlink_bytes_min": self.least.within * self.row_bytes(),
             "nvlink_slots": op.slots.within,
-            "nvlink_slot_bytes": op.counted.peer_bytes,
+            "nvlink_slot_bytes": op.slots.within.and(op.counted.peer_bytes),
+            "peer_bytes": op.counted.peer_bytes,
             "warp_instructions": op.counted.warp_instructions,
             "seconds": op.seconds,
         })
     }
 
-    /// One object. `ib_*` and `nvlink_*` at its top are those of dispatch; each operation has its own below.
+    /// One object. `ib_*` and `nvlink_*` at its top are those of dispatch; each operation has its own below. What nobody
+    /// counted is null: only the emulator counts within a node, and no one tells near from far with fabric loopback.
     pub fn to_json(&self) -> Value {
         let (topology, shape, tuning) = (self.plan.topology, &self.plan.shape, &self.plan.tuning);
         let dispatch = self.op_json(&self.dispatch);
         json!({
             "verified": self.verified,
+            "backend": self.backend,
+            "device": self.device,
+            "backend_why": self.why,
+            "jit": self.jit,
+            "fabric": self.plan.fabric.name(),
+            "times": self.times(),
             "nodes": topology.nodes(),
             "gpus_per_node": topology.gpus_per_node(),
             "ranks": topology.ranks(),
@@ -150,6 +178,11 @@ fn grouped(number: u64) -> String {
     out
 }
 
+/// A cell of what was counted.
+fn counted(number: Option<u64>, text: impl Fn(u64) -> String) -> String {
+    number.map_or_else(|| "not counted".to_string(), text)
+}
+
 /// Payload against the least possible.
 fn against(have: u64, least: u64) -> String {
     let mib = have as f64 / f64::from(1 << 20);
@@ -169,21 +202,35 @@ impl fmt::Display for Report {
         let bytes = self.row_bytes();
         line("", &|op| if std::ptr::eq(op, ops[0]) { "dispatch" } else { "combine" }.to_string())?;
         line("rows", &|_| grouped(self.rows))?;
-        line("IB payload", &|op| against(op.slots.between * bytes, self.least.between * bytes))?;
-        line("  slots", &|op| grouped(op.slots.between))?;
-        line("  bytes with headers", &|op| grouped(op.counted.payload.write_bytes))?;
-        line("  writes", &|op| grouped(op.counted.payload.writes))?;
-        line("  signals", &|op| grouped(op.counted.payload.atomics))?;
-        line("  doorbells", &|op| grouped(op.counted.payload.doorbells))?;
-        line("  credits, stamps", &|op| grouped(op.counted.control.atomics))?;
-        line("  bytes of counts", &|op| grouped(op.counted.control.write_bytes))?;
-        line("NVLink payload", &|op| against(op.slots.within * bytes, self.least.within * bytes))?;
-        line("  slots", &|op| grouped(op.slots.within))?;
-        line("  bytes with headers", &|op| grouped(op.counted.peer_bytes))?;
-        line("warp instructions", &|op| grouped(op.counted.warp_instructions))?;
-        line("seconds", &|op| format!("{:.2}", op.seconds))?;
-        let speed = self.warp_instructions() as f64 / self.seconds().max(1e-9) / 1e6;
-        writeln!(f, "\nemulator {speed:.1} million warp instructions a second")?;
+        if ops[0].slots.between.is_some() {
+            line("IB payload", &|op| counted(op.slots.between, |n| against(n * bytes, self.least.between * bytes)))?;
+            line("  slots", &|op| counted(op.slots.between, grouped))?;
+            line("  bytes with headers", &|op| grouped(op.counted.payload.write_bytes))?;
+            line("  writes", &|op| grouped(op.counted.payload.writes))?;
+            line("  signals", &|op| grouped(op.counted.payload.atomics))?;
+            line("  doorbells", &|op| grouped(op.counted.payload.doorbells))?;
+            line("  credits, stamps", &|op| grouped(op.counted.control.atomics))?;
+            line("  bytes of counts", &|op| grouped(op.counted.control.write_bytes))?;
+        }
+        if ops[0].slots.within.is_some() {
+            line("NVLink payload", &|op| counted(op.slots.within, |n| against(n * bytes, self.least.within * bytes)))?;
+            line("  slots", &|op| counted(op.slots.within, grouped))?;
+            line("  bytes with headers", &|op| counted(op.counted.peer_bytes, grouped))?;
+        } else if ops[0].counted.peer_bytes.is_some() {
+            line("bytes to other GPUs", &|op| counted(op.counted.peer_bytes, grouped))?;
+        }
+        if ops[0].counted.warp_instructions.is_some() {
+            line("warp instructions", &|op| counted(op.counted.warp_instructions, grouped))?;
+        }
+        line("seconds", &|op| format!("{:.*}", if self.warp_instructions().is_some() { 2 } else { 4 }, op.seconds))?;
+        writeln!(f)?;
+        match self.warp_instructions() {
+            Some(instructions) => {
+                let speed = instructions as f64 / self.seconds().max(1e-9) / 1e6;
+                writeln!(f, "emulator {speed:.1} million warp instructions a second")?;
+            }
+            None => writeln!(f, "seconds: {}", self.times())?,
+        }
         if self.verified {
             write!(f, "verified: dispatch and combine equal the reference, bit for bit")
         } else {

@@ -2,7 +2,7 @@
 
 use warpferry::fabric::NicCounters;
 use warpferry::plan::shape::COMBINE_HEADER_BYTES;
-use warpferry::plan::{Op, Plan};
+use warpferry::plan::{Fabric, Op, Plan};
 use warpferry::reference::Layout;
 use warpferry::Topology;
 
@@ -44,10 +44,10 @@ pub struct Counted {
     pub payload: Wire,
     /// Credit and boxes of counts.
     pub control: Wire,
-    /// Bytes that bulk copies stored into the memory of other GPUs.
-    pub peer_bytes: u64,
-    /// Warp instructions.
-    pub warp_instructions: u64,
+    /// Bytes that bulk copies stored into the memory of other GPUs; only the emulator counts them.
+    pub peer_bytes: Option<u64>,
+    /// Warp instructions; only the emulator counts them.
+    pub warp_instructions: Option<u64>,
 }
 
 /// What queue pairs did.
@@ -66,11 +66,12 @@ pub struct Wire {
 impl Counted {
     /// What was counted since `earlier`.
     pub fn since(self, earlier: Counted) -> Counted {
+        let less = |now: Option<u64>, then: Option<u64>| now.zip(then).map(|(now, then)| now - then);
         Counted {
             payload: self.payload.since(earlier.payload),
             control: self.control.since(earlier.control),
-            peer_bytes: self.peer_bytes - earlier.peer_bytes,
-            warp_instructions: self.warp_instructions - earlier.warp_instructions,
+            peer_bytes: less(self.peer_bytes, earlier.peer_bytes),
+            warp_instructions: less(self.warp_instructions, earlier.warp_instructions),
         }
     }
 }
@@ -97,10 +98,10 @@ impl Wire {
 /// Slots that one operation of all ranks moved, from what was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Slots {
-    /// Between nodes.
-    pub between: u64,
-    /// Within a node, between two GPUs.
-    pub within: u64,
+    /// Between nodes, where NICs counted them.
+    pub between: Option<u64>,
+    /// Within a node, between two GPUs, where the emulator counted them apart from others.
+    pub within: Option<u64>,
 }
 
 impl Slots {
@@ -118,16 +119,21 @@ impl Slots {
             0 => Ok(bytes / u64::from(unit)),
             _ => Err(format!("{op:?}: {bytes} bytes {what} are no multiple of {unit}, the bytes of a slot")),
         };
+        if plan.fabric == Fabric::Loopback {
+            // Stores between nodes and within are alike: nobody counts them apart.
+            return Ok(Slots::default());
+        }
+        let peer = counted.peer_bytes.map(|bytes| whole(bytes, header + shape.hidden_bytes(), "within nodes"));
         Ok(Slots {
-            between: whole(counted.payload.write_bytes, slot, "between nodes")?,
-            within: whole(counted.peer_bytes, header + shape.hidden_bytes(), "within nodes")?,
+            between: Some(whole(counted.payload.write_bytes, slot, "between nodes")?),
+            within: peer.transpose()?,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use warpferry::plan::{Fabric, Shape, Tuning};
+    use warpferry::plan::{Shape, Tuning};
 
     use super::*;
 
@@ -152,10 +158,15 @@ mod tests {
         let slot = u64::from(shape.dispatch_slot_bytes(topology));
         let used = u64::from(shape.dispatch_header_bytes(topology)) + 128;
         let payload = Wire { write_bytes: 7 * slot, ..Wire::default() };
-        let counted = Counted { payload, peer_bytes: 3 * used, ..Counted::default() };
-        assert_eq!(Slots::new(Op::Dispatch, &plan, &counted), Ok(Slots { between: 7, within: 3 }));
+        let counted = Counted { payload, peer_bytes: Some(3 * used), ..Counted::default() };
+        assert_eq!(Slots::new(Op::Dispatch, &plan, &counted), Ok(Slots { between: Some(7), within: Some(3) }));
         assert!(Slots::new(Op::Combine, &plan, &counted).is_err());
-        let odd = Counted { peer_bytes: 3 * used + 16, ..counted };
+        let odd = Counted { peer_bytes: Some(3 * used + 16), ..counted };
         assert!(Slots::new(Op::Dispatch, &plan, &odd).expect_err("16 bytes more").contains("within"));
+        // A GPU counts nothing; loopback makes no difference between near and far.
+        let gpu = Counted { peer_bytes: None, ..counted };
+        assert_eq!(Slots::new(Op::Dispatch, &plan, &gpu), Ok(Slots { between: Some(7), within: None }));
+        let plan = Plan { fabric: Fabric::Loopback, ..plan };
+        assert_eq!(Slots::new(Op::Dispatch, &plan, &odd), Ok(Slots::default()));
     }
 }

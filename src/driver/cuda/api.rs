@@ -32,6 +32,7 @@ pub(super) const FUNCTION_LOCAL_SIZE_BYTES: c_int = 3;
 pub(super) const FUNCTION_MAX_DYNAMIC_SHARED_BYTES: c_int = 8;
 pub(super) const FUNCTION_SHARED_CARVEOUT: c_int = 9;
 pub(super) const POINTER_CONTEXT: c_int = 1;
+pub(super) const POINTER_DEVICE_ORDINAL: c_int = 9;
 pub(super) const POINTER_RANGE_START: c_int = 11;
 pub(super) const POINTER_RANGE_BYTES: c_int = 12;
 /// Flags.
@@ -183,6 +184,16 @@ fn symbol<F: Copy>(name: &str, version: c_int) -> Result<F> {
             version => format!("a driver for CUDA {} without it", version_name(version)),
         },
     })
+}
+
+/// Whether a stream, which must be alive and of the current context, synchronizes with the default stream.
+pub(super) fn blocking(stream: CUstream) -> bool {
+    type Ask = unsafe extern "C" fn(CUstream, *mut c_uint) -> Code;
+    // Not among the functions that everything needs: without it, streams are as ours are.
+    let Ok(ask) = symbol::<Ask>("cuStreamGetFlags\0", 0) else { return false };
+    let mut flags = STREAM_NON_BLOCKING;
+    // SAFETY: the documented signature; one number is written.
+    unsafe { ask(stream, &mut flags) == SUCCESS && flags & STREAM_NON_BLOCKING == 0 }
 }
 
 impl Api {

@@ -114,7 +114,7 @@ fn hex(text: &str) -> Result<Vec<u8>, String> {
         .filter(|c| *c != '_')
         .map(|c| c.to_digit(16).ok_or_else(|| format!("hex:{text}: {c:?} is not a hexadecimal digit")))
         .collect::<Result<_, _>>()?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(format!("hex:{text}: an odd number of digits"));
     }
     Ok(digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())

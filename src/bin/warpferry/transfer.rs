@@ -1,0 +1,213 @@
+//! A demo's work: dispatch, experts and combine of all ranks, each a thread of this process.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use half::bf16;
+use indicatif::{ProgressBar, ProgressStyle};
+use warpferry::comm::Canceller;
+use warpferry::reference::{self, DispatchOutput, Row};
+use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Handle, Result, World, WorldConfig};
+
+use crate::backend::Backend;
+use crate::inputs::{Inputs, RankInputs};
+use crate::traffic::Counted;
+
+/// Longest that the host waits for an operation; kernels give up on their own long before.
+const WAIT: Duration = Duration::from_secs(3600);
+
+/// What came out of the world.
+#[derive(Debug)]
+pub struct Done {
+    /// Dispatched and combined, a rank each.
+    pub ranks: Vec<(DispatchOutput, Vec<u16>)>,
+    pub dispatch: Counted,
+    pub dispatch_time: Duration,
+    pub combine: Counted,
+    pub combine_time: Duration,
+}
+
+/// Makes a world, dispatches, plays the experts, combines.
+///
+/// # Errors
+/// The first error of a rank; what making or closing the world says.
+pub fn transfer(backend: &Backend, config: WorldConfig, timeout: Option<Duration>, inputs: &Inputs) -> Result<Done> {
+    let ranks = config.topology.ranks();
+    let progress = Progress::new(3 * u64::from(ranks));
+    progress.say("making the world");
+    let mut world = backend.world(config)?;
+    let start = counted(&mut world)?;
+
+    progress.say("dispatch");
+    let began = Instant::now();
+    let outputs = run(&mut world, |communicator| {
+        let sent = &inputs.ranks[communicator.rank() as usize];
+        let done = dispatch(communicator, sent, timeout)?;
+        progress.step();
+        Ok(done)
+    })?;
+    let dispatch_time = began.elapsed();
+    let middle = counted(&mut world)?;
+
+    progress.say("experts");
+    let rows: Vec<Vec<u16>> = outputs
+        .iter()
+        .map(|(_, output)| {
+            progress.step();
+            experts(output)
+        })
+        .collect();
+
+    progress.say("combine");
+    let began = Instant::now();
+    // Each rank takes its own element; the lock only hands it over.
+    let dispatched: Vec<Mutex<&Dispatched>> = outputs.iter().map(|(dispatched, _)| Mutex::new(dispatched)).collect();
+    let combined = run(&mut world, |communicator| {
+        let rank = communicator.rank() as usize;
+        let handle = dispatched[rank].lock().map_err(|_| Error::Bug("a rank's thread panicked".into()))?.handle.clone();
+        let combined = combine(communicator, &rows[rank], &handle, timeout)?;
+        progress.step();
+        Ok(combined)
+    })?;
+    let combine_time = began.elapsed();
+    let end = counted(&mut world)?;
+    progress.finish();
+    let ranks = outputs.into_iter().map(|(_, output)| output).zip(combined).collect();
+    world.close()?;
+    Ok(Done { ranks, dispatch: middle.since(start), dispatch_time, combine: end.since(middle), combine_time })
+}
+
+/// Runs `act` once a rank. On a GPU the first rank that fails stops the others' kernels, which would wait for it until
+/// their time is out; its error is the one that counts. On the emulator that time is virtual.
+fn run<T: Send>(world: &mut World, act: impl Fn(&mut Communicator) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let emulated = world.machine().is_some();
+    let others: Vec<Canceller> = match emulated {
+        true => Vec::new(),
+        false => world.communicators().iter().map(Communicator::canceller).collect(),
+    };
+    let first: Mutex<Option<Error>> = Mutex::new(None);
+    let results = world.run(|communicator| {
+        act(communicator).inspect_err(|error| {
+            let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+            if first.is_some() {
+                return;
+            }
+            *first = Some(error.clone());
+            drop(first);
+            for other in &others {
+                // A GPU that has failed altogether cannot be told anything; its kernels are gone already.
+                let _ = other.cancel();
+            }
+        })
+    })?;
+    match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => results.into_iter().collect(),
+    }
+}
+
+fn dispatch(
+    communicator: &mut Communicator,
+    sent: &RankInputs,
+    timeout: Option<Duration>,
+) -> Result<(Dispatched, DispatchOutput)> {
+    let shape = communicator.plan().shape;
+    let topk = shape.topk() as usize;
+    let tokens = sent.topk_idx.len() / topk;
+    let x = communicator.tensor(&from_bits(&sent.x), &[tokens, shape.hidden() as usize])?;
+    let topk_idx = communicator.tensor(&sent.topk_idx, &[tokens, topk])?;
+    let weights = communicator.tensor(&sent.topk_weights, &[tokens, topk])?;
+    let mut operation = Dispatch::new(&x, &topk_idx).weights(&weights);
+    if let Some(timeout) = timeout {
+        operation = operation.timeout(timeout);
+    }
+    let got = communicator.dispatch(operation)?.wait(WAIT)?;
+    let weights = got.topk_weights.as_ref().ok_or_else(|| Error::Bug("weights were sent and none came".into()))?;
+    let row = |pair: &[i32]| Row { rank: pair[0] as u32, token: pair[1] as u32 };
+    let output = DispatchOutput {
+        x: to_bits(&got.x.to_vec::<bf16>()?),
+        topk_idx: got.topk_idx.to_vec()?,
+        topk_weights: weights.to_vec()?,
+        source: got.source.to_vec::<i32>()?.chunks_exact(2).map(row).collect(),
+        expert_counts: got.expert_counts.clone(),
+    };
+    Ok((got, output))
+}
+
+fn combine(
+    communicator: &mut Communicator,
+    rows: &[u16],
+    handle: &Handle,
+    timeout: Option<Duration>,
+) -> Result<Vec<u16>> {
+    let hidden = communicator.plan().shape.hidden() as usize;
+    let rows = communicator.tensor(&from_bits(rows), &[rows.len() / hidden, hidden])?;
+    let mut operation = Combine::new(&rows, handle);
+    if let Some(timeout) = timeout {
+        operation = operation.timeout(timeout);
+    }
+    let combined = communicator.combine(operation)?.wait(WAIT)?;
+    Ok(to_bits(&combined.x.to_vec::<bf16>()?))
+}
+
+/// Stands for a rank's experts: each row times the sum of its local weights. So combine gives about x times the sum of
+/// all weights of the token, and every rank's share differs.
+pub fn experts(rows: &DispatchOutput) -> Vec<u16> {
+    let count = rows.source.len().max(1);
+    let (hidden, topk) = (rows.x.len() / count, rows.topk_weights.len() / count);
+    let mut out = Vec::with_capacity(rows.x.len());
+    for (row, weights) in rows.x.chunks(hidden.max(1)).zip(rows.topk_weights.chunks(topk.max(1))) {
+        let weight: f32 = weights.iter().sum();
+        out.extend(row.iter().map(|&bits| reference::bf16::from_f32(reference::bf16::to_f32(bits) * weight)));
+    }
+    out
+}
+
+fn from_bits(bits: &[u16]) -> Vec<bf16> {
+    bits.iter().map(|&bits| bf16::from_bits(bits)).collect()
+}
+
+fn to_bits(values: &[bf16]) -> Vec<u16> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn counted(world: &mut World) -> Result<Counted> {
+    let mut counted = Counted::default();
+    for communicator in world.communicators() {
+        let traffic = communicator.traffic()?;
+        counted.payload.add(&traffic.payload);
+        counted.control.add(&traffic.credit);
+        counted.control.add(&traffic.exchange);
+    }
+    if let Some(machine) = world.machine() {
+        let statistics = machine.with(|machine| machine.statistics().clone());
+        counted.peer_bytes = Some(statistics.gpus.iter().map(|gpu| gpu.bulk_store_peer_bytes).sum());
+        counted.warp_instructions = Some(statistics.warp_instructions());
+    }
+    Ok(counted)
+}
+
+/// A bar on a terminal, nothing elsewhere: indicatif draws to stderr only when that is one.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new(steps: u64) -> Progress {
+        let bar = ProgressBar::new(steps);
+        let style = ProgressStyle::with_template("{spinner} {msg:20} {bar:30} {pos}/{len}  {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Progress(bar)
+    }
+
+    fn say(&self, what: &'static str) {
+        self.0.set_message(what);
+    }
+
+    fn step(&self) {
+        self.0.inc(1);
+    }
+
+    fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
