@@ -2,9 +2,12 @@
 //!
 //! An address of shared memory has the rank of its CTA, plus one, from bit 24 on; zero there is the CTA that executes.
 
+use crate::barrier;
+use crate::door;
 use crate::error::FaultKind;
 use crate::exec::{Env, Flow};
-use crate::program::{lanes, Column};
+use crate::memory::SHARED_WINDOW;
+use crate::program::{lanes, Column, StoreAsync};
 use crate::warp::{first, Cta, CtaState, Group, GroupState, Happening, Trouble, Warp};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -181,4 +184,69 @@ pub(crate) fn wait(cta: &CtaState, warp: &mut Warp, index: usize, active: u32, p
     }
     warp.groups[index].state = GroupState::Cluster;
     Ok(Flow::Switch)
+}
+
+/// `st.async` and `red.async`. They are done when they are issued.
+pub(crate) fn store_async(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    op: &StoreAsync,
+    active: u32,
+    pc: u32,
+) -> Result<(), Trouble> {
+    let access = &op.access;
+    let targets = door::addresses(&warp.registers, access.base, access.offset);
+    let barriers = door::addresses(&warp.registers, op.mbarrier, op.mbarrier_offset);
+    let size = access.size as usize;
+    let bytes = access.size as u64 * access.count as u64;
+    door::aligned(&targets, active, bytes, pc)?;
+    for lane in lanes(active) {
+        let own = cta.cluster.rank as u64;
+        let fail = |kind, address| door::trouble(kind, lane, pc, address);
+        let [target, mbarrier] = [targets[lane], barriers[lane]].map(|address| {
+            // A generic address lies in the window of shared memory.
+            if address >> 32 == SHARED_WINDOW >> 32 {
+                address - SHARED_WINDOW
+            } else {
+                address
+            }
+        });
+        let rank = rank_of(target).unwrap_or(own);
+        if rank != rank_of(mbarrier).unwrap_or(own) {
+            let kind = FaultKind::Mbarrier("the target and the mbarrier are in different CTAs".into());
+            return Err(fail(kind, target.wrapping_add(SHARED_WINDOW)));
+        }
+        let state = if rank == own {
+            &mut *cta
+        } else {
+            let found = member(env.ctas, env.remote, cta, rank);
+            &mut found.map_err(|kind| fail(kind, target.wrapping_add(SHARED_WINDOW)))?.state
+        };
+        let inside = |address: u64| if rank_of(address).is_some() { address & OFFSET_MASK } else { address };
+        let offset = inside(target);
+        if offset.saturating_add(bytes) > state.shared.bytes.len() as u64 {
+            return Err(fail(FaultKind::OutOfBounds { bytes }, target.wrapping_add(SHARED_WINDOW)));
+        }
+        for (element, &column) in access.columns[..access.count as usize].iter().enumerate() {
+            let value = warp.registers.columns[column as usize][lane];
+            let at = offset as usize + element * size;
+            match op.reduce {
+                None => state.shared.store(at, size, value),
+                Some(kind) => {
+                    state
+                        .shared
+                        .update(at, size, |old| crate::atomic::combine(kind, access.size, old, value, value, false));
+                }
+            }
+        }
+        if state.shared.is_watched() {
+            state.shared.touched(offset as usize, bytes as usize, &mut env.memory.woken);
+        }
+        barrier::complete_tx(state, inside(mbarrier), bytes as u32, &mut env.memory.woken)
+            .map_err(|reason| fail(FaultKind::Mbarrier(reason), mbarrier.wrapping_add(SHARED_WINDOW)))?;
+    }
+    warp.interval.busy = true;
+    env.memory.changes += 1;
+    Ok(())
 }

@@ -226,6 +226,7 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         Op::Barrier(barrier) => return barrier::named(env, cta, warp, barrier, args, index, active, pc),
         Op::Mbarrier(op) => return barrier::mbarrier(env, cta, warp, op, args, index, active, pc),
         Op::Bulk(bulk) => crate::copies::issue(env, cta, warp, bulk, args, active, pc)?,
+        Op::StoreAsync(store) => cluster::store_async(env, cta, warp, store, active, pc)?,
         Op::BulkCommit => crate::copies::commit(warp, active),
         Op::BulkWait { pending, read } => {
             return Ok(crate::copies::wait(warp, index, active, *pending, *read));

@@ -105,6 +105,7 @@ pub(crate) enum Op {
     Mbarrier(Box<Mbarrier>),
     Bulk(Box<Bulk>),
     BulkCommit,
+    StoreAsync(Box<StoreAsync>),
     ClusterArrive,
     ClusterWait,
     BulkWait {
@@ -309,6 +310,17 @@ pub(crate) struct AsyncCopy {
     pub count: CopyCount,
 }
 
+/// `st.async` and `red.async`: to shared memory of the cluster, reported to an mbarrier there.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreAsync {
+    /// Size, count and registers of the elements; the address.
+    pub access: Access,
+    /// Operation of a reduction.
+    pub reduce: Option<AtomicKind>,
+    pub mbarrier: u16,
+    pub mbarrier_offset: i64,
+}
+
 /// How many bytes a `cp.async` reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CopyCount {
@@ -389,6 +401,8 @@ pub(crate) enum ColumnStart {
     Special(Special),
     /// Generic address of a module variable, plus an offset.
     Variable(u32, i64),
+    /// Generic address of the kernel's parameters.
+    Parameters,
 }
 
 /// Special registers that do not change while a warp lives.
@@ -442,6 +456,8 @@ pub(crate) struct Program {
     pub shared_bytes: u32,
     /// Local memory of a thread.
     pub frame_bytes: u32,
+    /// The parameters need a generic address.
+    pub takes_parameters: bool,
     pub info: EntryInfo,
     /// `.reqntid`.
     pub required_threads: Option<[u32; 3]>,

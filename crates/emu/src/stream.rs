@@ -4,6 +4,7 @@ use crate::cluster::{self, Cluster};
 use crate::error::{Fault, FaultKind, MachineError};
 use crate::launch::{EventId, Launch, LaunchId, StreamId, TransferId};
 use crate::machine::Machine;
+use crate::memory::{Kind, Reach};
 use crate::observe::Event;
 use crate::run::Agent;
 use crate::warp::{Cta, LaunchShape};
@@ -189,6 +190,13 @@ impl Machine {
             return Err(wrong("shared memory with the static part", shared, format!("0..={room}")));
         }
         let variables = self.module(module)?.variables[gpu].clone();
+        let mut param_address = 0;
+        if program.takes_parameters && !args.is_empty() {
+            let label = format!("parameters of {entry}");
+            let (reach, kind) = (Reach::Gpu(gpu), Kind::Constant);
+            param_address = self.memory.allocate(reach, kind, false, args.len() as u64, label)?;
+            self.write(param_address, &args)?;
+        }
         let id = LaunchId(self.next_launch);
         self.next_launch += 1;
         let shape = Arc::new(LaunchShape {
@@ -200,6 +208,7 @@ impl Machine {
             block,
             shared_bytes,
             args,
+            param_address,
             rules: access,
             variables,
             sm_count: self.config.gpu.sms,
@@ -463,8 +472,12 @@ impl Machine {
         if state.ended < state.shape.ctas() || state.copies > 0 {
             return;
         }
-        let (gpu, stream) = (state.shape.gpu, state.stream);
+        let (gpu, stream, parameters) = (state.shape.gpu, state.stream, state.shape.param_address);
         self.launches.remove(&id.0);
+        if parameters != 0 {
+            let freed = self.memory.release(parameters, true);
+            debug_assert!(freed.is_ok(), "the parameters of a launch are freed once");
+        }
         self.leave_connection(gpu, id);
         self.statistics.gpus[gpu].launches += 1;
         if let Some(observer) = &mut self.observer {

@@ -25,6 +25,8 @@ pub(crate) struct LaunchShape {
     pub block: [u32; 3],
     pub shared_bytes: u32,
     pub args: Vec<u8>,
+    /// Generic address of the parameters; 0 when nobody asks for it.
+    pub param_address: u64,
     pub rules: Vec<AccessRule>,
     /// Address of each module variable on this GPU; 0 for those elsewhere.
     pub variables: Arc<Vec<u64>>,
@@ -313,6 +315,7 @@ impl Warp {
                 ColumnStart::Variable(variable, offset) => {
                     [cta.shape.variables[variable as usize].wrapping_add(offset as u64); 32]
                 }
+                ColumnStart::Parameters => [cta.shape.param_address; 32],
                 ColumnStart::Special(special) => {
                     std::array::from_fn(|lane| special_value(cta, index, threads, lane as u32, special))
                 }

@@ -8,7 +8,7 @@ use warpferry_ptx::ast::{Operand, Type};
 
 type Done = Result<(), Reason>;
 
-const OPERATIONS: &[(&str, &str)] = &[
+pub(super) const OPERATIONS: &[(&str, &str)] = &[
     ("and", "and"),
     ("or", "or"),
     ("xor", "xor"),
@@ -58,7 +58,7 @@ pub(super) fn kind(name: &str, ty: Type) -> Option<AtomicKind> {
 pub(super) fn atomic(l: &mut Lower) -> Done {
     let returns = l.instruction.opcode == "atom";
     if l.modifiers.has("async") {
-        return Err("red.async is not supported".into());
+        return super::memory::store_async(l);
     }
     let noftz = l.modifiers.flag("noftz");
     let order = l.modifiers.order();

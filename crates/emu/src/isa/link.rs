@@ -96,7 +96,9 @@ pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Progra
         function.required_threads.or(function.max_threads).map_or(1024, |t| t.iter().product::<u32>()).min(1024);
     let registers: usize =
         reached.iter().map(|&i| module.functions[i].body.as_ref().map_or(0, |b| b.registers.len())).sum();
+    let takes_parameters = linker.known.contains_key(&ColumnStart::Parameters);
     Ok(Program {
+        takes_parameters,
         name: function.name.clone(),
         code: linker.code,
         source: linker.source,

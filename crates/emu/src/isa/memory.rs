@@ -4,7 +4,7 @@ use super::lower::{mask_of, Address, Lower, Place, Reason};
 use super::moves::copy;
 use crate::cluster::RANK_SHIFT;
 use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW};
-use crate::program::{Access, AccessSpace, Args, Op, Order, Registers, Scope};
+use crate::program::{Access, AccessSpace, Args, ColumnStart, Op, Order, Registers, Scope, StoreAsync};
 use warpferry_ptx::ast::{Operand, Type};
 
 type Done = Result<(), Reason>;
@@ -168,7 +168,67 @@ pub(super) fn load(l: &mut Lower) -> Done {
     Ok(())
 }
 
+/// `st.async` and `red.async`.
+pub(super) fn store_async(l: &mut Lower) -> Done {
+    let reduces = l.instruction.opcode == "red";
+    l.modifiers.flag("async");
+    if reduces {
+        if l.modifiers.order() != Some(Order::Relaxed) || l.modifiers.scope() != Some(Scope::Cluster) {
+            return Err("red.async is .relaxed.cluster".into());
+        }
+    } else {
+        l.modifiers.flag("weak");
+    }
+    l.modifiers.flag("shared::cluster");
+    if !l.modifiers.flag("mbarrier::complete_tx::bytes") {
+        return Err(".mbarrier::complete_tx::bytes is missing".into());
+    }
+    let name = l.modifiers.choice(super::atomics::OPERATIONS);
+    let (vector, ty) = (l.modifiers.vector(), l.modifiers.ty()?);
+    l.finish(3..=3)?;
+    let unsupported = || format!("type {ty:?} is not supported here");
+    let reduce = match (reduces, name) {
+        (true, Some(name)) => Some(super::atomics::kind(name, ty).ok_or_else(unsupported)?),
+        (false, None) => None,
+        _ => return Err("the operation is missing, or one too many".into()),
+    };
+    let fits = match (reduces, ty) {
+        (true, Type::U32 | Type::S32 | Type::B32) => vector == 1,
+        (true, Type::U64) => vector == 1 && name == Some("add"),
+        (false, Type::B32 | Type::U32 | Type::S32 | Type::F32) => vector <= 4,
+        (false, Type::B64 | Type::U64 | Type::S64 | Type::F64) => vector <= 2,
+        _ => false,
+    };
+    if !fits {
+        return Err(unsupported());
+    }
+    let (size, parts) = elements(ty, vector, l.operand(1)?)?;
+    let mut columns = [0u16; 8];
+    for (column, part) in columns.iter_mut().zip(&parts) {
+        *column = l.source_of(part, ty)?;
+    }
+    let (address, mbarrier) = (l.address(0)?, l.address(2)?);
+    let access = Access {
+        space: AccessSpace::Shared,
+        order: Order::Relaxed,
+        scope: Scope::Cluster,
+        mmio: false,
+        size,
+        count: parts.len() as u8,
+        columns,
+        extend: 0,
+        base: address.base,
+        offset: address.offset,
+    };
+    let store = StoreAsync { access, reduce, mbarrier: mbarrier.base, mbarrier_offset: mbarrier.offset };
+    l.emit(Op::StoreAsync(store.into()), Args::default());
+    Ok(())
+}
+
 pub(super) fn store(l: &mut Lower) -> Done {
+    if l.modifiers.has("async") {
+        return store_async(l);
+    }
     let (order, scope, mmio) = ordering(l, Order::Weak)?;
     let written = l.modifiers.choice(SPACES);
     l.modifiers.choice(&[("wb", ()), ("cg", ()), ("cs", ()), ("wt", ())]);
@@ -246,7 +306,7 @@ pub(super) fn cvta(l: &mut Lower) -> Done {
         (Written::Shared, false) => from_shared,
         (Written::Local, true) => to_local,
         (Written::Local, false) => from_local,
-        (Written::Param, _) => return Err("generic addresses of parameters are not supported".into()),
+        (Written::Param, _) => return param_address(l, to),
         _ => copy(),
     };
     let d = l.dest_for(0, ty)?;
@@ -255,6 +315,25 @@ pub(super) fn cvta(l: &mut Lower) -> Done {
     let narrow = matches!(operand, Operand::Register(_)) && written == Written::Shared && !to;
     let a = l.source(1, if narrow { Type::U32 } else { ty })?;
     l.emit_pure(run, Args { d, a, ..Args::default() });
+    Ok(())
+}
+
+/// `cvta.param`: of a kernel's parameters, or of a function's, which are local memory.
+fn param_address(l: &mut Lower, to: bool) -> Done {
+    let d = l.dest_for(0, Type::U64)?;
+    let a = l.source(1, Type::U64)?;
+    let place = match l.operand(1)? {
+        Operand::Variable(variable, _) => Some(l.place(*variable)?),
+        _ => None,
+    };
+    let is_local = !l.scope.is_entry || matches!(place, Some(Place::Frame(_) | Place::Stack(_)));
+    if is_local {
+        l.emit_pure(if to { to_local } else { from_local }, Args { d, a, ..Args::default() });
+        return Ok(());
+    }
+    let b = l.linker.start(ColumnStart::Parameters)?;
+    let run = if to { binary!(|a, b| a.wrapping_sub(b)) } else { binary!(|a, b| a.wrapping_add(b)) };
+    l.emit_pure(run, Args { d, a, b, ..Args::default() });
     Ok(())
 }
 

@@ -27,11 +27,11 @@ pub(super) fn fence(l: &mut Lower) -> Done {
     let restricted = match order {
         Order::Acquire => l.modifiers.flag("sync_restrict::shared::cluster"),
         Order::Release => l.modifiers.flag("sync_restrict::shared::cta"),
-        _ => true,
+        _ => false,
     };
     l.finish(0..=0)?;
-    if !restricted || (scope != Scope::Cluster && matches!(order, Order::Acquire | Order::Release)) {
-        return Err("a fence for one direction needs .sync_restrict and .cluster".into());
+    if restricted && scope != Scope::Cluster {
+        return Err(".sync_restrict needs .cluster".into());
     }
     if order == Order::Relaxed {
         return Err("a fence cannot be relaxed".into());

@@ -35,7 +35,7 @@ fn a_neighbour_is_read_after_the_barrier() {
         barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;
         add.u32 w, rank, 1; rem.u32 w, w, ctas;
         mapa.shared::cluster.u32 far, s, w; ld.shared::cluster.u32 v, [far+4]; cvt.u64.u32 y, v;
-        cvta.shared.u64 x, s; mapa.u64 z, x, w; ld.u32 w, [z+4]; setp.ne.u32 done, v, w; @done trap;
+        cvt.u64.u32 x, s; cvta.shared.u64 x, x; mapa.u64 z, x, w; ld.u32 w, [z+4]; setp.ne.u32 done, v, w; @done trap;
         getctarank.u64 v, z; shl.b32 v, v, 20; cvt.u64.u32 x, v; add.u64 y, y, x;
         mapa.shared::cluster.u32 far, s, rank; ld.shared::cluster.u32 w, [far+4]; ld.shared.u32 v, [s+4];
         setp.ne.u32 done, v, w; @done trap;";
@@ -114,4 +114,26 @@ fn a_multicast_reaches_all_that_it_names() {
         ld.shared.u64 y, [s];
     skip:";
     assert_eq!(run(3, 32, body), [u64::MAX, 77, u64::MAX, u64::MAX, 77, u64::MAX]);
+}
+
+#[test]
+fn stores_and_reductions_report_their_bytes() {
+    // Every thread of CTA 1 of a cluster adds to a word of CTA 0; one thread stores two words there.
+    let body = "
+        @first mbarrier.init.shared.b64 [b], 1; @first st.shared.u32 [s], 1000;
+        barrier.cluster.arrive; barrier.cluster.wait;
+        mapa.shared::cluster.u32 far, s, 0; mapa.shared::cluster.u32 w, b, 0;
+        setp.ne.u32 done, rank, 0; @!done bra receive;
+        red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [far], tid, [w];
+        @first st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b64 [far+16], {4, 70000}, [w];
+        bra skip;
+    receive:
+        @!first bra skip;
+        mbarrier.arrive.expect_tx.shared.b64 x, [b], 144;
+    again:
+        mbarrier.try_wait.parity.shared.b64 done, [b], 0; @!done bra again;
+        ld.shared.u32 v, [s]; cvt.u64.u32 y, v; ld.shared.v2.u64 {x, z}, [s+16]; add.u64 y, y, x; add.u64 y, y, z;
+    skip:";
+    let sum = 1000 + (0..32).sum::<u64>() + 70004;
+    assert_eq!(run(2, 32, body), [sum, 0, sum, 0]);
 }

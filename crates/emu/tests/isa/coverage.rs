@@ -30,12 +30,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("st mmio release", "newer than the PTX that is run"),
     ("mma", "the order in which products are added is not specified"),
     ("multimem", "there is no multicast memory"),
-    ("red async", "atomics of the async proxy"),
-    ("st async", "stores of the async proxy"),
 ];
 
 /// Rows of which some forms are run and others refused.
-const PARTLY: &[&str] = &["isspacep", "mapa <T:u32 u64>"];
+const PARTLY: &[&str] = &["isspacep", "mapa <T:u32 u64>", "getctarank"];
 
 /// Why an instruction cannot be loaded, or nothing.
 fn refusal(text: &str) -> Option<String> {

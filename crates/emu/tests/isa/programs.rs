@@ -11,6 +11,7 @@ pub fn run_module(text: &str, block: u32, input: &[u64]) -> Vec<u64> {
 pub fn run_grid(text: &str, grid: [u32; 3], block: u32, input: &[u64]) -> Vec<u64> {
     let header = if text.contains(".version") { "" } else { ".version 8.6\n.target sm_90a\n.address_size 64\n" };
     let text = format!("{header}{text}");
+    crate::must_assemble(&text);
     let mut found: Option<Vec<u64>> = None;
     for schedule in [Schedule::RoundRobin, Schedule::Random { seed: 3 }, Schedule::Random { seed: 4 }] {
         let mut config = MachineConfig { schedule, ..MachineConfig::new(1, 1) };
@@ -272,4 +273,42 @@ fn matrices_load_store_and_turn() {
         let straight = element(row, at) | element(row, at + 1) << 16;
         assert_eq!(*value, turned | straight << 32, "lane {lane}");
     }
+}
+
+#[test]
+fn parameters_have_generic_addresses() {
+    let text = "
+        .func (.reg .u64 r) get(.param .b64 value) {
+            .reg .u64 a; mov.b64 a, value; cvta.param.u64 a, a; ld.u64 r, [a]; ret;
+        }
+        .visible .entry k(.param .u64 buffer) {
+            .reg .u64 p, q, a; .param .b64 arg;
+            cvta.param.u64 a, buffer; ld.u64 p, [a];
+            mov.b64 q, buffer; cvta.param.u64 q, q; cvta.to.param.u64 q, q; ld.param.u64 q, [q];
+            st.global.u64 [p], 5; st.global.u64 [q+8], 6;
+            st.param.b64 [arg], 7; call (a), get, (arg); st.global.u64 [p+16], a; ret;
+        }";
+    assert_eq!(run_module(text, 1, &[0; 3]), [5, 6, 7]);
+}
+
+#[test]
+fn vectors_of_atomics_and_wide_words() {
+    let body = "
+        .reg .f32 f, g; .reg .f16 h; .reg .b16 i; .reg .b32 w, v; .reg .b128 one, two, old; .reg .u64 low, high, q; .reg .pred first;
+        mov.f32 f, 0f3f800000; mov.f32 g, 0f40000000; ld.param.u64 q, [buffer]; setp.eq.u32 first, tid, 0;
+        red.global.add.v2.f32 [q+64], {f, g};
+        mov.b16 i, 0x3c00;
+        red.global.add.noftz.v4.f16 [q+72], {i, i, i, i};
+        mov.b32 w, 0x40004000; mov.b32 v, 0x3f800000; atom.global.max.noftz.v2.bf16x2 {w, _}, [q+80], {w, v};
+        mov.b128 two, {7, 8}; mov.b128 one, {1, 2};
+        @first atom.cas.b128 old, [q+96], one, two;
+        @first mov.b128 {low, high}, old; @first st.global.u64 [q+112], low; @first st.global.u64 [q+120], high;
+        mov.u64 y, x;";
+    let mut input = [0u64; 16];
+    (input[10], input[12], input[13]) = (0x3f80_4080_0000_0000, 1, 2);
+    let got = run_module(&per_thread("", body).replace("atom.cas", "atom.global.relaxed.gpu.cas"), 8, &input);
+    assert_eq!(got[8], 8f32.to_bits() as u64 | (16f32.to_bits() as u64) << 32);
+    assert_eq!(got[9], 0x4800_4800_4800_4800);
+    assert_eq!(got[10], 0x3f80_4080_4000_4000);
+    assert_eq!(got[12..], [7, 8, 1, 2]);
 }
