@@ -55,7 +55,7 @@
 //! ```
 //!
 //! What it does not show: memory is sequentially consistent, so a fence or order that is missing between GPUs changes
-//! nothing here (between a GPU and its NIC it is checked); a cluster is one CTA; approximate functions give the nearest
+//! nothing here (between a GPU and its NIC it is checked); approximate functions give the nearest
 //! result; time is not that of any device.
 
 mod async_copy;
