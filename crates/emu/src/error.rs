@@ -257,6 +257,9 @@ pub enum FaultKind {
         /// The mask.
         mask: u32,
     },
+    /// A product of matrices that is not exact, so that the order of its additions would show.
+    #[error("matrix product: {0}")]
+    Matrix(String),
     /// Another CTA of the cluster that is not there.
     #[error("cluster: {0}")]
     Cluster(String),

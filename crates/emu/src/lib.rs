@@ -78,6 +78,7 @@ mod machine;
 mod matrix;
 mod mbarrier;
 mod memory;
+mod multiply;
 mod observe;
 mod park;
 mod program;

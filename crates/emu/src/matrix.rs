@@ -28,6 +28,9 @@ pub(crate) fn matrix(
         let kind = FaultKind::MemberMask { mask: FULL };
         return Err(Trouble { kind, lane: crate::warp::first(active), pc, address: None });
     }
+    if let MatrixKind::Multiply(elements) = op.kind {
+        return crate::multiply::multiply(warp, op, elements, pc);
+    }
     if op.kind == MatrixKind::Move {
         let elements = gather(warp, op.columns[1]);
         spread(warp, op.columns[0], &elements, true);

@@ -297,6 +297,18 @@ pub(crate) enum MatrixKind {
     Load,
     Store,
     Move,
+    /// `mma` with results in four registers, then `a` in `count` registers, `b` in half as many, `c` in four.
+    Multiply(Elements),
+}
+
+/// What the matrices of an `mma` hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elements {
+    F16,
+    Bf16,
+    Tf32,
+    /// Bytes; whether those of `a` and of `b` are signed.
+    Bytes(bool, bool),
 }
 
 /// `cp.async`: `size` bytes of shared memory, of which the first come from global memory and the others are zeros.

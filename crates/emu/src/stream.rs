@@ -212,6 +212,7 @@ impl Machine {
             rules: access,
             variables,
             sm_count: self.config.gpu.sms,
+            sm_warps: self.config.gpu.max_threads_per_sm / 32,
         });
         let connection = self.stream(gpu, stream)?.connection;
         if let Some(connection) = connection {

@@ -31,6 +31,8 @@ pub(crate) struct LaunchShape {
     /// Address of each module variable on this GPU; 0 for those elsewhere.
     pub variables: Arc<Vec<u64>>,
     pub sm_count: usize,
+    /// Warps that an SM can hold.
+    pub sm_warps: u32,
 }
 
 /// A resident CTA.
@@ -384,7 +386,8 @@ fn special_value(cta: &CtaState, warp: u32, threads: u32, lane: u32, special: Sp
         Special::ClusterSize => shape.cluster().iter().product(),
         Special::LaneId => lane,
         Special::WarpId => warp,
-        Special::WarpCount => threads.div_ceil(32),
+        // Warp numbers that an SM has, not those that the CTA uses.
+        Special::WarpCount => shape.sm_warps,
         Special::SmId => cta.sm as u32,
         Special::SmCount => shape.sm_count as u32,
         Special::GridId => return shape.id.0,
@@ -396,7 +399,8 @@ fn special_value(cta: &CtaState, warp: u32, threads: u32, lane: u32, special: Sp
             LaneMask::GreaterEqual => u32::MAX << lane,
         },
         Special::DynamicSharedBytes => shape.shared_bytes,
-        Special::TotalSharedBytes => shape.program.shared_bytes + shape.shared_bytes,
+        // Shared memory is given out in units of 128 bytes.
+        Special::TotalSharedBytes => (shape.program.shared_bytes + shape.shared_bytes).next_multiple_of(128),
     };
     value as u64
 }

@@ -1,7 +1,7 @@
 //! Matrices of 8 x 8 elements, and the register hints of warps.
 
 use super::lower::{Lower, Place, Reason};
-use crate::program::{Args, Matrix, MatrixKind, Op};
+use crate::program::{Args, Elements, Matrix, MatrixKind, Op};
 use warpferry_ptx::ast::{Operand, Type};
 
 type Done = Result<(), Reason>;
@@ -58,6 +58,56 @@ pub(super) fn movmatrix(l: &mut Lower) -> Done {
     let base = l.constant(0)?;
     let kind = MatrixKind::Move;
     let matrix = Matrix { kind, count: 1, transposed: true, generic: false, base, offset: 0, columns };
+    l.emit(Op::Matrix(matrix.into()), Args::default());
+    Ok(())
+}
+
+/// `mma` of 16 x 8 results in f32 or s32.
+pub(super) fn mma(l: &mut Lower) -> Done {
+    let words: Vec<&str> = l.modifiers.take_rest();
+    // Registers of `a`.
+    let (elements, count) = match words.as_slice() {
+        ["sync", "aligned", shape, "row", "col", "f32", a, b, "f32"] if a == b => match (*shape, *a) {
+            ("m16n8k16", "f16") => (Elements::F16, 4),
+            ("m16n8k8", "f16") => (Elements::F16, 2),
+            ("m16n8k16", "bf16") => (Elements::Bf16, 4),
+            ("m16n8k8", "bf16") => (Elements::Bf16, 2),
+            ("m16n8k8", "tf32") => (Elements::Tf32, 4),
+            ("m16n8k4", "tf32") => (Elements::Tf32, 2),
+            _ => return Err("this shape of these types is not supported".into()),
+        },
+        ["sync", "aligned", shape, "row", "col", "s32", a @ ("s8" | "u8"), b @ ("s8" | "u8"), "s32"] => {
+            let count = match *shape {
+                "m16n8k32" => 4,
+                "m16n8k16" => 2,
+                _ => return Err("this shape of these types is not supported".into()),
+            };
+            (Elements::Bytes(*a == "s8", *b == "s8"), count)
+        }
+        _ => return Err("only mma.sync.aligned of m16n8 with f32 or s32 results is supported".into()),
+    };
+    l.finish(4..=4)?;
+    let mut columns = Vec::new();
+    for (index, registers) in [(0, 4), (1, count), (2, count / 2), (3, 4)] {
+        let parts = match l.operand(index)? {
+            Operand::Vector(parts) => parts.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        if parts.len() != registers {
+            return Err(format!("operand {} has {} registers, must have {registers}", index + 1, parts.len()));
+        }
+        for part in parts {
+            columns.push(match index {
+                0 => l.dest_of(part)?.column,
+                _ => l.source_of(part, Type::B32)?,
+            });
+        }
+    }
+    columns.resize(16, 0);
+    let columns: [u16; 16] = columns.try_into().map_err(|_| "too many registers".to_string())?;
+    let base = l.constant(0)?;
+    let kind = MatrixKind::Multiply(elements);
+    let matrix = Matrix { kind, count: count as u8, transposed: false, generic: false, base, offset: 0, columns };
     l.emit(Op::Matrix(matrix.into()), Args::default());
     Ok(())
 }

@@ -27,7 +27,7 @@ mod predicate;
 mod soft;
 mod sync;
 
-pub(crate) use half::{add_bf16, add_f16, extreme_bf16, extreme_f16};
+pub(crate) use half::{add_bf16, add_f16, extreme_bf16, extreme_f16, f16_value};
 pub(crate) use link::link;
 pub(crate) use lower::{Lower, Slot};
 pub(crate) use soft_exports::*;
@@ -128,6 +128,7 @@ fn lowering(opcode: &str) -> Option<Lowering> {
         "griddepcontrol" => sync::griddepcontrol,
         "cp" => bulk::cp,
         "ldmatrix" | "stmatrix" => matrix::transfer,
+        "mma" => matrix::mma,
         "movmatrix" => matrix::movmatrix,
         "setmaxnreg" => matrix::setmaxnreg,
         "bra" => control::bra,

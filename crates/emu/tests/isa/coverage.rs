@@ -28,7 +28,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("fma rn oob", "what tensor copies read out of bounds"),
     ("ld mmio acquire", "newer than the PTX that is run"),
     ("st mmio release", "newer than the PTX that is run"),
-    ("mma", "the order in which products are added is not specified"),
+    ("mma sync aligned m16n8k32 row col f32", "hardware adds the products of fp8 with less than 24 bits"),
     ("multimem", "there is no multicast memory"),
 ];
 

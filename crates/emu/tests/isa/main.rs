@@ -58,7 +58,7 @@ pub fn kernel(body: &str, result: &str) -> String {
         other => panic!("no result {other}"),
     };
     format!(
-        ".version 8.2\n.target sm_90\n.address_size 64\n
+        ".version 8.6\n.target sm_90\n.address_size 64\n
         .visible .entry test(.param .u64 arg_in, .param .u64 arg_out) {{
             .reg .b64 in, out, d, a, b, c, e;
             .reg .b32 d32, a32, b32, c32, e32, lane;

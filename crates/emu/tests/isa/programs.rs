@@ -312,3 +312,67 @@ fn vectors_of_atomics_and_wide_words() {
     assert_eq!(got[10], 0x3f80_4080_4000_4000);
     assert_eq!(got[12..], [7, 8, 1, 2]);
 }
+
+#[test]
+fn matrices_are_multiplied_where_it_is_exact() {
+    // Element (i, k) of `a` is 2i - k, of `b` (k, j) 3k - 5j, of `c` (i, j) i - j; lanes hold them as the manual lays out.
+    let setup = "
+        .reg .b32 g, t, r<40>; .reg .f32 f<8>; .reg .b16 h<4>; .reg .s32 i, j, k; .reg .u64 z;
+        shr.u32 g, tid, 2; and.b32 t, tid, 3;";
+    let mut body = setup.to_string();
+    let pair = |body: &mut String, target: &str, one: String, two: String| {
+        body.push_str(&format!(
+            "{one} cvt.rn.f32.s32 f0, i; cvt.rn.f16.f32 h0, f0; {two} cvt.rn.f32.s32 f0, i; cvt.rn.f16.f32 h1, f0;
+             mov.b32 {target}, {{h0, h1}};"
+        ));
+    };
+    for (register, (low, high)) in [(0, 0), (8, 0), (0, 8), (8, 8)].iter().enumerate() {
+        let a = |part: i32| {
+            format!(
+                "shl.b32 k, t, 1; add.s32 k, k, {}; add.s32 i, g, {low}; shl.b32 i, i, 1; sub.s32 i, i, k;",
+                high + part
+            )
+        };
+        pair(&mut body, &format!("r{register}"), a(0), a(1));
+    }
+    for (register, high) in [0, 8].iter().enumerate() {
+        let b = |part: i32| {
+            format!(
+                "shl.b32 k, t, 1; add.s32 k, k, {}; mul.lo.s32 i, k, 3; mul.lo.s32 j, g, 5; sub.s32 i, i, j;",
+                high + part
+            )
+        };
+        pair(&mut body, &format!("r{}", 4 + register), b(0), b(1));
+    }
+    for (register, (low, part)) in [(0, 0), (0, 1), (8, 0), (8, 1)].iter().enumerate() {
+        body.push_str(&format!(
+            "add.s32 i, g, {low}; shl.b32 j, t, 1; add.s32 j, j, {part}; sub.s32 i, i, j; cvt.rn.f32.s32 f{}, i;",
+            4 + register
+        ));
+    }
+    body.push_str(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {f4, f5, f6, f7}, {r0, r1, r2, r3}, {r4, r5}, {f4, f5, f6, f7};
+         cvt.rni.s32.f32 i, f4; cvt.rni.s32.f32 j, f7; cvt.s64.s32 y, i; shl.b64 y, y, 32; cvt.u64.u32 z, j; or.b64 y, y, z;",
+    );
+    let got = run_module(&per_thread("", &body), 32, &[0; 32]);
+    let product = |i: i64, j: i64| (0..16).map(|k| (2 * i - k) * (3 * k - 5 * j)).sum::<i64>() + i - j;
+    for (lane, value) in got.iter().enumerate() {
+        let (g, t) = (lane as i64 / 4, lane as i64 % 4);
+        let want = (product(g, 2 * t) as u64) << 32 | product(g + 8, 2 * t + 1) as u32 as u64;
+        assert_eq!(*value, want, "lane {lane}");
+    }
+    // Bytes: every element of `a` is its row, of `b` its column minus 3, 32 products each.
+    let body = "
+        .reg .b32 g, t, a0, a1, b0, c, d<4>; .reg .u64 z;
+        shr.u32 g, tid, 2; and.b32 t, tid, 3; mov.u32 c, 7;
+        mul.lo.u32 a0, g, 0x01010101; add.u32 a1, a0, 0x08080808;
+        sub.s32 b0, g, 3; and.b32 b0, b0, 255; mul.lo.u32 b0, b0, 0x01010101;
+        mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {d0, d1, d2, d3}, {a0, a1, a0, a1}, {b0, b0}, {c, c, c, c};
+        cvt.u64.u32 y, d1; shl.b64 y, y, 32; cvt.u64.u32 z, d2; or.b64 y, y, z;";
+    let got = run_module(&per_thread("", body), 32, &[0; 32]);
+    for (lane, value) in got.iter().enumerate() {
+        let (g, t) = (lane as i64 / 4, lane as i64 % 4);
+        let element = |i: i64, j: i64| (32 * i * (j - 3) + 7) as u32 as u64;
+        assert_eq!(*value, element(g, 2 * t + 1) << 32 | element(g + 8, 2 * t), "lane {lane}");
+    }
+}
