@@ -319,7 +319,7 @@ impl Warp {
                 }
                 ColumnStart::Parameters => [cta.shape.param_address; 32],
                 ColumnStart::Special(special) => {
-                    std::array::from_fn(|lane| special_value(cta, index, threads, lane as u32, special))
+                    std::array::from_fn(|lane| special_value(cta, index, lane as u32, special))
                 }
             })
             .collect();
@@ -371,7 +371,7 @@ impl Warp {
     }
 }
 
-fn special_value(cta: &CtaState, warp: u32, threads: u32, lane: u32, special: Special) -> u64 {
+fn special_value(cta: &CtaState, warp: u32, lane: u32, special: Special) -> u64 {
     let shape = &cta.shape;
     let value = match special {
         Special::Tid(axis) => cta.thread_index(warp, lane)[axis as usize],
