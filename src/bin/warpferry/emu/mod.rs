@@ -1,6 +1,7 @@
-//! `emu`: the emulator for any PTX program.
+//! `emu`: the emulator for any PTX program, and the memory model for litmus tests.
 
 mod argument;
+mod litmus;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,8 @@ pub struct EmuOptions {
 enum EmuCommand {
     /// Runs an entry of a PTX file on one emulated GPU
     Run(run::RunOptions),
+    /// Decides litmus tests by the PTX memory model
+    Litmus(litmus::LitmusOptions),
 }
 
 /// Does what the options say; false when the program could not be run to its end.
@@ -26,5 +29,6 @@ enum EmuCommand {
 pub fn run(options: &EmuOptions) -> Result<bool> {
     match &options.command {
         EmuCommand::Run(options) => Ok(run::run(options)),
+        EmuCommand::Litmus(options) => Ok(litmus::run(options)),
     }
 }
