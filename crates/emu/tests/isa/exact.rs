@@ -263,7 +263,7 @@ fn conversions_to_narrow_floats() {
             let (result, shift) = if ty == "tf32" { ("d32", 13) } else { ("d16", 0) };
             check(&format!("cvt.{mode}.{ty}.f32 {result}, a32;"), result, |a, _, _| match F32.exact(a & 0xffff_ffff) {
                 Some(exact) => format.round(exact, mode, false) << shift,
-                None if a & 0x7f_ffff == 0 => (a >> 31 & 1) * (format.sign() << shift) | format.infinity() << shift,
+                None if a & 0x7f_ffff == 0 => (((a >> 31 & 1) * format.sign()) | format.infinity()) << shift,
                 None if ty == "tf32" => 0x7fff_ffff,
                 None => 0x7fff,
             });
@@ -283,7 +283,7 @@ fn conversions_to_narrow_floats() {
     });
     check("cvt.rna.tf32.f32 d32, a32;", "d32", |a, _, _| match a & 0x7fff_ffff > 0x7f80_0000 {
         true => a & 0xffff_e000,
-        false => (a & 0xffff_ffff) + 0x1000 & 0xffff_e000,
+        false => ((a & 0xffff_ffff) + 0x1000) & 0xffff_e000,
     });
 }
 
