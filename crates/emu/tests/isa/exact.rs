@@ -332,6 +332,21 @@ fn packed_integers_and_reductions_to_zero() {
         let v = f32::from_bits(a as u32);
         (v.is_normal() || v == 0.0) as u64
     });
+    check("set.gt.and.bf16x2.bf16x2 d32, a32, b32, pa;", "d32", |a, b, _| {
+        let half = |a: u64, b: u64| {
+            let value = |v: u64| f32::from_bits((v as u32 & 0xffff) << 16);
+            if value(a) > value(b) {
+                0x3f80
+            } else {
+                0
+            }
+        };
+        if a & 1 == 1 {
+            half(a, b) | half(a >> 16, b >> 16) << 16
+        } else {
+            0
+        }
+    });
     check("setp.lt.f16x2 p|q, a32, b32; xor.pred p, p, q;", "p", |a, b, _| {
         let less = |a: u64, b: u64| {
             let value = |v: u64| {
