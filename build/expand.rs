@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn expanded(root: &Path, variant: usize) -> Result<Expansion, String> {
-        let source = sources(root)?.remove(0);
+        let source = sources(root, "ptx")?.remove(0);
         expand(&mut Command::new("cc"), root, &source, &source.contract.variants[variant])
     }
 
@@ -160,6 +160,6 @@ mod tests {
 
     #[test]
     fn no_folder_no_kernels() {
-        assert!(sources(Path::new("/no/such/folder")).expect("nothing to read").is_empty());
+        assert!(sources(Path::new("/no/such/folder"), "ptx").expect("nothing to read").is_empty());
     }
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every check, in the order in which failures are cheapest: format, lints, docs, tests without ptxas, then with it,
-# where the tests are the command that README names, and the main command of README.
+# where the tests are the command that README names, the main command of README, and what a machine with a GPU would run:
+# packed, then run on the emulator and on the stand-in for the CUDA driver library, in small.
 #
 # Needs Rust with rustfmt and clippy, and a C compiler. Python's pip, for ptxas, is installed when missing.
 set -euo pipefail
@@ -47,6 +48,11 @@ step format cargo fmt --all --check
 export PTXAS=none
 step lints cargo clippy --locked --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" step docs cargo doc --locked --workspace --no-deps
+step features scripts/features.sh
+step stand-in cargo build --locked -p warpferry-cuda-emu
+export WARPFERRY_REQUIRE_STANDIN=1
+WARPFERRY_CUDA_STANDIN=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)/libcuda_emu.so
+export WARPFERRY_CUDA_STANDIN
 step tests-without-ptxas cargo test --locked --workspace --no-fail-fast
 skipped=$(grep -c 'skipped: ' "$log/tests-without-ptxas" || true)
 unset PTXAS
@@ -56,4 +62,13 @@ PTXAS=$PWD/tools/cuda/bin/ptxas WARPFERRY_REQUIRE_PTXAS=1 step tests-with-ptxas 
 step main bash -c "$main_command"
 grep -q '^verified' "$log/main" || { echo "ci: \`$main_command\` did not print verified" >&2; exit 1; }
 
+PTXAS=$PWD/tools/cuda/bin/ptxas step pack-device bash scripts/pack-device.sh "$log/pack"
+step device-on-the-emulator bash "$log/pack/device.sh" --backend emu --out "$log/on-the-emulator"
+mkdir "$log/driver"
+cp "$WARPFERRY_CUDA_STANDIN" "$log/driver/libcuda.so.1"
+# Few SMs: checks poison the shared memory of all.
+WARPFERRY_CUDA_EMU_SMS=32 LD_LIBRARY_PATH=$log/driver step device-on-the-stand-in bash "$log/pack/device.sh" --tiny --out "$log/on-the-stand-in"
+left_out=$(cat "$log"/device-on-* | grep -c '^skipped: ' || true)
+
+echo "ci: device.sh left out $left_out steps, each said so above"
 echo "ci: all green; $skipped skipped without ptxas, each said so above and ran with it; $SECONDS s"

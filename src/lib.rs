@@ -45,6 +45,7 @@
 //! | see memory and launches beforehand | [`plan::Plan`], printable |
 //! | act on failures | [`Error`], [`status::StatusReport`] |
 //! | run on other devices, trace calls, make them fail | [`driver::Driver`], [`driver::trace`], [`driver::fault`] |
+//! | bring a context, streams and memory of your own (feature `cuda`) | `warpferry::interop` |
 //! | know exactly what the results are | [`mod@reference`] |
 
 // The build writes tables of kernels that name this crate, for this crate and for tests.
@@ -55,6 +56,9 @@ pub mod driver;
 pub mod error;
 mod exec;
 pub mod fabric;
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+pub mod interop;
 pub mod kernel;
 pub mod mem;
 pub mod op;

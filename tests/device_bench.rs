@@ -110,6 +110,7 @@ fn on_a_gpu() {
     let file = report.to_json();
     assert_eq!(file["backend"], "cuda");
     check_groups(&file);
+    report.write(None).unwrap_or_else(|failure| panic!("{failure}"));
     println!("device benches ran on {}", file["device"]);
 }
 

@@ -22,14 +22,14 @@ pub fn group(suite: &mut Suite) -> Result<(), Failure> {
     let sms_in_all = suite.lab.driver().info().sms;
     let counts: &[u32] = suite.scale.pick(&[1], &[2, 5], &[1, 2, 4, 5, 8]);
     for &sms in counts {
-        let what = format!("beside, {sms} SMs a rank");
-        if suite.spent() {
-            suite.report.skip(&what, "the budget of seconds is spent");
-        } else if sms * work.topology.ranks() >= sms_in_all {
-            suite.report.skip(&what, &format!("the device has {sms_in_all} SMs"));
-        } else {
-            setting(suite, &inputs, sms)?;
+        if suite.lacks_time("beside") {
+            continue;
         }
+        if sms * work.topology.ranks() >= sms_in_all {
+            suite.report.skip(&format!("beside, {sms} SMs a rank"), &format!("the device has {sms_in_all} SMs"));
+            continue;
+        }
+        setting(suite, &inputs, sms)?;
     }
     Ok(())
 }

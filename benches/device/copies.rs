@@ -162,6 +162,9 @@ pub fn read(suite: &mut Suite) -> Result<(), Failure> {
     for &piece_bytes in piece_sizes(suite.scale) {
         for &outstanding in under_way.iter().filter(|&&outstanding| BARRIER_AREA + outstanding * piece_bytes <= room) {
             for sms in sms(suite) {
+                if suite.lacks_time("read") {
+                    continue;
+                }
                 let warps = outstanding.min(8);
                 let setting = Setting::new(sms, warps, piece_bytes, course.bytes_per_sm);
                 let samples = read_samples(&course, &suite.lab, setting, outstanding / warps, &mut source)?;
@@ -240,6 +243,9 @@ pub fn write(suite: &mut Suite) -> Result<(), Failure> {
                     continue;
                 }
                 for sms in sms(suite) {
+                    if suite.lacks_time("write") {
+                        continue;
+                    }
                     let setting = Setting::new(sms, warps, piece_bytes, course.bytes_per_sm);
                     seed += 1;
                     let samples =

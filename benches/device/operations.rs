@@ -135,9 +135,7 @@ pub fn group(suite: &mut Suite) -> Result<(), Failure> {
         let inputs = Inputs::new(work)?;
         let moved = bytes(&inputs)?;
         for tuning in tunings(suite, &work) {
-            if suite.spent() {
-                let what = format!("operations {:?}", parameters(&work, &tuning));
-                suite.report.skip(&what, "the budget of seconds is spent");
+            if suite.lacks_time("operations") {
                 continue;
             }
             setting(suite, &inputs, moved, &tuning)?;

@@ -23,6 +23,9 @@ pub struct Options {
     /// No group is begun, and no setting of the longer ones, after this many seconds.
     #[arg(long, default_value_t = 210)]
     pub seconds: u64,
+    /// Prints every result as it comes, not only the best of each subject at the end.
+    #[arg(long)]
+    pub verbose: bool,
     /// Writes all results to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,

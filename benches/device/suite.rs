@@ -76,13 +76,18 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
         if options.only.is_some_and(|only| only != group) {
             continue;
         }
-        if suite.spent() {
-            suite.report.skip(group.name(), &format!("the budget of {} seconds is spent", options.seconds));
+        if suite.lacks_time(group.name()) {
             continue;
         }
         let before = suite.began.elapsed();
-        suite.group(group).map_err(|failure| failure.in_group(group.name()))?;
+        let outcome = suite.group(group).map_err(|failure| failure.in_group(group.name()));
         suite.report.took(group.name(), suite.began.elapsed() - before);
+        if let Err(failure) = &outcome {
+            suite.report.fail(failure);
+        }
+        // After each group, so that a run that is ended from outside leaves what it has.
+        suite.report.save(options.json.as_deref())?;
+        outcome?;
     }
     Ok(suite.report)
 }
@@ -103,6 +108,15 @@ impl Suite {
             Group::Latency => latency::group(self),
             Group::Beside => beside::group(self),
         }
+    }
+
+    /// Whether no time is left for another setting of `what`; notes that it was left out.
+    fn lacks_time(&mut self, what: &str) -> bool {
+        let spent = self.spent();
+        if spent {
+            self.report.skip(what, &format!("the budget of {} seconds is spent", self.seconds));
+        }
+        spent
     }
 
     /// Whether no time is left.

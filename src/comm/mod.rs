@@ -81,12 +81,12 @@ impl Communicator {
     }
 
     /// A tensor over memory that the caller lends: `keeper` is held until the last clone of the tensor and the last
-    /// operation that uses it are gone. The communicator's stream orders what operations do to it:
+    /// operation that uses it are gone. Operations read it and never write it. The communicator's stream orders what operations do to it:
     /// [`Communicator::wait_for`] before, [`Communicator::release_to`] after work in other streams.
     ///
     /// # Safety
     /// The memory must stay valid device memory, reachable by this GPU, for as long as `keeper` lives, and nobody may
-    /// write it (or read it, where an operation writes) but in the order of those streams.
+    /// write it meanwhile but in the order of those streams.
     ///
     /// # Errors
     /// [`crate::Error::Argument`] when the memory is not aligned to 16 bytes, is smaller than the shape, or is not this
@@ -100,7 +100,31 @@ impl Communicator {
         shape: &[usize],
         keeper: Box<dyn Any + Send + Sync>,
     ) -> Result<Tensor> {
+        self.driver().check_range(ptr, bytes)?;
         Tensor::lent(&self.owner(), ptr, bytes, dtype, shape, keeper)
+    }
+
+    /// The same for memory that is known to be this GPU's.
+    ///
+    /// # Safety
+    /// As [`Communicator::lend`].
+    #[cfg(feature = "cuda")]
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn lend_known(
+        &self,
+        ptr: DevicePtr,
+        bytes: u64,
+        dtype: DType,
+        shape: &[usize],
+        keeper: Box<dyn Any + Send + Sync>,
+    ) -> Result<Tensor> {
+        Tensor::lent(&self.owner(), ptr, bytes, dtype, shape, keeper)
+    }
+
+    /// Checks that a tensor is this communicator's.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn check_tensor(&self, name: &str, tensor: &Tensor) -> Result<()> {
+        crate::op::check_owner(name, tensor, &self.shared)
     }
 
     /// What this communicator does next waits for all that `stream` of its driver holds now.

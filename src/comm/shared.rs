@@ -516,7 +516,9 @@ impl Shared {
         while let Some(front) = self.open_front(Ticket(u64::MAX)) {
             self.finish(front);
         }
-        drop(std::mem::take(&mut self.calls().strays));
+        let strays = std::mem::take(&mut self.calls().strays);
+        // Without the lock: what callers lent may do what it likes when it goes.
+        drop(strays);
         let events = std::mem::take(&mut self.calls().free_events);
         given_back.and(events.into_iter().try_for_each(|event| self.driver.destroy_event(event)))
     }

@@ -62,6 +62,17 @@ pub struct DriverInfo {
     pub memory_bytes: u64,
     /// What kind of driver this is.
     pub backend: Backend,
+    /// Which GPU of this machine it is; `None` where GPUs are not real.
+    pub gpu: Option<GpuShare>,
+}
+
+/// A GPU of this machine, or a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GpuShare {
+    /// The GPU, as the driver counts.
+    pub ordinal: u32,
+    /// Ranks among which its SMs, memory and hardware queues were divided.
+    pub ranks: u32,
 }
 
 /// Kinds of driver, for reports: nothing decides by it how an operation runs.
@@ -96,6 +107,16 @@ pub struct StreamId(pub u64);
 /// A mark in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId(pub u64);
+
+/// Native names of a stream and of its context, for other code of the process that uses the same GPU. Numbers, not
+/// pointers: nothing here follows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawHandles {
+    /// `CUcontext`.
+    pub context: usize,
+    /// `CUstream`.
+    pub stream: usize,
+}
 
 /// What a driver says of a loaded entry point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,6 +233,14 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// A new stream.
     fn create_stream(&self) -> Result<StreamId>;
+
+    /// The stream's names outside the library: only drivers of real contexts have them.
+    fn raw_handles(&self, _stream: StreamId) -> Result<RawHandles> {
+        Err(crate::Error::Unsupported {
+            need: "a driver over CUDA".into(),
+            have: format!("the {} driver", self.info().backend),
+        })
+    }
 
     /// Ends a stream that has run dry.
     fn destroy_stream(&self, stream: StreamId) -> Result<()>;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait};
+use super::{
+    Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, RawHandles, StreamId, Wait, WordWait,
+};
 use crate::error::Result;
 use crate::kernel::KernelImage;
 use crate::mem::{DevicePtr, HostBlock, WindowHandle};
@@ -136,6 +138,10 @@ impl<H: Hook> Driver for Wrapped<H> {
 
     fn create_stream(&self) -> Result<StreamId> {
         self.around("create_stream", format_args!(""), |driver| driver.create_stream())
+    }
+
+    fn raw_handles(&self, stream: StreamId) -> Result<RawHandles> {
+        self.around("raw_handles", format_args!("stream {}", stream.0), |driver| driver.raw_handles(stream))
     }
 
     fn destroy_stream(&self, stream: StreamId) -> Result<()> {

@@ -82,6 +82,11 @@ impl Buffer {
         self.bytes
     }
 
+    /// Whether a caller lends the memory.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.keeper.is_some()
+    }
+
     /// Driver whose memory this is.
     pub fn driver(&self) -> &Arc<dyn Driver> {
         &self.driver
@@ -90,7 +95,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.keeper.is_some() {
+        if let Some(keeper) = self.keeper.take() {
+            // Here, while the driver is held: the keeper may need its context.
+            drop(keeper);
             return;
         }
         if let Err(error) = self.driver.free(self.ptr) {

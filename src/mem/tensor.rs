@@ -163,7 +163,6 @@ impl Tensor {
         if !ptr.address().is_multiple_of(TENSOR_ALIGN) || ptr == DevicePtr::NULL {
             return Err(Error::argument("ptr", ptr, format!("device memory aligned to {TENSOR_ALIGN} bytes")));
         }
-        owner.driver.check_range(ptr, bytes)?;
         let buffer = Buffer::lent(&owner.driver, ptr, bytes, keeper);
         Ok(Tensor::of(owner, buffer, dtype, shape))
     }
@@ -183,10 +182,14 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::Argument`] when the type or number of values differs, or the memory is shared with a clone or an
-    /// operation under way.
+    /// operation under way, or is lent: its owner writes it.
     pub fn write<T: Element>(&mut self, values: &[T]) -> Result<()> {
         self.check_type::<T>()?;
         check_length(values, &self.shape)?;
+        if self.buffer.is_lent() {
+            // The copy could still be under way when the last clone goes and the owner gets the memory back.
+            return Err(Error::argument("tensor", "memory that a caller lends", "a tensor of the communicator's own"));
+        }
         let to = self.ptr();
         match Arc::get_mut(&mut self.buffer) {
             Some(_) if values.is_empty() => Ok(()),
@@ -277,6 +280,12 @@ impl Tensor {
 
     pub(crate) fn communicator(&self) -> u64 {
         self.communicator
+    }
+
+    /// Whether the memory is a caller's.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn is_lent(&self) -> bool {
+        self.buffer.is_lent()
     }
 
     fn check_type<T: Element>(&self) -> Result<()> {

@@ -207,15 +207,21 @@ impl Handle {
     }
 }
 
+/// Checks that a tensor was made by this communicator.
+pub(crate) fn check_owner(name: &str, tensor: &Tensor, shared: &Shared) -> Result<()> {
+    if tensor.communicator() == shared.id {
+        return Ok(());
+    }
+    Err(Error::argument(
+        name,
+        format!("a tensor of communicator {}", tensor.communicator()),
+        format!("a tensor made by this communicator, {}", shared.id),
+    ))
+}
+
 /// Checks a tensor's owner, type and row length; gives its rows.
 fn rows_of(name: &str, tensor: &Tensor, dtype: DType, columns: usize, shared: &Shared) -> Result<usize> {
-    if tensor.communicator() != shared.id {
-        return Err(Error::argument(
-            name,
-            format!("a tensor of communicator {}", tensor.communicator()),
-            format!("a tensor made by this communicator, {}", shared.id),
-        ));
-    }
+    check_owner(name, tensor, shared)?;
     if tensor.dtype() != dtype {
         return Err(Error::argument(name, tensor.dtype(), dtype.to_string()));
     }

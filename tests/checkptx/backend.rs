@@ -1,11 +1,11 @@
 //! Where cases run: the emulator under several schedules, and a GPU where there is one.
 //!
 //! `WARPFERRY_BACKEND` chooses: `emu`, `cuda` (no GPU is then an error), or `auto`, both (no GPU is then a skip that is
-//! told). `WARPFERRY_CASES` multiplies seeds and schedules.
+//! told). `WARPFERRY_CASES` multiplies seeds and schedules; 0 takes every tenth case.
 
 use std::env;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::Driver;
@@ -25,8 +25,8 @@ const WARP_INSTRUCTIONS_MAX: u64 = 20_000_000;
 pub enum Backend {
     /// The emulator; without a seed, round robin.
     Emulator { schedule: Option<u64> },
-    /// The first GPU.
-    Cuda,
+    /// The first GPU; with code that the build assembled, or that the driver compiles from the text.
+    Cuda { compiles: bool },
 }
 
 impl Backend {
@@ -34,22 +34,23 @@ impl Backend {
     pub fn driver(self, seed: u64) -> Result<Arc<dyn Driver>, Mismatch> {
         match self {
             Backend::Emulator { schedule } => Ok(EmuMachine::new(machine(schedule, seed))?.driver(0)?),
-            Backend::Cuda => gpu().map_err(Mismatch::Failed),
+            Backend::Cuda { compiles } => cuda::driver(compiles).map_err(Mismatch::Failed),
         }
     }
 
     /// Takes the backend out of a case that names it.
     pub fn take(case: &mut Case) -> Result<Option<Backend>, String> {
-        let (name, schedule) = (case.take("backend"), case.take("schedule"));
-        match (name.as_deref(), schedule.as_deref()) {
+        let (name, schedule, code) = (case.take("backend"), case.take("schedule"), case.take("code"));
+        match (name.as_deref(), schedule.as_deref().or(code.as_deref())) {
             (None, None) => Ok(None),
-            (Some("cuda"), None) => Ok(Some(Backend::Cuda)),
+            (Some("cuda"), None | Some("assembled")) => Ok(Some(Backend::Cuda { compiles: false })),
+            (Some("cuda"), Some("compiled")) => Ok(Some(Backend::Cuda { compiles: true })),
             (Some("emu"), None | Some("round_robin")) => Ok(Some(Backend::Emulator { schedule: None })),
             (Some("emu"), Some(schedule)) => match schedule.strip_prefix("random:").map(str::parse) {
                 Some(Ok(seed)) => Ok(Some(Backend::Emulator { schedule: Some(seed) })),
                 _ => Err(format!("schedule={schedule} is neither round_robin nor random:SEED")),
             },
-            (name, schedule) => Err(format!("backend {name:?} with schedule {schedule:?} is no backend")),
+            (name, how) => Err(format!("backend {name:?} with {how:?} is no backend")),
         }
     }
 }
@@ -59,7 +60,8 @@ impl fmt::Display for Backend {
         match self {
             Backend::Emulator { schedule: None } => f.write_str("backend=emu schedule=round_robin"),
             Backend::Emulator { schedule: Some(seed) } => write!(f, "backend=emu schedule=random:{seed}"),
-            Backend::Cuda => f.write_str("backend=cuda"),
+            Backend::Cuda { compiles: false } => f.write_str("backend=cuda code=assembled"),
+            Backend::Cuda { compiles: true } => f.write_str("backend=cuda code=compiled"),
         }
     }
 }
@@ -87,48 +89,100 @@ pub struct Backends {
 pub fn backends(schedules: u64) -> Backends {
     let chosen = env::var("WARPFERRY_BACKEND").unwrap_or_else(|_| "auto".to_string());
     let emulator = (0..=schedules).map(|seed| Backend::Emulator { schedule: (seed > 0).then_some(seed) });
+    let device = [false, true].map(|compiles| Backend::Cuda { compiles });
     match chosen.as_str() {
         "emu" => Backends { all: emulator.collect(), skipped: None },
-        "cuda" => match gpu() {
-            Ok(_) => Backends { all: vec![Backend::Cuda], skipped: None },
+        "cuda" => match cuda::there() {
+            Ok(()) => Backends { all: device.to_vec(), skipped: None },
             Err(reason) => panic!("WARPFERRY_BACKEND=cuda: {reason}"),
         },
-        "auto" | "" => match gpu() {
-            Ok(_) => Backends { all: emulator.chain([Backend::Cuda]).collect(), skipped: None },
+        "auto" | "" => match cuda::there() {
+            Ok(()) => Backends { all: emulator.chain(device).collect(), skipped: None },
             Err(reason) => Backends { all: emulator.collect(), skipped: Some(reason) },
         },
         other => panic!("WARPFERRY_BACKEND={other}: valid are emu, cuda, auto"),
     }
 }
 
-/// Factor of the number of seeds.
-pub fn more() -> u64 {
+/// Factor of the numbers of seeds and schedules, and which cases are taken: every one, or every tenth.
+pub fn amount() -> (u64, usize) {
     match env::var("WARPFERRY_CASES") {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("WARPFERRY_CASES={text} is no number")),
-        Err(_) => 1,
+        Ok(text) => match text.parse() {
+            Ok(0) => (1, 10),
+            Ok(more) => (more, 1),
+            Err(_) => panic!("WARPFERRY_CASES={text} is no number"),
+        },
+        Err(_) => (1, 1),
     }
 }
 
-/// The first GPU's driver, opened once; or why there is none.
-fn gpu() -> Result<Arc<dyn Driver>, String> {
-    static GPU: OnceLock<Result<Arc<dyn Driver>, String>> = OnceLock::new();
-    GPU.get_or_init(open_gpu).clone()
-}
-
-/// A world of ranks.
+/// A world of ranks; other kernels than the embedded ones are for the emulator alone.
 pub fn world_on(on: Backend, config: WorldConfig, kernels: KernelSet) -> Result<World, Mismatch> {
     match on {
         Backend::Emulator { .. } => Ok(World::emulated_kernels(config, kernels)?),
-        Backend::Cuda => gpu_world(&config).map_err(Mismatch::Failed),
+        Backend::Cuda { compiles } => cuda::world(compiles, &config).map_err(Mismatch::Failed),
     }
 }
 
-/// The seam where ranks of one GPU come in.
-fn gpu_world(_config: &WorldConfig) -> Result<World, String> {
-    Err("this build opens no GPU".to_string())
+/// The first GPU, opened once.
+#[cfg(feature = "cuda")]
+mod cuda {
+    use std::sync::{Arc, OnceLock};
+
+    use warpferry::driver::cuda::{use_all_hardware_queues, Gpu};
+    use warpferry::driver::Driver;
+    use warpferry::{World, WorldConfig};
+
+    fn gpu(compiles: bool) -> Result<Gpu, String> {
+        static GPU: OnceLock<Result<Gpu, String>> = OnceLock::new();
+        let open = || {
+            use_all_hardware_queues();
+            Gpu::open(0).map_err(|error| error.to_string())
+        };
+        let gpu = GPU.get_or_init(open).clone()?;
+        Ok(if compiles { gpu.compile_kernels() } else { gpu })
+    }
+
+    /// Whether there is a GPU; else why not.
+    pub fn there() -> Result<(), String> {
+        gpu(false).map(drop)
+    }
+
+    /// The driver that all cases share.
+    pub fn driver(compiles: bool) -> Result<Arc<dyn Driver>, String> {
+        static DRIVERS: [OnceLock<Result<Arc<dyn Driver>, String>>; 2] = [const { OnceLock::new() }; 2];
+        let open = || match gpu(compiles)?.driver() {
+            Ok(driver) => Ok(driver as Arc<dyn Driver>),
+            Err(error) => Err(error.to_string()),
+        };
+        DRIVERS[usize::from(compiles)].get_or_init(open).clone()
+    }
+
+    /// A world whose ranks share the GPU.
+    pub fn world(compiles: bool, config: &WorldConfig) -> Result<World, String> {
+        World::on_gpu(config, &gpu(compiles)?).map_err(|error| error.to_string())
+    }
 }
 
-/// The seam where the CUDA driver comes in.
-fn open_gpu() -> Result<Arc<dyn Driver>, String> {
-    Err("this build opens no GPU".to_string())
+/// A build that knows no GPUs.
+#[cfg(not(feature = "cuda"))]
+mod cuda {
+    use std::sync::Arc;
+
+    use warpferry::driver::Driver;
+    use warpferry::{World, WorldConfig};
+
+    const REASON: &str = "built without the feature cuda";
+
+    pub fn there() -> Result<(), String> {
+        Err(REASON.to_string())
+    }
+
+    pub fn driver(_compiles: bool) -> Result<Arc<dyn Driver>, String> {
+        Err(REASON.to_string())
+    }
+
+    pub fn world(_compiles: bool, _config: &WorldConfig) -> Result<World, String> {
+        Err(REASON.to_string())
+    }
 }

@@ -97,7 +97,7 @@ impl fmt::Display for Mismatch {
         match self {
             Mismatch::Bytes { what, offset, expected, got, differ } => write!(
                 f,
-                "{what} differs first at byte {offset}: expected {expected:02x?}, got {got:02x?} ({differ} bytes differ)"
+                "{what} differs first at byte {offset}: expected {expected:02x?}, got {got:02x?} ({differ} in all)"
             ),
             Mismatch::Guard { what, offset, expected, got } => {
                 write!(f, "{what}: guard byte at {offset} was overwritten: expected {expected:02x}, got {got:02x}")
@@ -142,5 +142,5 @@ fn text_gives_the_case_back() {
 #[test]
 fn the_first_difference_is_shown() {
     let error = compare("out", &[1, 2, 3, 4], &[1, 2, 9, 8]).expect_err("two bytes differ").to_string();
-    assert!(error.contains("byte 2") && error.contains("2 bytes differ"), "{error}");
+    assert!(error.contains("byte 2") && error.contains("2 in all"), "{error}");
 }

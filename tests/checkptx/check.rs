@@ -1,10 +1,11 @@
 //! Checks: cases, how one is run, and the driver of all of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use warpferry::kernel::KernelImage;
 
-use crate::backend::{backends, more, Backend};
+use crate::backend::{amount, backends, Backend};
 use crate::cases::{Case, Mismatch};
 use crate::rig::Rig;
 
@@ -30,6 +31,10 @@ pub enum Runs {
 impl Check {
     /// Runs one case on one backend, with `mutant` in the place of the kernel of its name.
     pub fn run(&self, case: &Case, on: Backend, mutant: Option<&'static KernelImage>) -> Result<(), Mismatch> {
+        // Kernels that wait for each other must all find SMs: a GPU has one case at a time.
+        static TURN: Mutex<()> = Mutex::new(());
+        let is_gpu = matches!(on, Backend::Cuda { .. });
+        let _turn = is_gpu.then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
         match self.run {
             Runs::World(run) => run(case, on, mutant),
             Runs::Kernels(run) => {
@@ -44,8 +49,9 @@ impl Check {
 /// Runs every case of a check on every backend.
 #[track_caller]
 pub fn run_all(check: &Check) {
-    let chosen = backends(SCHEDULES * more());
-    let cases = (check.cases)(more());
+    let (more, step) = amount();
+    let chosen = backends(SCHEDULES * more);
+    let cases: Vec<Case> = (check.cases)(more).into_iter().step_by(step).collect();
     let mut runs = 0;
     for case in &cases {
         for &on in &chosen.all {

@@ -1,11 +1,12 @@
-//! Every kernel and every macro of the kernels against its reference, on the emulator and, where there is one, on a GPU.
+//! Every kernel and every macro of the kernels against its reference: on the emulator, and on a GPU where there is one.
 //!
 //! Method: a check has cases (a name and numbers) and runs one on a [`rig::Rig`]: buffers at every alignment that the
 //! contract allows, guard zones around them, outputs and shared memory poisoned, results compared byte by byte with
 //! scalar Rust. Check kernels (`ptx/checks`) use a macro as the product's kernels do; `kernels` runs those themselves.
 //! `mutants` damages each on purpose and demands that a check sees it. A failure prints one line to paste.
 //!
-//! The binary needs neither source tree nor cargo: `WARPFERRY_BACKEND` chooses where it runs, `WARPFERRY_CASES` how much.
+//! The binary needs neither source tree nor cargo. `WARPFERRY_BACKEND` chooses where it runs, `WARPFERRY_CASES` how
+//! much, `WARPFERRY_CHECK` one case to replay.
 
 mod backend;
 #[allow(dead_code)] // the worlds' tests use more of it
@@ -20,21 +21,29 @@ mod draws;
 #[allow(dead_code)]
 #[path = "../worlds/play.rs"]
 mod play;
+mod queues;
 mod rig;
+#[cfg(feature = "cuda")]
+#[path = "../worlds/standin.rs"]
+mod standin;
 
 mod addresses;
 mod bulk;
 mod bytes;
 mod claims;
+mod completions;
 mod eight;
 mod fabric;
 mod kernels;
 mod pages;
 mod ring;
+mod room;
 mod stop;
 
 mod mutants;
 mod replay;
+#[cfg(feature = "cuda")]
+mod stands_in;
 
 use warpferry::kernel::KernelImage;
 
@@ -56,7 +65,8 @@ static ALL: &[&check::Check] = &[
     &fabric::POST,
     &fabric::PUT_MLX5,
     &fabric::PUT_LOOPBACK,
-    &fabric::COMPLETIONS,
+    &completions::COMPLETIONS,
+    &room::ROOM,
     &stop::GIVE_UP,
     &stop::POISON_SHARED,
     &kernels::LAYOUT,

@@ -13,8 +13,11 @@ use crate::CHECKS;
 
 /// Bytes before and after each buffer that nobody may touch.
 const GUARD: u64 = 256;
-/// Longest run of one kernel, in the machine's time.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest run of one kernel: in an emulated machine's time, and in a GPU's, where a checking tool may slow it down.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+/// Deadlines of kernels that are to wait in vain, in nanoseconds, and of those that are not, likewise.
+const IN_VAIN_NS: [u64; 2] = [1_000_000, 50_000_000];
+const NOT_IN_VAIN_NS: [u64; 2] = [1_000_000_000, 20_000_000_000];
 /// What shared memory holds before a launch on a GPU.
 const SHARED_PATTERN: u32 = 0xdead_beef;
 /// Shared memory that a CTA has beyond what a launch asks for.
@@ -116,7 +119,7 @@ impl Rig {
 
     /// Launches and waits.
     pub fn run(&self, run: Run<'_>) -> Result<(), Mismatch> {
-        if self.driver.info().backend == Kind::Cuda && run.kernel != "poison_shared" {
+        if self.is_gpu() == 1 && run.kernel != "poison_shared" {
             self.poison_shared()?;
         }
         let image = self.image(run.kernel)?;
@@ -151,9 +154,10 @@ impl Rig {
             args: &args,
             access: &access,
         })?;
-        match self.driver.synchronize(self.stream, PATIENCE)? {
+        let patience = PATIENCE[self.is_gpu()];
+        match self.driver.synchronize(self.stream, patience)? {
             Wait::Done => Ok(()),
-            Wait::TimedOut => Err(Mismatch::Failed(format!("{} does not end within {PATIENCE:?}", run.kernel))),
+            Wait::TimedOut => Err(Mismatch::Failed(format!("{} does not end within {patience:?}", run.kernel))),
         }
     }
 
@@ -182,9 +186,23 @@ impl Rig {
         self.driver.info().shared_bytes - image.static_shared.next_multiple_of(SHARED_RESERVE)
     }
 
+    /// Deadline in nanoseconds of a kernel that waits `in_vain`, or for what comes.
+    pub fn deadline_ns(&self, in_vain: bool) -> u64 {
+        if in_vain {
+            IN_VAIN_NS[self.is_gpu()]
+        } else {
+            NOT_IN_VAIN_NS[self.is_gpu()]
+        }
+    }
+
     /// SMs of the device.
     pub fn sms(&self) -> u32 {
         self.driver.info().sms
+    }
+
+    /// 1 on a GPU, 0 on the emulator.
+    fn is_gpu(&self) -> usize {
+        usize::from(self.driver.info().backend == Kind::Cuda)
     }
 
     fn kept_whole(&self, kept: &Kept) -> Result<(), Mismatch> {
@@ -245,4 +263,28 @@ fn guard(at: u64) -> u8 {
 /// Byte `at` of an output that nobody has written.
 pub fn poison(at: u64) -> u8 {
     0xdb ^ (at as u8).wrapping_mul(13)
+}
+
+#[test]
+fn a_byte_beside_a_buffer_and_a_changed_input_are_seen() {
+    let rig = || {
+        let driver = crate::backend::Backend::Emulator { schedule: None }.driver(1).expect("an emulated GPU");
+        Rig::new(driver, None).expect("a rig")
+    };
+    let damage = |at: i64| {
+        let rig = rig();
+        let output = rig.output("out", 48, 16).expect("memory");
+        let input = rig.input("in", &[7; 32], 32).expect("memory");
+        rig.untouched().expect("nothing was touched");
+        let zone = if at == 7 { input } else { output };
+        let to = DevicePtr::new(zone.start.address().wrapping_add_signed(at));
+        rig.driver.copy_to_device(to, &[0], rig.stream).expect("the copy is inside the allocation");
+        rig.untouched().map_err(|mismatch| mismatch.to_string())
+    };
+    assert_eq!(damage(0), Ok(()));
+    assert_eq!(damage(47), Ok(()));
+    for at in [-256, -1, 48, 48 + 255] {
+        assert!(damage(at).is_err_and(|what| what.contains(&format!("guard byte at {at} "))), "{at}");
+    }
+    assert!(damage(7).is_err_and(|what| what.contains("input in differs first at byte 7")));
 }

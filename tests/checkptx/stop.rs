@@ -1,6 +1,6 @@
 //! Giving up: the first cause is kept whole. And the kernel that poisons shared memory on a GPU.
 
-use crate::cases::{same, Case, Mismatch};
+use crate::cases::{compare, Case, Mismatch};
 use crate::check::{run_all, seeds, Check, Runs};
 use crate::draws;
 use crate::rig::{Arg, Rig, Run};
@@ -35,16 +35,14 @@ fn run(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
         args: &[("kept", Arg::Zone(kept)), ("first", Arg::Word(first.into())), ("every", Arg::Word(every.into()))],
         reach: &[],
     })?;
-    let some = (first..block).any(|thread| thread % every == 0);
+    let some = (first..block).any(|thread| thread.is_multiple_of(every));
     for line in rig.read(kept)?.chunks(32) {
         let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| line[at + byte]));
         let thread = word(4);
-        if some && !(first..block).contains(&thread) || some && thread % every != 0 {
-            return Err(Mismatch::value(
-                "thread that gave up",
-                format!("{first}..{block}, multiple of {every}"),
-                thread,
-            ));
+        let gives_up = (first..block).contains(&thread) && thread.is_multiple_of(every);
+        if some && !gives_up {
+            let valid = format!("{first}..{block}, a multiple of {every}");
+            return Err(Mismatch::value("thread that gave up", valid, thread));
         }
         let mine = u64::from(thread) * 0x1_0001;
         let cause = if some { thread % 9 + 1 } else { 0 };
@@ -52,7 +50,7 @@ fn run(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
         let mut expected = draws::bytes_of32([cause, if some { thread } else { 0 }]);
         expected.extend(draws::bytes_of(words));
         expected.extend(draws::bytes_of32([some.into(), 0]));
-        same("what is kept", line, &expected)?;
+        compare("what is kept", line, &expected)?;
     }
     Ok(())
 }

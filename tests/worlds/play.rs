@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use half::bf16;
+use warpferry::driver::Backend;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::Element;
 use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout, Row};
@@ -16,6 +17,8 @@ use crate::draw::{self, Inputs};
 
 /// Longest that kernels go without progress, in the cluster's time.
 pub const TIMEOUT: Duration = Duration::from_secs(1);
+/// The same on the clock of a real machine, where a rank's thread may start late.
+const TIMEOUT_REAL: Duration = Duration::from_secs(20);
 /// Longest that the host waits, in the cluster's time: the kernels' own deadline comes first.
 pub const PATIENCE: Duration = Duration::from_secs(1000);
 
@@ -177,7 +180,15 @@ pub fn dispatch(rank: &mut Communicator, case: &Case, call: &Call) -> Result<Dis
 
 /// Begins a dispatch at one rank.
 pub fn begin(rank: &mut Communicator, case: &Case, call: &Call) -> warpferry::Result<Pending<Dispatched>> {
-    begin_with(rank, case, call, TIMEOUT)
+    begin_with(rank, case, call, timeout(rank))
+}
+
+/// Longest that kernels go without progress.
+fn timeout(rank: &Communicator) -> Duration {
+    match rank.device().backend {
+        Backend::Emulator => TIMEOUT,
+        _ => TIMEOUT_REAL,
+    }
 }
 
 /// Begins a dispatch at one rank with a deadline of its own.
@@ -236,7 +247,7 @@ pub fn begin_combine(
 ) -> warpferry::Result<Pending<Combined>> {
     let (at, hidden) = (rank.rank() as usize, case.hidden as usize);
     let rows = given(rank, case, &values(&call.results[at]), [handle.rows(), hidden])?;
-    rank.combine(Combine::new(&rows, handle).timeout(TIMEOUT))
+    rank.combine(Combine::new(&rows, handle).timeout(timeout(rank)))
 }
 
 /// Compares what a combine gave to one rank.

@@ -115,8 +115,9 @@ impl Engine {
     /// The state, between two slices of the machine.
     pub fn turn(&'static self) -> Turn {
         self.callers.fetch_add(1, Ordering::SeqCst);
-        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.callers.fetch_sub(1, Ordering::SeqCst);
+        guard.catch_up();
         Turn { guard: Some(guard), engine: self }
     }
 
@@ -139,6 +140,7 @@ impl Engine {
             if self.callers.load(Ordering::SeqCst) > 0 {
                 state = self.rest(state, POLL);
             }
+            state.catch_up();
             state.machine.poke_shared();
             let slice = state.machine.run_slice(SLICE_ACTIONS);
             if let Err(fault) = &slice {
@@ -146,6 +148,7 @@ impl Engine {
             }
             state.reap_streams();
             let busy = matches!(slice, Ok(Slice::More));
+            state.still_since = (!busy).then(Instant::now);
             let progress = state.machine.progress();
             let tell = progress != told && (!busy || told_at.elapsed() > TELL) || slice.is_err();
             if tell {
@@ -156,7 +159,7 @@ impl Engine {
                 Ok(Slice::More) | Err(_) if tell => self.rest(state, POLL),
                 Ok(Slice::More) | Err(_) => state,
                 Ok(Slice::Idle) => self.rest(state, REST),
-                Ok(Slice::Waiting { until_ns }) => self.let_time_pass(state, until_ns),
+                Ok(Slice::Waiting { until_ns }) => self.pause(state, until_ns),
             };
         }
     }
@@ -166,22 +169,17 @@ impl Engine {
         self.called.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Nothing can move: waits in real time, and lets as much of the machine's time pass.
-    fn let_time_pass<'a>(&'a self, state: MutexGuard<'a, State>, until_ns: Option<u64>) -> MutexGuard<'a, State> {
-        let start = Instant::now();
+    /// Nothing can move: waits in real time, until a call ends or somebody's time has come.
+    fn pause<'a>(&'a self, state: MutexGuard<'a, State>, until_ns: Option<u64>) -> MutexGuard<'a, State> {
         let left = until_ns.map(|until| Duration::from_nanos(until.saturating_sub(state.machine.time_ns())));
-        let mut state = match left {
-            Some(short) if short < SPIN => {
-                drop(state);
-                while start.elapsed() < short && self.callers.load(Ordering::SeqCst) == 0 {
-                    std::hint::spin_loop();
-                }
-                self.state.lock().unwrap_or_else(PoisonError::into_inner)
-            }
-            _ => self.rest(state, left.map_or(POLL, |left| left.min(POLL))),
+        let Some(short) = left.filter(|left| *left < SPIN) else {
+            return self.rest(state, left.map_or(POLL, |left| left.min(POLL)));
         };
-        let passed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        state.machine.let_time_pass(passed_ns);
-        state
+        drop(state);
+        let start = Instant::now();
+        while start.elapsed() < short && self.callers.load(Ordering::SeqCst) == 0 {
+            std::hint::spin_loop();
+        }
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

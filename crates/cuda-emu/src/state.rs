@@ -10,6 +10,7 @@ use crate::{CUcontext, CUdevice, CUresult};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
+use std::time::Instant;
 use warpferry_emu::{Fault, FaultKind, Machine};
 
 thread_local! {
@@ -26,6 +27,8 @@ pub(crate) struct State {
     pub streams: Streams,
     pub modules: Modules,
     pub blocks: Blocks,
+    /// Since when nothing moves and the machine's clock has to follow the real one.
+    pub still_since: Option<Instant>,
     next_handle: u64,
 }
 
@@ -86,7 +89,17 @@ impl State {
             streams: Streams::default(),
             modules: Modules::default(),
             blocks: Blocks::default(),
+            still_since: None,
             next_handle: 1,
+        }
+    }
+
+    /// Lets the machine's clock follow the real one while nothing moves.
+    pub fn catch_up(&mut self) {
+        if let Some(since) = self.still_since {
+            let now = Instant::now();
+            self.still_since = Some(now);
+            self.machine.let_time_pass(u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX));
         }
     }
 
@@ -200,6 +213,14 @@ impl State {
 }
 
 impl Turn {
+    /// Waits until all streams of a context have run dry, or its GPU has faulted.
+    pub fn wait_for_context(&mut self, here: Here) {
+        self.wait(|state| {
+            let broken = state.check_device(here.device).is_err();
+            (broken || state.context_is_idle(here.context)).then_some(())
+        });
+    }
+
     /// Waits until all streams of a GPU have run dry.
     pub fn wait_for_device(&mut self, device: usize) -> Outcome {
         self.wait(|state| match state.check_device(device) {

@@ -70,3 +70,18 @@ pub(crate) fn splitmix(state: &mut u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+/// What undefined registers and memory hold: noise from a seed, or zeros.
+#[derive(Debug)]
+pub(crate) struct Garbage(Option<u64>);
+
+impl Garbage {
+    /// Noise for stream `stream` of `seed`; seed 0 gives zeros.
+    pub fn new(seed: u64, stream: u64) -> Garbage {
+        Garbage((seed != 0).then(|| seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0.as_mut().map_or(0, splitmix)
+    }
+}

@@ -23,7 +23,7 @@ pub struct MachineConfig {
     pub nic: warpferry_nic::NetworkConfig,
     /// Bounds on a run.
     pub limits: Limits,
-    /// Seed of the garbage in undefined registers and stale shared memory.
+    /// Seed of the garbage in undefined registers and stale shared memory; 0 makes them zero.
     pub garbage_seed: u64,
     /// Whose the host calls are, for the race check.
     pub hosts: Hosts,
@@ -58,7 +58,7 @@ pub struct GpuConfig {
 /// Which misuses are looked for. Bounds and rights always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checks {
-    /// A register or the host takes a byte that nobody wrote.
+    /// A register or the host takes a byte that nobody wrote; a function reads a register that nothing in it writes.
     pub uninitialized: bool,
     /// An access is not aligned to its size. Bulk copies and atomics are checked always.
     pub alignment: bool,

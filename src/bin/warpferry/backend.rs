@@ -2,7 +2,7 @@
 
 #[cfg(feature = "cuda")]
 use warpferry::driver::cuda::{summary, DeviceFacts, Gpu};
-use warpferry::{Error, Result, World, WorldConfig};
+use warpferry::{Error, Result, Topology, World, WorldConfig};
 
 use crate::memory::{self, Room};
 use crate::options::{BackendOption, DemoOptions};
@@ -87,6 +87,19 @@ impl Backend {
             Backend::Emulator => Room::Host { available },
             #[cfg(feature = "cuda")]
             Backend::Gpu(gpu) => Room::Gpu { memory_bytes: gpu.facts().memory_bytes, available },
+        }
+    }
+
+    /// SMs of each of the ranks that share a GPU; `None` on the emulator, which has a GPU for each.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for more ranks than the GPU can have.
+    #[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
+    pub fn sms_of_rank(&self, topology: Topology) -> Result<Option<u32>> {
+        match self {
+            Backend::Emulator => Ok(None),
+            #[cfg(feature = "cuda")]
+            Backend::Gpu(gpu) => Ok(gpu.drivers(topology.ranks() as usize)?.first().map(|driver| driver.info().sms)),
         }
     }
 

@@ -24,10 +24,10 @@ const MISMATCHES_SHOWN: usize = 5;
 pub fn run(options: &DemoOptions) -> Result<bool> {
     let topology = options.topology()?;
     let source = Source::new(options, topology)?;
-    let config = config(options, source.shape)?;
+    let Choice { backend, why } = Choice::new(options)?;
+    let config = config(options, source.shape, backend.sms_of_rank(topology)?)?;
     let plan = config.plan(0)?;
     let memory_bytes = config.memory_bytes()?;
-    let Choice { backend, why } = Choice::new(options)?;
     let room = backend.room();
     let checked = backend.is_emulator() && config.machine.checks.uninitialized;
     let need = |rows| Need::new(&plan, memory_bytes, options.tokens, rows, checked);
@@ -82,10 +82,10 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
     Ok(report.verified)
 }
 
-fn config(options: &DemoOptions, shape: Shape) -> Result<WorldConfig> {
+fn config(options: &DemoOptions, shape: Shape, sms_of_rank: Option<u32>) -> Result<WorldConfig> {
     let topology = options.topology()?;
     let mut config = WorldConfig::new(topology, shape).fabric(options.fabric.fabric());
-    config.tuning = options.tuning(topology, &shape)?;
+    config.tuning = options.tuning(topology, &shape, sms_of_rank)?;
     if let Some(seed) = options.seed {
         config.machine.schedule = Schedule::Random { seed };
     }

@@ -66,6 +66,7 @@ impl Finding {
 
 /// What the CUDA driver library says.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))] // such a build can only refuse
 enum Cuda {
     /// There is none, it is too old or broken, it sees no GPU, or this build cannot ask it: in words.
     Refused(String),

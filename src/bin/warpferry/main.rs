@@ -2,7 +2,9 @@
 
 mod backend;
 mod demo;
+mod device_report;
 mod doctor;
+mod emu;
 mod inputs;
 mod memory;
 mod options;
@@ -34,6 +36,11 @@ enum Command {
     Demo(Box<DemoOptions>),
     /// Says what of GPU, driver, NIC, verbs and ptxas is here, and what follows.
     Doctor(doctor::DoctorOptions),
+    /// Makes the result of what scripts/device.sh recorded.
+    #[command(hide = true)]
+    DeviceReport(device_report::ReportOptions),
+    /// Runs any PTX program on the emulator.
+    Emu(Box<emu::EmuOptions>),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +55,8 @@ fn main() -> ExitCode {
             doctor::run(&options);
             Ok(true)
         }
+        Command::DeviceReport(options) => device_report::run(&options),
+        Command::Emu(options) => emu::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

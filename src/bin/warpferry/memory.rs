@@ -87,6 +87,7 @@ impl Need {
 
 /// Where a demo's memory lies, and how much is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))] // such a build has no GPU
 pub enum Room {
     /// All of it on the host: the emulator's device memory too.
     Host {

@@ -178,15 +178,17 @@ impl DemoOptions {
         Shape::new(self.hidden, experts, topk, self.tokens.max(1))
     }
 
-    /// Tuning: the library's defaults with what was given in their place.
-    pub fn tuning(&self, topology: Topology, shape: &Shape) -> Result<Tuning> {
+    /// Tuning: the library's defaults with what was given in their place. A rank has `sms_of_rank` SMs, where they are
+    /// scarce: defaults bend to them.
+    pub fn tuning(&self, topology: Topology, shape: &Shape, sms_of_rank: Option<u32>) -> Result<Tuning> {
         let mut tuning = Tuning::default_for(topology, shape.hidden_bytes());
         let set = |field: &mut u32, given: Option<u32>| *field = given.unwrap_or(*field);
         set(&mut tuning.channels, self.channels);
         set(&mut tuning.depth_ib, self.depth_ib);
         set(&mut tuning.depth_nv, self.depth_nv);
         set(&mut tuning.workers, self.workers);
-        let sms = self.sms.unwrap_or(SMS_DEFAULT.min(tuning.channels));
+        let sms_most = sms_of_rank.unwrap_or(u32::MAX).min(tuning.channels).max(1);
+        let sms = self.sms.unwrap_or(SMS_DEFAULT.min(sms_most));
         (tuning.dispatch_sms, tuning.combine_sms) = (sms, sms);
         // Defaults bend to the rings asked for; a chunk that was asked for is taken or refused as it is.
         let fit = |chunk: u32, depth: u32| self.chunk.unwrap_or(chunk.min(depth / 2).max(1));
@@ -229,7 +231,7 @@ mod tests {
 
     fn tuning(words: &[&str]) -> Result<Tuning> {
         let options = parsed(words);
-        options.tuning(options.topology()?, &options.shape(256, 8)?)
+        options.tuning(options.topology()?, &options.shape(256, 8)?, None)
     }
 
     #[test]
@@ -271,6 +273,22 @@ mod tests {
             &["--nodes", "40", "--gpus-per-node", "8", "--channels", "8"],
         ] {
             tuning(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn ranks_that_share_few_sms_take_fewer_by_default() {
+        for (words, share, sms) in [
+            (&[][..], Some(3), 3),
+            (&[], Some(0), 1),
+            (&[], Some(16), 8),
+            (&["--channels", "2"], Some(3), 2),
+            (&["--sms", "5"], Some(3), 5), // taken as it is: the device refuses it
+        ] {
+            let options = parsed(words);
+            let topology = options.topology().expect("valid");
+            let tuning = options.tuning(topology, &options.shape(256, 8).expect("valid"), share).expect("valid");
+            assert_eq!((tuning.dispatch_sms, tuning.combine_sms), (sms, sms), "{words:?} of {share:?}");
         }
     }
 

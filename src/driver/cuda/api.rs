@@ -32,6 +32,7 @@ pub(super) const FUNCTION_LOCAL_SIZE_BYTES: c_int = 3;
 pub(super) const FUNCTION_MAX_DYNAMIC_SHARED_BYTES: c_int = 8;
 pub(super) const FUNCTION_SHARED_CARVEOUT: c_int = 9;
 pub(super) const POINTER_CONTEXT: c_int = 1;
+pub(super) const POINTER_DEVICE_ORDINAL: c_int = 9;
 pub(super) const POINTER_RANGE_START: c_int = 11;
 pub(super) const POINTER_RANGE_BYTES: c_int = 12;
 /// Flags.
@@ -135,7 +136,11 @@ pub(super) fn version() -> Result<c_int> {
     if !unsafe { sys::is_culib_present() } {
         return Err(Error::Unsupported {
             need: "the CUDA driver library (libcuda.so.1, part of the NVIDIA driver)".into(),
-            have: "none that the loader finds".into(),
+            have: match unsafe { libloading::Library::new("libcuda.so.1") } {
+                // cudarc asks the same and keeps the reason to itself.
+                Err(why) => format!("none that the loader takes ({})", reason(&why)),
+                Ok(_) => "one that cudarc does not find".to_string(),
+            },
         });
     }
     let ask: unsafe extern "C" fn(*mut c_int) -> Code = symbol("cuDriverGetVersion\0", 0)?;
@@ -145,6 +150,11 @@ pub(super) fn version() -> Result<c_int> {
         SUCCESS => Ok(version),
         code => Err(Error::Driver { call: "cuDriverGetVersion", message: format!("code {code}") }),
     }
+}
+
+/// What the loader says, without the names of its own functions around it.
+fn reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// `12020` as `12.2`.
@@ -183,6 +193,16 @@ fn symbol<F: Copy>(name: &str, version: c_int) -> Result<F> {
             version => format!("a driver for CUDA {} without it", version_name(version)),
         },
     })
+}
+
+/// Whether a stream, which must be alive and of the current context, synchronizes with the default stream.
+pub(super) fn blocking(stream: CUstream) -> bool {
+    type Ask = unsafe extern "C" fn(CUstream, *mut c_uint) -> Code;
+    // Not among the functions that everything needs: without it, streams are as ours are.
+    let Ok(ask) = symbol::<Ask>("cuStreamGetFlags\0", 0) else { return false };
+    let mut flags = STREAM_NON_BLOCKING;
+    // SAFETY: the documented signature; one number is written.
+    unsafe { ask(stream, &mut flags) == SUCCESS && flags & STREAM_NON_BLOCKING == 0 }
 }
 
 impl Api {

@@ -3,6 +3,7 @@
 //! Every call makes the context current for its own length and then puts back what was current: a caller's own context
 //! is never disturbed.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,8 +44,6 @@ pub(super) struct Context {
     pub api: &'static Api,
     raw: Handle,
     device: CUdevice,
-    /// Ours to release: the GPU's primary context.
-    retained: bool,
     pub facts: DeviceFacts,
     memory: Mutex<Pool>,
     host: Mutex<Pool>,
@@ -53,6 +52,21 @@ pub(super) struct Context {
     pub streams: AtomicU32,
     /// Events without times, for reuse.
     events: Mutex<Vec<EventHandle>>,
+    /// Holds the context alive, unless a caller has promised to. Goes last, after all that is ours in the context.
+    keeper: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+}
+
+/// A reference of ours to a GPU's primary context.
+struct Retained {
+    api: &'static Api,
+    device: CUdevice,
+}
+
+impl Drop for Retained {
+    fn drop(&mut self) {
+        // SAFETY: made behind a successful cuDevicePrimaryCtxRetain, and released once.
+        unsafe { (self.api.cuDevicePrimaryCtxRelease_v2)(self.device) };
+    }
 }
 
 /// A context's handle. The driver allows its use from every thread.
@@ -105,19 +119,15 @@ impl Context {
         let (mut device, mut raw) = (0, std::ptr::null_mut());
         // SAFETY: `ordinal` is a GPU; both calls write one value.
         api.check("cuDeviceGet", unsafe { (api.cuDeviceGet)(&mut device, ordinal as c_int) })?;
-        // SAFETY: as above; the reference taken is released when the `Context` goes, or right here.
+        // SAFETY: as above; the reference taken is `Retained`'s to release.
         api.check("cuDevicePrimaryCtxRetain", unsafe { (api.cuDevicePrimaryCtxRetain)(&mut raw, device) })?;
-        let shared = Context::shared(api, raw, device, ordinal as u32, true);
-        if shared.as_ref().is_ok_and(|shared| Arc::strong_count(shared) == 1) {
-            return shared;
-        }
-        // Somebody holds this context already, with a reference of its own: give ours back.
-        // SAFETY: it was retained above.
-        unsafe { (api.cuDevicePrimaryCtxRelease_v2)(device) };
-        shared
+        let retained = Retained { api, device };
+        let context = Context::shared(api, raw, device, ordinal as u32)?;
+        context.keep(Box::new(retained));
+        Ok(context)
     }
 
-    /// A caller's context, which must outlive the result.
+    /// A caller's context, which must outlive the result, or be kept by what [`Context::keep`] is given.
     ///
     /// # Safety
     /// `raw` must be a live context.
@@ -129,16 +139,22 @@ impl Context {
         }
         let mut device = 0;
         current(api, raw, || api.check("cuCtxGetDevice", unsafe { (api.cuCtxGetDevice)(&mut device) }))?;
-        Context::shared(api, raw, device, device as u32, false)
+        Context::shared(api, raw, device, device as u32)
     }
 
-    fn shared(
-        api: &'static Api,
-        raw: CUcontext,
-        device: CUdevice,
-        ordinal: u32,
-        retained: bool,
-    ) -> Result<Arc<Context>> {
+    /// Holds `keeper`, which keeps the context alive, until this goes. One is enough: another is dropped at once.
+    pub fn keep(&self, keeper: Box<dyn Any + Send + Sync>) {
+        let mut kept = lock(&self.keeper);
+        let spare = match *kept {
+            Some(_) => Some(keeper),
+            None => kept.replace(keeper),
+        };
+        drop(kept);
+        // Without the lock: a caller's keeper may do what it likes.
+        drop(spare);
+    }
+
+    fn shared(api: &'static Api, raw: CUcontext, device: CUdevice, ordinal: u32) -> Result<Arc<Context>> {
         let mut contexts = lock(&CONTEXTS);
         contexts.retain(|(_, weak)| weak.strong_count() > 0);
         if let Some(found) = contexts.iter().find(|(handle, _)| handle.0 == raw).and_then(|(_, weak)| weak.upgrade()) {
@@ -149,13 +165,13 @@ impl Context {
             api,
             raw: Handle(raw),
             device,
-            retained,
             facts,
             memory: Mutex::default(),
             host: Mutex::default(),
             modules: Mutex::default(),
             streams: AtomicU32::new(0),
             events: Mutex::default(),
+            keeper: Mutex::default(),
         });
         contexts.push((context.raw, Arc::downgrade(&context)));
         Ok(context)
@@ -364,7 +380,7 @@ fn no_room(call: &'static str, bytes: u64) -> Error {
 }
 
 /// Does `act` while `context` is current on this thread.
-fn current<T>(api: &'static Api, context: CUcontext, act: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn current<T>(api: &'static Api, context: CUcontext, act: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: the context is alive: its owner holds it.
     api.check("cuCtxPushCurrent_v2", unsafe { (api.cuCtxPushCurrent_v2)(context) })?;
     let result = act();
@@ -466,10 +482,6 @@ impl Drop for Context {
         });
         if let Err(error) = freed {
             tracing::warn!(%error, "a CUDA context was left with memory of ours");
-        }
-        if self.retained {
-            // SAFETY: retained by `primary`.
-            unsafe { (self.api.cuDevicePrimaryCtxRelease_v2)(self.device) };
         }
     }
 }

@@ -1,5 +1,6 @@
 //! [`Driver`] over one CUDA context: one of these a rank; ranks that share a GPU share its context.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::fmt;
@@ -16,7 +17,9 @@ use super::module::{self, Loaded};
 use super::staging;
 use super::wait::{self, Deadline};
 use super::window;
-use crate::driver::{Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait};
+use crate::driver::{
+    Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, RawHandles, StreamId, Wait, WordWait,
+};
 use crate::error::{Error, Result};
 use crate::kernel::KernelImage;
 use crate::mem::{DevicePtr, HostBlock, WindowHandle};
@@ -35,6 +38,8 @@ pub struct CudaDriver {
     streams: Mutex<HashMap<u64, StreamHandle>>,
     events: Mutex<HashMap<u64, EventHandle>>,
     functions: Mutex<HashMap<u64, Loaded>>,
+    /// What keeps lent streams alive.
+    keepers: Mutex<HashMap<u64, Box<dyn Any + Send + Sync>>>,
 }
 
 /// A stream, ours or a caller's.
@@ -69,6 +74,7 @@ impl CudaDriver {
             streams: Mutex::default(),
             events: Mutex::default(),
             functions: Mutex::default(),
+            keepers: Mutex::default(),
         }
     }
 
@@ -89,15 +95,30 @@ impl CudaDriver {
         }
         let raw: CUstream = raw.cast();
         let mut owner = std::ptr::null_mut();
-        self.context.with(|api| api.check("cuStreamGetCtx", unsafe { (api.cuStreamGetCtx)(raw, &mut owner) }))?;
+        let refused = |what: String| Error::argument("stream", what, "a stream of the driver's context");
+        // SAFETY: the stream is alive by the caller's promise; one handle is written.
+        let asked =
+            self.context.with(|api| api.check("cuStreamGetCtx", unsafe { (api.cuStreamGetCtx)(raw, &mut owner) }));
+        asked.map_err(|error| refused(format!("{raw:?}, of which {error}")))?;
         if owner != self.context.raw() {
-            return Err(Error::argument(
-                "stream",
-                format!("{raw:?} of another context"),
-                "a stream of the driver's context",
-            ));
+            return Err(refused(format!("{raw:?} of another context")));
         }
+        self.context.count_stream();
         Ok(self.add_stream(StreamHandle { raw, owned: false }))
+    }
+
+    /// The same for a stream that `keeper` keeps alive: it is dropped when the stream is forgotten.
+    ///
+    /// # Safety
+    /// `raw` must be a live `CUstream` for as long as `keeper` lives.
+    ///
+    /// # Errors
+    /// As [`CudaDriver::lend_stream`].
+    pub unsafe fn lend_kept_stream(&self, raw: *mut c_void, keeper: Box<dyn Any + Send + Sync>) -> Result<StreamId> {
+        // SAFETY: the caller's promise, and the keeper is held until the stream is forgotten.
+        let stream = unsafe { self.lend_stream(raw) }?;
+        lock(&self.keepers).insert(stream.0, keeper);
+        Ok(stream)
     }
 
     /// The `CUstream` behind a stream of this driver.
@@ -185,6 +206,7 @@ impl Driver for CudaDriver {
     fn check_range(&self, ptr: DevicePtr, bytes: u64) -> Result<()> {
         let valid = || format!("memory of GPU {} that holds {bytes} bytes from there", self.context.facts.ordinal);
         let (mut start, mut size, mut owner) = (0_u64, 0_usize, std::ptr::null_mut::<c_void>());
+        let mut ordinal = 0_i32;
         let known = self.context.with(|api| {
             let ask = |into: *mut c_void, what| {
                 // SAFETY: each attribute is written as the type of its variable.
@@ -192,11 +214,19 @@ impl Driver for CudaDriver {
             };
             ask((&raw mut start).cast(), api::POINTER_RANGE_START)?;
             ask((&raw mut size).cast(), api::POINTER_RANGE_BYTES)?;
-            ask((&raw mut owner).cast(), api::POINTER_CONTEXT)
+            // Memory of a pool belongs to a GPU, not to a context.
+            if ask((&raw mut owner).cast(), api::POINTER_CONTEXT).is_err() || owner.is_null() {
+                owner = std::ptr::null_mut();
+                return ask((&raw mut ordinal).cast(), api::POINTER_DEVICE_ORDINAL);
+            }
+            Ok(())
         });
         let end = ptr.address().checked_add(bytes);
         let inside = end.is_some_and(|end| end <= start.saturating_add(size as u64));
-        let own = owner.is_null() || owner == self.context.raw().cast();
+        let own = match owner.is_null() {
+            true => ordinal == self.context.device(),
+            false => owner == self.context.raw().cast(),
+        };
         if known.is_err() || !inside || !own {
             return Err(Error::argument("memory", ptr, valid()));
         }
@@ -314,13 +344,21 @@ impl Driver for CudaDriver {
         made.map(|stream| self.add_stream(stream)).inspect_err(|_| self.context.uncount_stream())
     }
 
+    fn raw_handles(&self, stream: StreamId) -> Result<RawHandles> {
+        let stream = self.stream("raw_handles", stream)?;
+        Ok(RawHandles { context: self.context.raw() as usize, stream: stream.raw as usize })
+    }
+
     fn destroy_stream(&self, stream: StreamId) -> Result<()> {
         let found = lock(&self.streams).remove(&stream.0);
         let found = found.ok_or_else(|| missing("destroy_stream", "stream", stream.0))?;
+        self.context.uncount_stream();
         if !found.owned {
+            let keeper = lock(&self.keepers).remove(&stream.0);
+            // Without the lock: a caller's keeper may do what it likes.
+            drop(keeper);
             return Ok(());
         }
-        self.context.uncount_stream();
         // SAFETY: ours, and no longer in the list.
         self.context.with(|api| api.check("cuStreamDestroy_v2", unsafe { (api.cuStreamDestroy_v2)(found.raw) }))
     }

@@ -15,6 +15,7 @@ mod context;
 mod driver;
 mod hostmem;
 mod module;
+pub(crate) mod raw;
 mod staging;
 mod wait;
 mod window;
@@ -22,10 +23,11 @@ mod window;
 pub use context::DeviceFacts;
 pub use driver::CudaDriver;
 
+use std::any::Any;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use crate::driver::{Backend, Driver, DriverId, DriverInfo};
+use crate::driver::{Backend, Driver, DriverId, DriverInfo, GpuShare};
 use crate::error::{Error, Result};
 use context::Context;
 
@@ -103,6 +105,20 @@ impl Gpu {
         Ok(Gpu { context, compile: false })
     }
 
+    /// The same for a context that `keeper` keeps alive: it is dropped after everything made of the result.
+    ///
+    /// # Safety
+    /// `context` must be a live context for as long as `keeper` lives.
+    ///
+    /// # Errors
+    /// As [`Gpu::from_raw_context`].
+    pub unsafe fn from_kept_context(context: *mut c_void, keeper: Box<dyn Any + Send + Sync>) -> Result<Gpu> {
+        // SAFETY: the caller's promise, and the context holds the keeper.
+        let gpu = unsafe { Gpu::from_raw_context(context) }?;
+        gpu.context.keep(keeper);
+        Ok(gpu)
+    }
+
     /// With kernels compiled by the driver from their text, even where the build has assembled them.
     #[must_use]
     pub fn compile_kernels(mut self) -> Gpu {
@@ -115,7 +131,8 @@ impl Gpu {
         &self.context.facts
     }
 
-    /// The driver of a rank that has the GPU for itself.
+    /// The driver of a rank that has the GPU for itself. A world refuses two such drivers of one GPU: ranks that share a
+    /// GPU take [`Gpu::drivers`].
     ///
     /// # Errors
     /// What the driver says.
@@ -124,11 +141,24 @@ impl Gpu {
         Ok(self.make(1, None))
     }
 
+    /// The `CUcontext`.
+    pub fn raw_context(&self) -> *mut c_void {
+        self.context.raw().cast()
+    }
+
     /// The drivers of `ranks` ranks that share the GPU: each has its part of the SMs and of the memory.
     ///
     /// # Errors
     /// [`Error::Argument`] when there are more ranks than SMs but a few, or none; what the driver says.
     pub fn drivers(&self, ranks: usize) -> Result<Vec<Arc<dyn Driver>>> {
+        Ok(self.shares(ranks)?.into_iter().map(|driver| driver as Arc<dyn Driver>).collect())
+    }
+
+    /// As [`Gpu::drivers`], by their type: streams can be lent to them ([`CudaDriver::lend_stream`]).
+    ///
+    /// # Errors
+    /// As [`Gpu::drivers`].
+    pub fn shares(&self, ranks: usize) -> Result<Vec<Arc<CudaDriver>>> {
         let facts = &self.context.facts;
         let most = facts.sms.saturating_sub(SPARE_SMS).max(1);
         if ranks == 0 || ranks > most as usize {
@@ -137,7 +167,7 @@ impl Gpu {
         }
         self.context.reserve_host(HOST_BYTES_PER_RANK * ranks as u64)?;
         let streams_max = (ranks > 1).then(hardware_queues);
-        Ok((0..ranks).map(|_| self.make(ranks as u32, streams_max) as Arc<dyn Driver>).collect())
+        Ok((0..ranks).map(|_| self.make(ranks as u32, streams_max)).collect())
     }
 
     /// Gives memory that nothing uses back to the system. To be called when none of the process's kernels runs on this
@@ -159,6 +189,7 @@ impl Gpu {
             shared_bytes: facts.shared_bytes,
             memory_bytes: facts.memory_bytes / u64::from(ranks),
             backend: Backend::Cuda,
+            gpu: Some(GpuShare { ordinal: facts.ordinal, ranks }),
         };
         Arc::new(CudaDriver::new(Arc::clone(&self.context), info, self.compile, streams_max))
     }

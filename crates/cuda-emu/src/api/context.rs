@@ -34,7 +34,7 @@ entries! {
             Some((primary, 1)) => {
                 let here = Here { context: primary, device };
                 turn.devices[device].primary = None;
-                turn.wait(|state| state.context_is_idle(primary).then_some(()));
+                turn.wait_for_context(here);
                 turn.drop_context(here);
                 Ok(())
             }
@@ -70,7 +70,7 @@ entries! {
         if found.is_primary {
             return fail(codes::ERROR_INVALID_CONTEXT, "a primary context is released, not destroyed");
         }
-        turn.wait(|state| state.context_is_idle(context).then_some(()));
+        turn.wait_for_context(here);
         turn.drop_context(here);
         if current() == context {
             state::pop_current();

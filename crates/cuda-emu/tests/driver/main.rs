@@ -11,3 +11,4 @@ mod kernels;
 mod library;
 mod peers;
 mod settings;
+mod stress;

@@ -136,19 +136,24 @@ fn take_memory(test: &str, strict: &str, waits: bool) {
         let (stream, function) = (stream(), load(MEET));
         let (host, address) = mapped(16);
         ok(launch(function, stream, [address, address + 8, 0]));
-        let released = AtomicU64::new(0);
+        let (released, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+        let patience = Duration::from_millis(if waits { 100 } else { 20_000 });
         // SAFETY: both words lie within the memory, and are used through atomics.
         let flag = unsafe { &*host.cast::<AtomicU64>().add(1) };
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(100));
+                let start = Instant::now();
+                while start.elapsed() < patience && taken.load(Ordering::SeqCst) == 0 {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 released.store(1, Ordering::SeqCst);
                 flag.store(1, Ordering::Release);
             });
-            let mut taken = 0;
+            let mut memory = 0;
             // SAFETY: there is room for the address.
-            ok(unsafe { cuMemAlloc_v2(&mut taken, 8) });
+            ok(unsafe { cuMemAlloc_v2(&mut memory, 8) });
             assert_eq!(released.load(Ordering::SeqCst) == 1, waits);
+            taken.store(1, Ordering::SeqCst);
         });
     }));
 }

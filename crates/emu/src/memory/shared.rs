@@ -198,4 +198,18 @@ mod tests {
             assert_eq!(shared.load(at, size), u64::from_le_bytes(word), "case {case}");
         }
     }
+
+    /// A change between an update's load and its store is not lost.
+    #[test]
+    fn updates_lose_nothing() {
+        let shared = SharedBytes::new(8);
+        let meddled = std::cell::Cell::new(false);
+        let (old, new) = shared.update(4, 4, |old| {
+            if !meddled.replace(true) {
+                shared.word(0).fetch_add(10 << 32 | 7, Ordering::Relaxed);
+            }
+            old + 1
+        });
+        assert_eq!((old, new, shared.word(0).load(Ordering::Relaxed)), (10, 11, 11 << 32 | 7));
+    }
 }

@@ -16,7 +16,8 @@
 //!
 //! What it may miss: races that need another order of events than the run had, as every detector of this kind; two lanes
 //! that store the same value to the same place in one instruction; races in local memory; accesses of host threads to
-//! memory that they share with a running machine.
+//! memory that they share with a running machine; those of `cp.async` without `.bulk`, and of copies within a cluster.
+//! Launches of clusters are refused.
 
 mod access;
 mod actor;

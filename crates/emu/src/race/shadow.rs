@@ -395,8 +395,10 @@ impl Shadow {
             };
             let new = Mark { bytes: bytes_of(at, start, end), ..mark };
             let block = &page[at % PAGE / BLOCK];
-            let found =
-                |old: &Mark| actor.check(old, &new).map_err(|missing| Conflict { old: *old, new, offset: at, missing });
+            let found = |old: &Mark| match actor.check(old, &new) {
+                Err(missing) if !saw(at, old) => Err(Conflict { old: *old, new, offset: at, missing }),
+                _ => Ok(()),
+            };
             match &block.fine {
                 None => {
                     let lanes = block.write.pattern.lanes(block.write.mark.lanes, at, at + CELL);

@@ -1,7 +1,7 @@
 //! A machine beside real time: shared host memory, slices, time by hand, peers at their own addresses, hardware queues.
 
 use crate::{kernel, launch, Bench};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use warpferry_emu::{FaultKind, Launch, Machine, MachineConfig, Slice, StreamId};
 
@@ -74,21 +74,52 @@ fn atomics_with_the_host_lose_nothing() {
     again:
         red.relaxed.sys.global.add.u64 [x0], 1;
         add.u64 y0, y0, 1;
-        setp.lt.u64 p, y0, 500;
+        setp.lt.u64 p, y0, 2000;
         @p bra again;";
     let mut machine = Machine::new(MachineConfig::new(1, 1)).unwrap();
     let module = machine.load_module("add.ptx", &kernel(body)).unwrap();
     let (address, words) = machine.alloc_host_shared(0, 8).unwrap();
     machine.launch(launch(0, module, 1, 64, [address, 0, 0])).unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..50_000 {
+    let done = AtomicBool::new(false);
+    let added = std::thread::scope(|scope| {
+        // The host adds for as long as the kernel does.
+        let host = scope.spawn(|| {
+            let mut added = 0;
+            while !done.load(Ordering::Relaxed) {
                 words.word(0).fetch_add(1, Ordering::Relaxed);
+                added += 1;
             }
+            added
         });
         drive(&mut machine);
+        done.store(true, Ordering::Relaxed);
+        host.join().expect("the host's thread only adds")
     });
-    assert_eq!(words.word(0).load(Ordering::Relaxed), 50_000 + 64 * 500);
+    assert_eq!(words.word(0).load(Ordering::Relaxed), added + 64 * 2000);
+}
+
+/// A warp that parked on a shared word runs again when the word has changed, with no time passing.
+#[test]
+fn a_poke_wakes_who_waits_for_a_shared_word() {
+    let mut machine = Machine::new(MachineConfig::new(1, 1)).unwrap();
+    let module = machine.load_module("echo.ptx", &kernel(ECHO)).unwrap();
+    let (address, words) = machine.alloc_host_shared(0, 16).unwrap();
+    machine.launch(launch(0, module, 1, 32, [address, address + 8, 2])).unwrap();
+    let mut settle = || {
+        // Sleeps that are no parking end; far too short a time for a look at the clock.
+        for _ in 0..20 {
+            machine.run_slice(1000).unwrap();
+            machine.let_time_pass(200);
+        }
+        assert!(!machine.poke_shared(), "nothing has changed");
+        let slice = machine.run_slice(1000).unwrap();
+        (slice, words.word(1).load(Ordering::Acquire))
+    };
+    assert_eq!(settle(), (Slice::Waiting { until_ns: None }, 0));
+    words.word(0).store(1, Ordering::Release);
+    assert!(machine.poke_shared());
+    machine.run_slice(1000).unwrap();
+    assert_eq!(words.word(1).load(Ordering::Acquire), 1);
 }
 
 /// Every width, row and vector of loads and stores, and bulk copies, give in shared memory what they give elsewhere.

@@ -1,0 +1,241 @@
+//! The events of one choice of paths, and the relations that follow from the program text alone.
+
+use crate::ast::{Access, Order, Place, Proxy, ProxyFence, Scope, Test};
+use crate::paths::{Action, Path};
+use crate::relation::{members, Relation, Set, EVENTS};
+
+/// One event of an execution.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Event {
+    /// Its thread; none for the write of an initial value.
+    pub(crate) thread: Option<usize>,
+    pub(crate) action: Action,
+    pub(crate) access: Access,
+    pub(crate) line: usize,
+    /// Virtual address and place in memory, for reads and writes.
+    pub(crate) place: Option<(usize, usize)>,
+}
+
+impl Event {
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.action, Action::Read { .. })
+    }
+
+    pub(crate) fn is_write(&self) -> bool {
+        matches!(self.action, Action::Write { .. })
+    }
+
+    pub(crate) fn value(&self) -> i64 {
+        match self.action {
+            Action::Read { value, .. } | Action::Write { value, .. } => value,
+            _ => 0,
+        }
+    }
+
+    /// "Strong operation": a fence, or a relaxed, acquire or release memory operation.
+    fn is_strong(&self) -> bool {
+        match self.action {
+            Action::Read { .. } | Action::Write { .. } => self.access.order != Order::Weak,
+            Action::Fence => true,
+            Action::ProxyFence(_) | Action::Barrier { .. } => false,
+        }
+    }
+
+    fn proxy(&self) -> Option<Proxy> {
+        match self.action {
+            Action::ProxyFence(ProxyFence::Proxy(proxy)) => Some(proxy),
+            Action::ProxyFence(ProxyFence::Alias) | Action::Barrier { .. } => None,
+            _ => Some(self.access.proxy),
+        }
+    }
+}
+
+/// Events and fixed relations.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) events: Vec<Event>,
+    pub(crate) reads: Set,
+    pub(crate) writes: Set,
+    /// "Program order", within each thread, transitive.
+    pub(crate) program_order: Relation,
+    /// Reads and writes of one place in memory.
+    pub(crate) same_memory: Relation,
+    /// Reads and writes by one virtual address.
+    pub(crate) same_address: Relation,
+    /// "Morally strong operations".
+    pub(crate) morally_strong: Relation,
+    /// From the read to the write of each atomic.
+    pub(crate) atomic: Relation,
+    /// From a read to what depends on it.
+    pub(crate) dependency: Relation,
+    /// "Release pattern": from its first event to its strong write.
+    pub(crate) release_pattern: Relation,
+    /// "Acquire pattern": from its strong read to its last event.
+    pub(crate) acquire_pattern: Relation,
+    /// Pairs of morally strong `fence.sc`, each once.
+    pub(crate) sc_pairs: Vec<(usize, usize)>,
+    /// Program order by one virtual address and proxy.
+    pub(crate) address_order: Relation,
+    /// Memory operations through one proxy of one thread block, by one address.
+    pub(crate) same_path: Relation,
+    /// From a proxy fence to the memory operations of its proxy and thread block.
+    pub(crate) proxy_fence: Relation,
+    /// Generic operations.
+    pub(crate) generic: Set,
+    /// `fence.proxy.alias`
+    pub(crate) alias_fences: Set,
+    /// First event of each thread.
+    pub(crate) starts: Vec<usize>,
+    blocks: Vec<usize>,
+}
+
+impl Frame {
+    /// The events of these paths, one per thread. None where there are more than an execution may have.
+    pub(crate) fn new(test: &Test, paths: &[&Path]) -> Option<Self> {
+        let (events, starts) = events(test, paths);
+        let count = events.len();
+        if count > EVENTS {
+            return None;
+        }
+        let set = |is: &dyn Fn(&Event) -> bool| -> Set {
+            events.iter().enumerate().filter(|(_, event)| is(event)).fold(0, |set, (i, _)| set | 1 << i)
+        };
+        let reads = set(&Event::is_read);
+        let writes = set(&Event::is_write);
+        let strong = set(&Event::is_strong);
+        let place = |i: usize| -> Option<Place> { events[i].thread.map(|thread| test.threads[thread].place) };
+        let program_order =
+            Relation::of(count, |a, b| a < b && place(a).is_some() && events[a].thread == events[b].thread);
+        let same = |part: &dyn Fn((usize, usize)) -> usize| {
+            Relation::of(count, |a, b| match (events[a].place, events[b].place) {
+                (Some(a), Some(b)) => part(a) == part(b),
+                _ => false,
+            })
+        };
+        let same_address = same(&|place| place.0);
+        let same_memory = same(&|place| place.1);
+        let scopes = Relation::of(count, |a, b| match (place(a), place(b)) {
+            (Some(here), Some(there)) => {
+                here.includes(events[a].access.scope, &there) && there.includes(events[b].access.scope, &here)
+            }
+            _ => false,
+        });
+        let same_proxy =
+            Relation::of(count, |a, b| events[a].proxy().is_some() && events[a].proxy() == events[b].proxy());
+        let same_cta = Relation::of(count, |a, b| match (place(a), place(b)) {
+            (Some(here), Some(there)) => here.includes(Scope::Cta, &there),
+            _ => false,
+        });
+        // 8.7 Morally strong: related in program order, or both strong with scopes that include the other's thread;
+        // through one proxy; and, where both are memory operations, by one address.
+        let memory = reads | writes;
+        let overlap = Relation::of(count, |a, b| {
+            a != b && (memory >> a & 1 == 0 || memory >> b & 1 == 0 || same_address.has(a, b))
+        });
+        let morally_strong = program_order
+            .or(&program_order.inverse())
+            .or(&scopes.between(strong, strong))
+            .and(&same_proxy)
+            .and(&overlap);
+        let order = |is: fn(Order) -> bool, of: Set| set(&|event| is(event.access.order)) & of;
+        let fences = set(&|event| event.action == Action::Fence);
+        let to_same = program_order.and(&same_address).or_same();
+        // 8.8 Release and acquire patterns.
+        let release_pattern = to_same
+            .between(order(Order::releases, writes), strong & writes)
+            .or(&program_order.between(order(Order::releases, fences), strong & writes));
+        let acquire_pattern = to_same
+            .between(strong & reads, order(Order::acquires, reads))
+            .or(&program_order.between(strong & reads, order(Order::acquires, fences)));
+        let sc = set(&|event| event.access.order == Order::SequentiallyConsistent) & fences;
+        let sc_pairs = morally_strong.between(sc, sc).pairs().filter(|(a, b)| a < b).collect();
+        let proxied = |event: &Event| matches!(event.action, Action::ProxyFence(ProxyFence::Proxy(_)));
+        let mut frame = Self {
+            reads,
+            writes,
+            address_order: program_order.and(&same_address).and(&same_proxy),
+            same_path: same_proxy.and(&same_cta).and(&same_address),
+            proxy_fence: same_proxy.and(&same_cta).between(set(&proxied), memory),
+            generic: set(&|event| event.proxy() == Some(Proxy::Generic)),
+            alias_fences: set(&|event| event.action == Action::ProxyFence(ProxyFence::Alias)),
+            program_order,
+            same_memory,
+            same_address,
+            morally_strong,
+            atomic: Relation::empty(count),
+            dependency: Relation::empty(count),
+            release_pattern,
+            acquire_pattern,
+            sc_pairs,
+            starts,
+            blocks: blocks(test),
+            events,
+        };
+        frame.add_dependencies(paths);
+        Some(frame)
+    }
+
+    fn add_dependencies(&mut self, paths: &[&Path]) {
+        for (path, &start) in paths.iter().zip(&self.starts) {
+            for (i, step) in path.steps.iter().enumerate() {
+                for read in members(step.depends) {
+                    self.dependency.add(start + read, start + i);
+                }
+                if let Some(partner) = step.partner {
+                    self.atomic.add(start + partner, start + i);
+                }
+            }
+        }
+    }
+
+    /// The first thread of this thread's block, which stands for the block.
+    pub(crate) fn block_of(&self, thread: usize) -> usize {
+        self.blocks[thread]
+    }
+
+    /// How many events there are.
+    pub(crate) fn count(&self) -> usize {
+        self.events.len()
+    }
+
+    /// The reads and writes of one place in memory.
+    pub(crate) fn at(&self, memory: usize) -> Set {
+        let here = |(_, event): &(usize, &Event)| event.place.is_some_and(|place| place.1 == memory);
+        self.events.iter().enumerate().filter(here).fold(0, |set, (i, _)| set | 1 << i)
+    }
+}
+
+/// For each thread, the first thread of its block.
+fn blocks(test: &Test) -> Vec<usize> {
+    let first = |place: &Place| test.threads.iter().position(|other| place.includes(Scope::Cta, &other.place));
+    test.threads.iter().enumerate().map(|(i, thread)| first(&thread.place).unwrap_or(i)).collect()
+}
+
+fn events(test: &Test, paths: &[&Path]) -> (Vec<Event>, Vec<usize>) {
+    let access = Access { order: Order::Weak, scope: Scope::Cta, proxy: Proxy::Generic };
+    // The writes of initial values come first: event i writes place i.
+    let mut events: Vec<Event> = (0..test.initial.len())
+        .map(|memory| Event {
+            thread: None,
+            action: Action::Write { location: usize::MAX, value: test.initial[memory] },
+            access,
+            line: 0,
+            place: Some((usize::MAX, memory)),
+        })
+        .collect();
+    let mut starts = Vec::new();
+    for (thread, path) in paths.iter().enumerate() {
+        starts.push(events.len());
+        for step in &path.steps {
+            let place = match step.action {
+                Action::Read { location, .. } | Action::Write { location, .. } => {
+                    Some((test.locations[location].address, test.locations[location].memory))
+                }
+                _ => None,
+            };
+            let (action, access, line) = (step.action, step.access, step.line);
+            events.push(Event { thread: Some(thread), action, access, line, place });
+        }
+    }
+    (events, starts)
+}

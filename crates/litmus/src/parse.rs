@@ -1,0 +1,335 @@
+//! The parts of a litmus file: header, initial values, threads, rows of instructions, condition.
+
+use std::collections::HashMap;
+
+use crate::ast::{Expectation, Location, Place, Test, Thread};
+use crate::error::Error;
+use crate::instruction::{self, Column};
+use crate::lexer::{lex, Token};
+
+/// Parses a test; `file` is what errors call it.
+pub fn parse(file: &str, text: &str) -> Result<Test, Error> {
+    let lexed = lex(file, text)?;
+    let tokens = Tokens { file, tokens: &lexed.tokens, next: 0, last_line: lexed.lines };
+    let mut parser = Parser { tokens, names: Names::default() };
+    let registers = parser.initial_values()?;
+    let mut columns = parser.threads()?;
+    for (thread, register, value, line) in registers {
+        let Some(column) = columns.iter_mut().find(|column| column.thread.id == thread) else {
+            return Err(parser.tokens.error_at(line, format!("there is no thread P{thread}")));
+        };
+        let register = column.register(&register);
+        column.thread.initial[register] = value;
+    }
+    parser.rows(&mut columns)?;
+    let threads = columns.into_iter().map(Column::finish).collect::<Result<Vec<_>, _>>();
+    let mut threads = threads.map_err(|(line, message)| parser.tokens.error_at(line, message))?;
+    let (condition, filter, listed) = parser.questions(&mut threads)?;
+    Ok(Test {
+        name: lexed.name,
+        threads,
+        locations: parser.names.locations,
+        initial: parser.names.initial,
+        condition,
+        filter,
+        listed,
+        expectation: expectation(&lexed.comments),
+    })
+}
+
+fn expectation(comments: &[String]) -> Expectation {
+    let after = |key: &str, yes: &str, no: &str| {
+        comments.iter().find_map(|comment| {
+            let rest = comment.split(key).nth(1)?.trim_start();
+            let word = rest.split(|c: char| !c.is_alphanumeric()).next()?;
+            (word == yes).then_some(true).or((word == no).then_some(false))
+        })
+    };
+    Expectation { holds: after("expect:", "holds", "fails"), terminates: after("liveness:", "terminates", "stuck") }
+}
+
+/// The rest of a file.
+pub(crate) struct Tokens<'a> {
+    file: &'a str,
+    tokens: &'a [(Token, usize)],
+    next: usize,
+    last_line: usize,
+}
+
+impl Tokens<'_> {
+    pub(crate) fn line(&self) -> usize {
+        self.tokens.get(self.next).map_or(self.last_line, |(_, line)| *line)
+    }
+
+    pub(crate) fn error_at(&self, line: usize, message: String) -> Error {
+        Error { file: self.file.to_string(), line, message }
+    }
+
+    pub(crate) fn error(&self, message: impl Into<String>) -> Error {
+        self.error_at(self.line(), message.into())
+    }
+
+    pub(crate) fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.next).map(|(token, _)| token)
+    }
+
+    pub(crate) fn peek_second(&self) -> Option<&Token> {
+        self.tokens.get(self.next + 1).map(|(token, _)| token)
+    }
+
+    pub(crate) fn skip(&mut self) {
+        self.next += 1;
+    }
+
+    pub(crate) fn found(&self) -> String {
+        self.peek().map_or("the end of the file".to_string(), |token| format!("`{}`", token.text()))
+    }
+
+    /// Whether the next token is this sign; takes it then.
+    pub(crate) fn take(&mut self, sign: &str) -> bool {
+        let is = matches!(self.peek(), Some(Token::Sign(next)) if *next == sign);
+        self.next += usize::from(is);
+        is
+    }
+
+    /// Whether the next token is this word; takes it then.
+    pub(crate) fn take_word(&mut self, word: &str) -> bool {
+        let is = matches!(self.peek(), Some(Token::Word(next)) if next == word);
+        self.next += usize::from(is);
+        is
+    }
+
+    pub(crate) fn expect(&mut self, sign: &str) -> Result<(), Error> {
+        if self.take(sign) {
+            return Ok(());
+        }
+        Err(self.error(format!("`{sign}` is missing before {}", self.found())))
+    }
+
+    pub(crate) fn word(&mut self, what: &str) -> Result<String, Error> {
+        if let Some(Token::Word(word)) = self.peek() {
+            let word = word.clone();
+            self.skip();
+            return Ok(word);
+        }
+        Err(self.error(format!("{what} is missing before {}", self.found())))
+    }
+
+    pub(crate) fn number(&mut self, what: &str) -> Result<i64, Error> {
+        if let Some(Token::Number(number)) = self.peek() {
+            let number = *number;
+            self.skip();
+            return Ok(number);
+        }
+        Err(self.error(format!("{what} is missing before {}", self.found())))
+    }
+}
+
+/// Names for memory.
+#[derive(Default)]
+pub(crate) struct Names {
+    locations: Vec<Location>,
+    initial: Vec<i64>,
+    addresses: usize,
+    pub(crate) by_name: HashMap<String, usize>,
+}
+
+impl Names {
+    /// The location of this name; a name that is new is a new place in memory with the value 0.
+    pub(crate) fn location(&mut self, name: &str) -> usize {
+        if let Some(&location) = self.by_name.get(name) {
+            return location;
+        }
+        self.initial.push(0);
+        self.addresses += 1;
+        self.add(name, self.addresses - 1, self.initial.len() - 1)
+    }
+
+    fn add(&mut self, name: &str, address: usize, memory: usize) -> usize {
+        self.locations.push(Location { name: name.to_string(), address, memory });
+        self.by_name.insert(name.to_string(), self.locations.len() - 1);
+        self.locations.len() - 1
+    }
+}
+
+/// Whether a word is a register by its form: `r` and digits, with or without `%`.
+pub(crate) fn is_register(word: &str) -> bool {
+    let digits = word.strip_prefix('%').unwrap_or(word).strip_prefix('r');
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn thread_id(word: &str) -> Option<u32> {
+    word.strip_prefix('P')?.parse().ok()
+}
+
+pub(crate) struct Parser<'a> {
+    pub(crate) tokens: Tokens<'a>,
+    pub(crate) names: Names,
+}
+
+impl Parser<'_> {
+    /// `{ ... }`; gives the initial values of registers, whose threads are named only later.
+    fn initial_values(&mut self) -> Result<Vec<(u32, String, i64, usize)>, Error> {
+        let mut registers = Vec::new();
+        self.tokens.expect("{")?;
+        while !self.tokens.take("}") {
+            if self.tokens.take(";") {
+                continue;
+            }
+            let line = self.tokens.line();
+            if let Some(thread) = self.thread_prefix()? {
+                let register = self.tokens.word("a register")?;
+                self.tokens.expect("=")?;
+                registers.push((thread, register, self.initial_value()?, line));
+            } else {
+                self.initial_location()?;
+            }
+            if !matches!(self.tokens.peek(), Some(Token::Sign(";" | "}"))) {
+                return Err(self.tokens.error("initial values are separated by `;`"));
+            }
+        }
+        self.tokens.take(";");
+        Ok(registers)
+    }
+
+    /// `P0:` or `0:`.
+    pub(crate) fn thread_prefix(&mut self) -> Result<Option<u32>, Error> {
+        if !matches!(self.tokens.peek_second(), Some(Token::Sign(":"))) {
+            return Ok(None);
+        }
+        let thread = match self.tokens.peek() {
+            Some(Token::Number(number)) => u32::try_from(*number).ok(),
+            Some(Token::Word(word)) => thread_id(word),
+            _ => None,
+        };
+        let Some(thread) = thread else {
+            return Err(self.tokens.error("a thread is written `P0:` or `0:`"));
+        };
+        self.tokens.skip();
+        self.tokens.skip();
+        Ok(Some(thread))
+    }
+
+    fn initial_value(&mut self) -> Result<i64, Error> {
+        if matches!(self.tokens.peek(), Some(Token::Sign("&") | Token::Word(_))) {
+            return Err(self.tokens.error("addresses as values are not supported: initial values are numbers"));
+        }
+        self.tokens.number("a number")
+    }
+
+    fn initial_location(&mut self) -> Result<(), Error> {
+        let name = self.tokens.word("a location")?;
+        if self.names.by_name.contains_key(&name) {
+            return Err(self.tokens.error(format!("`{name}` is already there")));
+        }
+        if self.tokens.take("=") {
+            let value = self.initial_value()?;
+            let location = self.names.location(&name);
+            self.names.initial[self.names.locations[location].memory] = value;
+            return Ok(());
+        }
+        self.tokens.expect("@")?;
+        let proxy = self.tokens.word("a proxy (generic, texture, surface, constant)")?;
+        if !matches!(proxy.as_str(), "generic" | "texture" | "surface" | "constant") {
+            let message = format!("no proxy is called `{proxy}`: generic, texture, surface or constant");
+            return Err(self.tokens.error(message));
+        }
+        if !self.tokens.take_word("aliases") {
+            return Err(self.tokens.error("an alias is written `NAME @ PROXY aliases LOCATION`"));
+        }
+        let target = self.tokens.word("a location")?;
+        let Some(&target) = self.names.by_name.get(&target) else {
+            return Err(self.tokens.error(format!("`{target}` is not declared before its alias")));
+        };
+        let target = self.names.locations[target].clone();
+        // A generic alias is another virtual address; the others are other ways to the same one.
+        let address = if proxy == "generic" {
+            self.names.addresses += 1;
+            self.names.addresses - 1
+        } else {
+            target.address
+        };
+        self.names.add(&name, address, target.memory);
+        Ok(())
+    }
+
+    /// `P0@cta 0,gpu 0 | P1@cta 1,gpu 0 ;`
+    fn threads(&mut self) -> Result<Vec<Column>, Error> {
+        let mut columns: Vec<Column> = Vec::new();
+        loop {
+            let name = self.tokens.word("a thread `P0@cta 0,gpu 0`")?;
+            let Some(id) = thread_id(&name) else {
+                return Err(self.tokens.error(format!("`{name}` is not a thread `P0`")));
+            };
+            if columns.iter().any(|column| column.thread.id == id) {
+                return Err(self.tokens.error(format!("thread P{id} is there twice")));
+            }
+            self.tokens.expect("@")?;
+            let place = self.place()?;
+            columns.push(Column::new(Thread {
+                id,
+                place,
+                registers: Vec::new(),
+                initial: Vec::new(),
+                instructions: Vec::new(),
+                lines: Vec::new(),
+            }));
+            if self.tokens.take(";") {
+                return Ok(columns);
+            }
+            self.tokens.expect("|")?;
+        }
+    }
+
+    fn place(&mut self) -> Result<Place, Error> {
+        let (mut cta, mut cluster, mut gpu) = (None, None, None);
+        loop {
+            let level = self.tokens.word("`cta`, `cluster` or `gpu`")?;
+            let number = self.tokens.number("a number")?;
+            let number = u32::try_from(number).map_err(|_| self.tokens.error("a place is a number from 0"))?;
+            match level.as_str() {
+                "cta" => cta = Some(number),
+                "cluster" => cluster = Some(number),
+                "gpu" => gpu = Some(number),
+                _ => return Err(self.tokens.error(format!("a thread has a cta and a gpu, not a `{level}`"))),
+            }
+            if !self.tokens.take(",") {
+                break;
+            }
+        }
+        match (cta, gpu) {
+            (Some(cta), Some(gpu)) => Ok(Place { cta, cluster, gpu }),
+            _ => Err(self.tokens.error("a thread is placed as `P0@cta 0,gpu 0`")),
+        }
+    }
+
+    fn rows(&mut self, columns: &mut [Column]) -> Result<(), Error> {
+        while let Some(token) = self.tokens.peek() {
+            match token {
+                Token::Word(word)
+                    if matches!(word.as_str(), "exists" | "forall" | "filter" | "locations" | "final" | "not") =>
+                {
+                    break
+                }
+                Token::Sign("~") => break,
+                _ => {}
+            }
+            let mut cell = 0;
+            loop {
+                let end = matches!(self.tokens.peek(), Some(Token::Sign("|" | ";")));
+                if !end {
+                    let Some(column) = columns.get_mut(cell) else {
+                        return Err(self.tokens.error(format!("column {} has no thread", cell + 1)));
+                    };
+                    instruction::cell(&mut self.tokens, &mut self.names, column)?;
+                }
+                if self.tokens.take(";") {
+                    break;
+                }
+                self.tokens.expect("|")?;
+                cell += 1;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,400 @@
+//! What one thread may do by itself: its paths, for every value that each read might return.
+//!
+//! The values come from a fixed point: what any path may write to a place in memory, any read of it may return. Whether
+//! some write really supplies a value is decided where the paths of all threads meet.
+//!
+//! Loops. An iteration that only reads, and whose registers the next one writes again before it looks at them, adds
+//! nothing but constraints: whatever an execution with it shows, the execution without it shows too. Such loops are cut
+//! at the jump back, exactly. Other loops are unrolled up to a bound, and a path that would go on is marked.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::ast::{Access, Instruction, Operand, Order, Proxy, ProxyFence, Scope, Test, Thread, Update};
+use crate::relation::{Set, EVENTS};
+
+/// One operation of a thread with its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Read { location: usize, value: i64 },
+    Write { location: usize, value: i64 },
+    Fence,
+    ProxyFence(ProxyFence),
+    Barrier { waits: bool, id: i64, resource: Option<i64>, quorum: Option<i64> },
+}
+
+/// An operation on a path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) action: Action,
+    pub(crate) access: Access,
+    pub(crate) line: usize,
+    /// The reads of this path that it depends on, by address, data or control.
+    pub(crate) depends: Set,
+    /// For the write of an atomic: its read.
+    pub(crate) partner: Option<usize>,
+}
+
+/// How a path ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The thread is done.
+    Complete,
+    /// It would repeat an iteration that only reads; these were its reads.
+    Spins(Set),
+    /// The bound on loops ended it.
+    Cut,
+}
+
+/// A path of one thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Path {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) registers: Vec<i64>,
+    pub(crate) end: End,
+}
+
+/// The paths of all threads.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    pub(crate) threads: Vec<Vec<Path>>,
+    /// Whether the bound on loops cut a path.
+    pub(crate) cut: bool,
+    /// Whether some path repeats a loop.
+    pub(crate) loops: bool,
+}
+
+/// Why there are no paths to work with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TooMuch {
+    Paths,
+    Events,
+}
+
+/// Every path of every thread.
+pub(crate) fn all(test: &Test, loop_bound: usize, limit: usize) -> Result<Paths, TooMuch> {
+    let mut values: Vec<BTreeSet<i64>> = test.initial.iter().map(|&value| BTreeSet::from([value])).collect();
+    let mut rounds = 0;
+    loop {
+        let mut threads = Vec::new();
+        let mut count = 0;
+        for thread in &test.threads {
+            let mut walker = Walker {
+                test,
+                thread,
+                values: &values,
+                loop_bound,
+                found: Vec::new(),
+                room: limit.saturating_sub(count),
+                loops: loops_of(thread),
+            };
+            walker.walk(State::start(thread))?;
+            count += walker.found.len();
+            threads.push(walker.found);
+        }
+        let mut grown = values.clone();
+        for path in threads.iter().flatten() {
+            for step in &path.steps {
+                if let Action::Write { location, value } = step.action {
+                    grown[test.locations[location].memory].insert(value);
+                }
+            }
+        }
+        rounds += 1;
+        // A chain of writes, each from a read of the one before, is no longer than the writes of an execution.
+        let longest = |paths: &Vec<Path>| paths.iter().map(writes).max().unwrap_or(0);
+        let chain: usize = threads.iter().map(longest).sum();
+        if grown == values || rounds > chain {
+            let ended = |end: fn(&End) -> bool| threads.iter().flatten().any(|path| end(&path.end));
+            let cut = ended(|end| *end == End::Cut);
+            let loops = cut || ended(|end| matches!(end, End::Spins(_)));
+            return Ok(Paths { threads, cut, loops });
+        }
+        values = grown;
+    }
+}
+
+fn writes(path: &Path) -> usize {
+    path.steps.iter().filter(|step| matches!(step.action, Action::Write { .. })).count()
+}
+
+/// A jump back, and whether an iteration without writes repeats nothing but its reads.
+fn loops_of(thread: &Thread) -> HashMap<usize, bool> {
+    let mut loops = HashMap::new();
+    for (at, instruction) in thread.instructions.iter().enumerate() {
+        if let Instruction::Branch { target, .. } | Instruction::Jump { target } = *instruction {
+            if target <= at {
+                loops.insert(at, forgets(thread, target, at));
+            }
+        }
+    }
+    loops
+}
+
+/// Whether each iteration of the loop `head..=back` writes its registers before it, or anybody, looks at them.
+fn forgets(thread: &Thread, head: usize, back: usize) -> bool {
+    let region = head..=back;
+    let enters = |(at, instruction): (usize, &Instruction)| match instruction {
+        Instruction::Branch { target, .. } | Instruction::Jump { target } => {
+            !region.contains(&at) && *target > head && *target <= back
+        }
+        _ => false,
+    };
+    if thread.instructions.iter().enumerate().any(enters) {
+        return false;
+    }
+    let body = &thread.instructions[head..=back];
+    let written: BTreeSet<usize> = body.iter().filter_map(register_written).collect();
+    let mut fresh = BTreeSet::new();
+    let mut straight = true;
+    for instruction in body {
+        if registers_read(instruction).any(|register| written.contains(&register) && !fresh.contains(&register)) {
+            return false;
+        }
+        if matches!(instruction, Instruction::Branch { .. } | Instruction::Jump { .. }) {
+            straight = false;
+        }
+        if let Some(register) = register_written(instruction) {
+            if !straight {
+                return false;
+            }
+            fresh.insert(register);
+        }
+    }
+    true
+}
+
+fn register_written(instruction: &Instruction) -> Option<usize> {
+    match *instruction {
+        Instruction::Load { into, .. } | Instruction::Compute { into, .. } => Some(into),
+        Instruction::Atomic { into, .. } => into,
+        _ => None,
+    }
+}
+
+fn registers_read(instruction: &Instruction) -> impl Iterator<Item = usize> {
+    let operands: [Option<Operand>; 3] = match *instruction {
+        Instruction::Load { .. }
+        | Instruction::Fence { .. }
+        | Instruction::FenceProxy(_)
+        | Instruction::Jump { .. } => [None; 3],
+        Instruction::Store { value, .. } => [Some(value), None, None],
+        Instruction::Atomic { update: Update::Apply(_, operand), .. } => [Some(operand), None, None],
+        Instruction::Atomic { update: Update::CompareAndSwap { expected, replacement }, .. } => {
+            [Some(expected), Some(replacement), None]
+        }
+        Instruction::Barrier { id, resource, quorum, .. } => [Some(id), resource, quorum],
+        Instruction::Compute { a, b, .. } | Instruction::Branch { a, b, .. } => [Some(a), Some(b), None],
+    };
+    operands.into_iter().flatten().filter_map(|operand| match operand {
+        Operand::Register(register) => Some(register),
+        Operand::Constant(_) => None,
+    })
+}
+
+/// A thread in the middle of a path.
+#[derive(Clone)]
+struct State {
+    at: usize,
+    registers: Vec<i64>,
+    /// The reads that each register depends on.
+    taint: Vec<Set>,
+    /// The reads that what runs at all depends on.
+    control: Set,
+    steps: Vec<Step>,
+    /// How often each jump back was taken.
+    jumps: HashMap<usize, usize>,
+    /// How many steps there were when an instruction last ran.
+    seen: HashMap<usize, usize>,
+}
+
+impl State {
+    fn start(thread: &Thread) -> Self {
+        Self {
+            at: 0,
+            registers: thread.initial.clone(),
+            taint: vec![0; thread.initial.len()],
+            control: 0,
+            steps: Vec::new(),
+            jumps: HashMap::new(),
+            seen: HashMap::new(),
+        }
+    }
+
+    fn value(&self, operand: Operand) -> i64 {
+        match operand {
+            Operand::Register(register) => self.registers[register],
+            Operand::Constant(constant) => constant,
+        }
+    }
+
+    fn taint(&self, operand: Operand) -> Set {
+        match operand {
+            Operand::Register(register) => self.taint[register],
+            Operand::Constant(_) => 0,
+        }
+    }
+
+    fn set(&mut self, register: usize, value: i64, taint: Set) {
+        self.registers[register] = value;
+        self.taint[register] = taint;
+    }
+}
+
+struct Walker<'a> {
+    test: &'a Test,
+    thread: &'a Thread,
+    values: &'a [BTreeSet<i64>],
+    loop_bound: usize,
+    found: Vec<Path>,
+    room: usize,
+    loops: HashMap<usize, bool>,
+}
+
+/// How often a loop that reads nothing from memory may go round.
+const COUNTED_BOUND: usize = 1000;
+
+const ORDERLESS: Access = Access { order: Order::Weak, scope: Scope::Cta, proxy: Proxy::Generic };
+
+impl Walker<'_> {
+    fn walk(&mut self, mut state: State) -> Result<(), TooMuch> {
+        while state.at < self.thread.instructions.len() {
+            if state.steps.len() + 2 > EVENTS {
+                return Err(TooMuch::Events);
+            }
+            let at = state.at;
+            state.seen.insert(at, state.steps.len());
+            let line = self.thread.lines[at];
+            let mut step =
+                Step { action: Action::Fence, access: ORDERLESS, line, depends: state.control, partner: None };
+            state.at += 1;
+            match self.thread.instructions[at] {
+                Instruction::Load { into, location, access } => {
+                    return self.read(state, Step { access, ..step }, location, |state, value, read| {
+                        state.set(into, value, read);
+                    });
+                }
+                Instruction::Atomic { into, location, update, access } => {
+                    return self.read(state, Step { access, ..step }, location, |state, value, read| {
+                        finish_atomic(state, update, location, value, step, access);
+                        if let Some(into) = into {
+                            state.set(into, value, read);
+                        }
+                    });
+                }
+                Instruction::Store { location, value, access } => {
+                    step.depends |= state.taint(value);
+                    step.access = access;
+                    step.action = Action::Write { location, value: state.value(value) };
+                    state.steps.push(step);
+                }
+                Instruction::Fence { order, scope } => {
+                    step.access = Access { order, scope, proxy: Proxy::Generic };
+                    state.steps.push(step);
+                }
+                Instruction::FenceProxy(which) => {
+                    step.action = Action::ProxyFence(which);
+                    state.steps.push(step);
+                }
+                Instruction::Barrier { waits, id, resource, quorum } => {
+                    step.action = Action::Barrier {
+                        waits,
+                        id: state.value(id),
+                        resource: resource.map(|operand| state.value(operand)),
+                        quorum: quorum.map(|operand| state.value(operand)),
+                    };
+                    state.steps.push(step);
+                }
+                Instruction::Compute { into, operation, a, b } => {
+                    let value = operation.apply(state.value(a), state.value(b));
+                    let taint = state.taint(a) | state.taint(b);
+                    state.set(into, value, taint);
+                }
+                Instruction::Branch { compare, a, b, target } => {
+                    state.control |= state.taint(a) | state.taint(b);
+                    if compare.holds(state.value(a), state.value(b)) && self.jump(&mut state, at, target)? {
+                        return Ok(());
+                    }
+                }
+                Instruction::Jump { target } => {
+                    if self.jump(&mut state, at, target)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        self.end(state, End::Complete)
+    }
+
+    /// Goes on once for each value that the read may return.
+    fn read(
+        &mut self,
+        state: State,
+        step: Step,
+        location: usize,
+        after: impl Fn(&mut State, i64, Set),
+    ) -> Result<(), TooMuch> {
+        for &value in &self.values[self.test.locations[location].memory] {
+            let mut next = state.clone();
+            let read = 1 << next.steps.len();
+            next.steps.push(Step { action: Action::Read { location, value }, ..step });
+            after(&mut next, value, read);
+            self.walk(next)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a jump; whether the path ended with it.
+    fn jump(&mut self, state: &mut State, at: usize, target: usize) -> Result<bool, TooMuch> {
+        state.at = target;
+        let Some(&forgets) = self.loops.get(&at) else { return Ok(false) };
+        let first = state.seen.get(&target).copied().unwrap_or(0);
+        let iteration = &state.steps[first..];
+        let quiet = iteration.iter().all(|step| !matches!(step.action, Action::Write { .. } | Action::Barrier { .. }));
+        if forgets && quiet {
+            let is_read = |(_, step): &(usize, &Step)| matches!(step.action, Action::Read { .. });
+            let reads = iteration.iter().enumerate().filter(is_read).fold(0, |set, (i, _)| set | 1 << (first + i));
+            self.end(state.clone(), End::Spins(reads))?;
+            return Ok(true);
+        }
+        let taken = state.jumps.entry(at).or_insert(0);
+        *taken += 1;
+        // Without a read, an iteration has only one way to go.
+        let reads = iteration.iter().any(|step| matches!(step.action, Action::Read { .. }));
+        let bound = if reads { self.loop_bound } else { COUNTED_BOUND };
+        if *taken > bound {
+            self.end(state.clone(), End::Cut)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn end(&mut self, state: State, end: End) -> Result<(), TooMuch> {
+        if self.found.len() >= self.room {
+            return Err(TooMuch::Paths);
+        }
+        self.found.push(Path { steps: state.steps, registers: state.registers, end });
+        Ok(())
+    }
+}
+
+/// The write of an atomic whose read is the last step.
+fn finish_atomic(state: &mut State, update: Update, location: usize, value: i64, step: Step, access: Access) {
+    let partner = state.steps.len() - 1;
+    let read: Set = 1 << partner;
+    let (written, depends) = match update {
+        Update::Apply(operation, operand) => {
+            // An exchange writes what it is given, whatever it read.
+            let from_read = if operation == crate::ast::Binary::Second { 0 } else { read };
+            (operation.apply(value, state.value(operand)), from_read | state.taint(operand))
+        }
+        Update::CompareAndSwap { expected, replacement } => {
+            if value != state.value(expected) {
+                return;
+            }
+            (state.value(replacement), read | state.taint(expected) | state.taint(replacement))
+        }
+    };
+    let action = Action::Write { location, value: written };
+    let depends = step.depends | depends;
+    state.steps.push(Step { action, access, line: step.line, depends, partner: Some(partner) });
+}

@@ -1,0 +1,306 @@
+//! The answer to a test: its states, whether its condition holds, races and liveness.
+
+use std::collections::BTreeMap;
+
+use crate::ast::{Access, Order, Test};
+use crate::choice::{for_each_choice, Failure};
+use crate::condition::{Quantifier, Variable};
+use crate::frame::Frame;
+use crate::liveness::{self, Liveness};
+use crate::model;
+use crate::paths::{self, Action, End, Path, Paths, TooMuch};
+use crate::search::{search, Allowed, Effort, Stop};
+
+/// Bounds of the enumeration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The most partial executions that are checked.
+    pub budget: u64,
+    /// How often a loop goes round that does more than read.
+    pub loop_bound: usize,
+    /// Leaves out, before they are complete, executions that cannot satisfy the axioms. Only a test of the enumeration
+    /// itself would not.
+    pub shortcuts: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { budget: 2_000_000, loop_bound: 3, shortcuts: true }
+    }
+}
+
+/// Whether the condition holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does: herd's `Ok`.
+    Holds,
+    /// It does not: herd's `No`.
+    Fails,
+    /// It could not be decided, and why.
+    Undecided(String),
+}
+
+/// How the states stand to the expression: herd's observation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observation {
+    /// Every state satisfies it.
+    Always,
+    /// Some do.
+    Sometimes,
+    /// None does.
+    Never,
+}
+
+impl Observation {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::Sometimes => "Sometimes",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// One final state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinalState {
+    /// Values of [`Report::variables`].
+    pub values: Vec<i64>,
+    /// Whether it satisfies the expression.
+    pub matches: bool,
+}
+
+/// Two accesses in a data race.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Race {
+    /// Threads and lines of both.
+    pub accesses: [(u32, usize); 2],
+    /// Name of the location by which the second goes.
+    pub location: String,
+}
+
+/// All that is known about a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Whether its condition holds.
+    pub verdict: Verdict,
+    /// How its states stand to the expression.
+    pub observation: Observation,
+    /// Names of the variables of a state.
+    pub variables: Vec<String>,
+    /// Its final states.
+    pub states: Vec<FinalState>,
+    /// A data race in one of its executions.
+    pub race: Option<Race>,
+    /// Whether the bound on loops left executions out.
+    pub bounded: bool,
+    /// Whether some execution waits at a barrier for ever.
+    pub blocked: bool,
+    /// Whether it always ends, for tests with loops or blocking barriers.
+    pub liveness: Option<Liveness>,
+    /// Partial executions checked.
+    pub checked: u64,
+}
+
+impl Report {
+    /// States that satisfy the expression, and states that do not.
+    pub fn counts(&self) -> (usize, usize) {
+        let positive = self.states.iter().filter(|state| state.matches).count();
+        (positive, self.states.len() - positive)
+    }
+
+    /// What the author expected and did not get.
+    pub fn unmet(&self, test: &Test) -> Vec<String> {
+        let mut unmet = Vec::new();
+        if let Some(holds) = test.expectation.holds {
+            if self.verdict != if holds { Verdict::Holds } else { Verdict::Fails } {
+                unmet.push(format!("the condition was expected to {}", if holds { "hold" } else { "fail" }));
+            }
+        }
+        if let Some(terminates) = test.expectation.terminates {
+            let met = match &self.liveness {
+                Some(Liveness::Terminates) | None => terminates,
+                Some(Liveness::Stuck(_)) => !terminates,
+                Some(Liveness::Undecided(_)) => false,
+            };
+            if !met {
+                unmet.push(format!("it was expected to {}", if terminates { "end" } else { "get stuck" }));
+            }
+        }
+        unmet
+    }
+}
+
+/// Decides a test.
+pub fn run(test: &Test, options: &Options) -> Report {
+    let observed = test.observed();
+    let mut report = Report {
+        verdict: Verdict::Holds,
+        observation: Observation::Never,
+        variables: observed.iter().map(|&variable| test.variable_name(variable)).collect(),
+        states: Vec::new(),
+        race: None,
+        bounded: false,
+        blocked: false,
+        liveness: None,
+        checked: 0,
+    };
+    let too_much = |what: TooMuch| {
+        Verdict::Undecided(match what {
+            TooMuch::Paths => "budget exceeded: too many paths of single threads".to_string(),
+            TooMuch::Events => format!("more than {} events", crate::relation::EVENTS),
+        })
+    };
+    let limit = usize::try_from(options.budget).unwrap_or(usize::MAX).min(1_000_000);
+    let paths = match paths::all(test, options.loop_bound, limit) {
+        Ok(paths) => paths,
+        Err(what) => return Report { verdict: too_much(what), ..report },
+    };
+    let mut effort = Effort::new(options);
+    let mut collector = Collector { test, observed: &observed, states: BTreeMap::new(), race: None };
+    let outcome = collector.collect(&paths, &mut effort);
+    report.states = collector.states.into_iter().map(|(values, matches)| FinalState { values, matches }).collect();
+    report.race = collector.race;
+    report.bounded = paths.cut;
+    report.blocked = effort.blocked;
+    report.checked = effort.checked;
+    let (positive, negative) = report.counts();
+    report.observation = match (positive, negative) {
+        (0, _) => Observation::Never,
+        (_, 0) => Observation::Always,
+        _ => Observation::Sometimes,
+    };
+    let (decided, holds) = match test.condition.quantifier {
+        Quantifier::Exists => (positive > 0, positive > 0),
+        Quantifier::NotExists => (positive > 0, positive == 0),
+        Quantifier::Forall => (negative > 0, negative == 0),
+    };
+    report.verdict = match outcome {
+        // One state that decides is enough, whatever the others are.
+        Err(what) if !decided => too_much_or_budget(what, &effort),
+        _ if holds => Verdict::Holds,
+        _ => Verdict::Fails,
+    };
+    if paths.loops || effort.blocked {
+        report.liveness = Some(liveness::decide(test, &paths, effort.blocked, options));
+    }
+    report
+}
+
+fn too_much_or_budget(what: Failure, effort: &Effort) -> Verdict {
+    Verdict::Undecided(match what {
+        Failure::Budget => format!("budget exceeded after {} partial executions", effort.checked),
+        Failure::Events => format!("more than {} events", crate::relation::EVENTS),
+    })
+}
+
+/// Whether any two conflicting accesses of different threads are morally strong, whatever the execution.
+fn all_morally_strong(test: &Test) -> bool {
+    let accesses = test.accesses();
+    let strong = |a: &(usize, usize, bool, Access), b: &(usize, usize, bool, Access)| {
+        let (here, there) = (test.threads[a.0].place, test.threads[b.0].place);
+        a.3.order != Order::Weak
+            && b.3.order != Order::Weak
+            && a.3.proxy == b.3.proxy
+            && test.locations[a.1].address == test.locations[b.1].address
+            && here.includes(a.3.scope, &there)
+            && there.includes(b.3.scope, &here)
+    };
+    let conflict = |a: &(usize, usize, bool, Access), b: &(usize, usize, bool, Access)| {
+        a.0 != b.0 && (a.2 || b.2) && test.locations[a.1].memory == test.locations[b.1].memory
+    };
+    accesses.iter().all(|a| accesses.iter().all(|b| !conflict(a, b) || strong(a, b)))
+}
+
+struct Collector<'a> {
+    test: &'a Test,
+    observed: &'a [Variable],
+    states: BTreeMap<Vec<i64>, bool>,
+    race: Option<Race>,
+}
+
+impl Collector<'_> {
+    fn collect(&mut self, paths: &Paths, effort: &mut Effort) -> Result<(), Failure> {
+        let complete = |paths: &'_ Vec<Path>| -> Vec<usize> {
+            (0..paths.len()).filter(|&i| paths[i].end == End::Complete).collect()
+        };
+        let mut threads: Vec<Vec<&Path>> =
+            paths.threads.iter().map(|of| complete(of).into_iter().map(|i| &of[i]).collect()).collect();
+        // Short paths first: they show most states at the least effort.
+        threads.iter_mut().for_each(|paths| paths.sort_by_key(|path| path.steps.len()));
+        let registers_only = self.observed.iter().all(|variable| matches!(variable, Variable::Register { .. }));
+        let may_race = !all_morally_strong(self.test);
+        for_each_choice(self.test, &threads, effort, &mut |chosen, effort| {
+            let settled = registers_only && (self.race.is_some() || !may_race);
+            if settled && self.states.contains_key(&self.values(chosen, &[])) {
+                return Ok(());
+            }
+            let frame = Frame::new(self.test, chosen).ok_or(Failure::Events)?;
+            let places = self.test.initial.len();
+            search(&frame, places, 0, effort, &mut |allowed| {
+                self.add(chosen, allowed);
+                let settled = registers_only && (self.race.is_some() || !may_race);
+                if settled {
+                    Err(Stop::Enough)
+                } else {
+                    Ok(())
+                }
+            })
+            .or_else(|stop| if stop == Stop::Enough { Ok(()) } else { Err(Failure::Budget) })
+        })
+    }
+
+    /// The observed values, with these final values of memory.
+    fn values(&self, chosen: &[&Path], memory: &[i64]) -> Vec<i64> {
+        let value = |variable: &Variable| match *variable {
+            Variable::Register { thread, register } => chosen[thread].registers[register],
+            Variable::Memory { location } => memory[self.test.locations[location].memory],
+        };
+        self.observed.iter().map(value).collect()
+    }
+
+    fn add(&mut self, chosen: &[&Path], allowed: &Allowed<'_>) {
+        if self.race.is_none() {
+            self.race =
+                model::data_race(allowed.frame, allowed.causality_order).map(|(a, b)| self.race(allowed.frame, a, b));
+        }
+        let mut memories = vec![Vec::new()];
+        for (place, values) in allowed.finals.iter().enumerate() {
+            let shown = self.observed.iter().any(|variable| {
+                matches!(*variable, Variable::Memory { location } if self.test.locations[location].memory == place)
+            });
+            let values: Vec<i64> = if shown { values.iter().copied().collect() } else { vec![0] };
+            let extend = |memory: Vec<i64>| {
+                values.iter().map(move |&value| [memory.as_slice(), &[value]].concat()).collect::<Vec<_>>()
+            };
+            memories = memories.into_iter().flat_map(extend).collect();
+        }
+        for memory in memories {
+            let values = self.values(chosen, &memory);
+            let at = |variable: Variable| {
+                let index = self.observed.iter().position(|other| *other == variable);
+                index.map_or(0, |index| values[index])
+            };
+            if self.test.filter.as_ref().is_some_and(|filter| !filter.holds(&at)) {
+                continue;
+            }
+            let matches = self.test.condition.expression.holds(&at);
+            self.states.insert(values, matches);
+        }
+    }
+
+    fn race(&self, frame: &Frame, a: usize, b: usize) -> Race {
+        let access = |event: usize| {
+            let event = &frame.events[event];
+            (event.thread.map_or(0, |thread| self.test.threads[thread].id), event.line)
+        };
+        let location = match frame.events[b].action {
+            Action::Read { location, .. } | Action::Write { location, .. } => {
+                self.test.locations[location].name.clone()
+            }
+            _ => String::new(),
+        };
+        Race { accesses: [access(a), access(b)], location }
+    }
+}

@@ -1,0 +1,226 @@
+#!/usr/bin/env bash
+# Checks and measures warpferry on this machine's GPU: device.sh [PACK_DIR] [--out DIR] [--backend cuda|emu] [--tiny].
+#
+# Needs what scripts/pack-device.sh packed (PACK_DIR, by default the folder of this script), the NVIDIA driver, bash and
+# coreutils: no Rust, no source tree, no CUDA toolkit. Writes device-result.json and device-result.txt into DIR (default:
+# device-result here) and ends with 0 only when every step passed. A step that fails stops nothing; a step that this
+# machine cannot run is skipped and says why. All of it ends within 8 minutes: steps have limits of their own, and late
+# ones are shortened or left out, which counts as not passed.
+#
+# --backend emu runs the same on the emulator, in small: a test of the script. --tiny: small on a GPU too.
+set -uo pipefail
+
+# Seconds: of everything, kept for the benches, kept for the report.
+total=455
+kept_for_benches=150
+kept_for_report=10
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+pack=$here out=$PWD/device-result backend=cuda tiny=0
+
+usage() {
+    echo "device: $1" >&2
+    echo "usage: device.sh [PACK_DIR] [--out DIR] [--backend cuda|emu] [--tiny]" >&2
+    exit 2
+}
+
+while (($#)); do
+    case $1 in
+        --out) out=${2:-}; [[ -n $out ]] || usage "--out needs a folder"; shift 2 ;;
+        --backend) backend=${2:-}; [[ $backend == cuda || $backend == emu ]] || usage "--backend is cuda or emu"; shift 2 ;;
+        --tiny) tiny=1; shift ;;
+        -*) usage "$1 is no option" ;;
+        *) pack=$1; shift ;;
+    esac
+done
+[[ $backend == emu ]] && tiny=1
+[[ -d $pack ]] || usage "$pack is no folder"
+pack=$(cd "$pack" && pwd)
+for program in warpferry checkptx worlds device; do
+    [[ -x $pack/$program ]] || usage "$pack/$program is missing: scripts/pack-device.sh makes such a folder"
+done
+mkdir -p "$out" || usage "$out cannot be made"
+out=$(cd "$out" && pwd)
+
+record=$out/record
+rm -rf "$record" "$out/device-result.json" "$out/device-result.txt"
+mkdir -p "$record/facts" "$record/steps"
+deadline=$((SECONDS + total))
+number=0
+# Ranks that share a GPU need a hardware queue for each of their streams.
+export CUDA_DEVICE_MAX_CONNECTIONS=${CUDA_DEVICE_MAX_CONNECTIONS:-32}
+# A backtrace of a failed test says where.
+export RUST_BACKTRACE=${RUST_BACKTRACE:-1}
+
+fact() {
+    local name=$1
+    shift
+    timeout 10 "$@" >"$record/facts/$name" 2>/dev/null || rm -f "$record/facts/$name"
+}
+
+# begin NAME: the folder of the next step, in $step.
+begin() {
+    number=$((number + 1))
+    step=$record/steps/$(printf '%02d' "$number")-$1
+    mkdir -p "$step"
+}
+
+skip() {
+    begin "$1"
+    echo "$2" >"$step/skipped"
+    echo "skipped: $1: $2"
+}
+
+# step NAME LIMIT_S COMMAND...: runs it for as long as its limit and the time left allow.
+step() {
+    local name=$1 limit=$2 left start code
+    shift 2
+    begin "$name"
+    echo "$*" >"$step/command"
+    left=$((deadline - SECONDS - kept_for_report))
+    [[ $name == bench ]] || left=$((left - kept_for_benches))
+    if ((left < 3)); then
+        echo "the time of $total seconds is used up" >"$step/unreached"
+        echo "not reached: $name: the time of $total seconds is used up"
+        return
+    fi
+    ((limit > left)) && limit=$left
+    echo "$limit" >"$step/limit"
+    start=$(date +%s.%N)
+    timeout -k 5 "$limit" "$@" >"$step/stdout" 2>"$step/stderr" </dev/null
+    code=$?
+    echo "$code" >"$step/exit"
+    # Bash has no fractions.
+    awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { printf "%.2f\n", b - a }' >"$step/seconds" 2>/dev/null \
+        || echo $(($(date +%s) - ${start%.*})) >"$step/seconds"
+    echo "$([[ $code == 0 ]] && echo passed || echo "FAILED ($code)"): $name ($(<"$step/seconds") s)"
+}
+
+# demo NAME LIMIT_S OPTION...: one dispatch and one combine, compared bit for bit.
+demo() {
+    local name=$1 limit=$2
+    shift 2
+    step "$name" "$limit" "$pack/warpferry" demo --json --backend "$backend" --timeout-s 10 "$@"
+}
+
+# tests NAME LIMIT_S PROGRAM FILTER...: what of a test program the filters leave; nothing at all is a failure.
+tests() {
+    local name=$1 limit=$2 program=$pack/$3 list
+    shift 3
+    if list=$(timeout 20 "$program" --list "$@" 2>/dev/null) && [[ $list != *": test"* ]]; then
+        step "$name" 10 bash -c 'echo "no test of $0 is left by: $*"; exit 1' "$program" "$@"
+        return
+    fi
+    step "$name" "$limit" env WARPFERRY_BACKEND="$backend" "$program" --nocapture --test-threads 1 "$@"
+}
+
+sanitizer() {
+    local folder
+    command -v compute-sanitizer && return
+    for folder in "${CUDA_HOME:-/usr/local/cuda}" /usr/local/cuda /usr/local/cuda-*; do
+        [[ -x $folder/bin/compute-sanitizer ]] && { echo "$folder/bin/compute-sanitizer"; return; }
+    done
+    return 1
+}
+
+echo "$backend" >"$record/facts/backend"
+date -u +%Y-%m-%dT%H:%M:%SZ >"$record/facts/date"
+fact command echo "device.sh $pack --out $out --backend $backend$( ((tiny)) && echo " --tiny")"
+[[ -f $pack/MANIFEST ]] && cp "$pack/MANIFEST" "$record/facts/manifest"
+commit=$(sed -n 's/^commit: *//p' "$pack/MANIFEST" 2>/dev/null)
+echo "${commit:-unknown}" >"$record/facts/commit"
+export WARPFERRY_COMMIT=${commit:-unknown}
+fact kernel uname -srm
+fact libc ldd --version
+fact cpus nproc
+if command -v nvidia-smi >/dev/null; then
+    fact nvidia_smi nvidia-smi
+    fact nvidia_smi_query nvidia-smi --format=csv --query-gpu=name,driver_version,compute_cap,memory.total,clocks.max.sm,clocks.sm,clocks.mem,power.limit,temperature.gpu,ecc.mode.current,persistence_mode
+    fact nvidia_smi_topology nvidia-smi topo -m
+else
+    echo "skipped: nvidia-smi facts: there is no nvidia-smi"
+    echo "there is no nvidia-smi" >"$record/facts/nvidia_smi"
+fi
+[[ -f $record/facts/nvidia_smi ]] && cat "$record/facts/nvidia_smi"
+
+if [[ -f $pack/MANIFEST ]] && command -v sha256sum >/dev/null; then
+    step pack 30 bash -c 'cd "$1" && sed -n "s/^sha256: *//p" MANIFEST | sha256sum --check --strict --quiet' - "$pack"
+else
+    skip pack "no MANIFEST or no sha256sum: the files were not checked"
+fi
+
+step doctor 20 "$pack/warpferry" doctor --json
+[[ -s $step/stdout ]] && cp "$step/stdout" "$record/doctor.json"
+
+# Mutants are damaged kernels: they belong on the emulator, which stops what runs wild.
+if ((tiny)); then
+    WARPFERRY_CASES=0 tests checkptx 60 checkptx bulk::
+else
+    tests checkptx 90 checkptx --skip mutants:: --skip replay:: --skip stands_in::
+fi
+
+if ((tiny)); then
+    worlds="1x1 2x2" size="--hidden 64 --tokens 8"
+else
+    worlds="1x1 1x2 2x1 2x2 2x4 3x2 1x8" size="--hidden 1024 --tokens 64"
+fi
+for fabric in loopback mlx5; do
+    for world in $worlds; do
+        # shellcheck disable=SC2086 # sizes are several words
+        demo "world-$world-$fabric" 20 --nodes "${world%x*}" --gpus-per-node "${world#*x}" --experts 48 --topk 6 \
+            --fabric "$fabric" $size
+    done
+done
+if ((tiny)); then
+    demo world-recorded 20 --fabric loopback --hidden 64 --tokens 4
+else
+    demo world-recorded-loopback 30 --fabric loopback --tokens 128
+    demo world-recorded-mlx5 30 --fabric mlx5 --tokens 128
+fi
+if [[ $backend == cuda ]]; then
+    demo jit 60 --nodes 2 --gpus-per-node 2 --experts 48 --topk 6 --hidden 256 --tokens 16 --jit
+    tests worlds 90 worlds device:: --skip stand_in --skip replay
+else
+    skip jit "the emulator compiles nothing"
+    tests worlds 60 worlds replay::replay
+fi
+
+# One rank: under the sanitizer launches may run one after another, and those of several ranks wait for each other.
+small="demo --json --backend cuda --timeout-s 30 --nodes 1 --gpus-per-node 1 --experts 4 --topk 2 --hidden 64 --tokens 8 --channels 2 --fabric loopback"
+if [[ $backend == emu ]]; then
+    skip memcheck "the emulator checks memory itself"
+    skip racecheck "the emulator checks memory itself"
+elif checker=$(sanitizer); then
+    # shellcheck disable=SC2086 # options are several words
+    step memcheck 50 "$checker" --tool memcheck --error-exitcode 9 "$pack/warpferry" $small
+    # shellcheck disable=SC2086
+    step racecheck 50 "$checker" --tool racecheck --error-exitcode 9 "$pack/warpferry" $small
+else
+    skip memcheck "there is no compute-sanitizer (PATH, CUDA_HOME, /usr/local/cuda)"
+    skip racecheck "there is no compute-sanitizer (PATH, CUDA_HOME, /usr/local/cuda)"
+fi
+
+seconds=$((deadline - SECONDS - kept_for_report - 20))
+((seconds > 210)) && seconds=210
+((seconds < 10)) && seconds=10
+options=()
+((tiny)) && options=(--tiny)
+step bench $((seconds + 20)) "$pack/device" --backend "$backend" --json "$record/bench.json" --seconds "$seconds" "${options[@]}"
+
+echo "$((SECONDS - deadline + total))" >"$record/facts/seconds"
+echo
+if timeout 10 "$pack/warpferry" device-report "$record" --json "$out/device-result.json" --text "$out/device-result.txt"; then
+    code=0
+else
+    code=1
+fi
+if [[ ! -s $out/device-result.json ]]; then
+    # The program does not even start here: the reason is all there is to tell.
+    why=$("$pack/warpferry" --version 2>&1 | head -n 3 | tr -d '"\\' | tr '\n' ' ')
+    printf '{"schema": 1, "passed": false, "commit": "%s", "error": "warpferry does not run: %s"}\n' \
+        "${commit:-unknown}" "$why" >"$out/device-result.json"
+    echo "NOT PASSED: warpferry does not run: $why" | tee "$out/device-result.txt"
+    code=1
+fi
+echo "device: results in $out/device-result.json and $out/device-result.txt"
+exit "$code"

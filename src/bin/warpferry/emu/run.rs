@@ -1,0 +1,291 @@
+//! `emu run`: one entry of a PTX file on one emulated GPU, arguments in, buffers out.
+
+use std::fs;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Parser;
+use serde_json::{json, Value};
+use warpferry_emu::{
+    Checks, EntryInfo, Fault, Launch, LoadError, Machine, MachineConfig, MachineError, ModuleId, RunOutcome, Schedule,
+    StreamId,
+};
+
+use super::argument::Argument;
+use crate::output::{complain, say};
+
+/// Options of `emu run`.
+#[derive(Debug, Clone, Parser)]
+pub struct RunOptions {
+    /// The PTX file
+    pub file: PathBuf,
+    /// Entry to run; may be left out when there is one
+    #[arg(long)]
+    pub entry: Option<String>,
+    /// CTAs in each dimension
+    #[arg(long, default_value = "1", value_name = "X,Y,Z")]
+    pub grid: Extent,
+    /// Threads of a CTA in each dimension
+    #[arg(long, default_value = "1", value_name = "X,Y,Z")]
+    pub block: Extent,
+    /// Dynamic shared memory, in bytes
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    pub shared: u32,
+    /// The next argument of the entry: `u32:7`, `f32:1.5`, `buf:in.bin`, `zeros:256`, `hex:00ff` ..
+    #[arg(long = "arg", value_name = "TYPE:VALUE", allow_hyphen_values = true)]
+    pub arguments: Vec<Argument>,
+    /// After the run, write the buffer that argument INDEX (from 0) points to into a file
+    #[arg(long = "dump", value_name = "INDEX=FILE")]
+    pub dumps: Vec<Dump>,
+    /// Seed of the schedule and of what undefined registers and memory hold; without it: round robin and zeros
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Most warp instructions of the run
+    #[arg(long, default_value_t = 1 << 36, value_name = "COUNT")]
+    pub limit: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Three dimensions as `X`, `X,Y` or `X,Y,Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent([u32; 3]);
+
+impl FromStr for Extent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Extent, String> {
+        let mut found = [1; 3];
+        let parts: Vec<&str> = text.split([',', 'x']).collect();
+        if parts.len() > 3 {
+            return Err(format!("`{text}` has more than three dimensions"));
+        }
+        for (dimension, part) in found.iter_mut().zip(parts) {
+            let value = part.trim().parse().ok().filter(|n| *n > 0);
+            *dimension = value.ok_or_else(|| format!("`{text}`: a dimension is a positive number"))?;
+        }
+        Ok(Extent(found))
+    }
+}
+
+/// A buffer to write out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dump {
+    index: usize,
+    file: PathBuf,
+}
+
+impl FromStr for Dump {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Dump, String> {
+        let parts = text.split_once('=').and_then(|(index, file)| Some((index.trim().parse().ok()?, file)));
+        let (index, file) = parts.ok_or_else(|| format!("`{text}`: write INDEX=FILE"))?;
+        Ok(Dump { index, file: PathBuf::from(file) })
+    }
+}
+
+/// Why a program did not run to its end.
+#[derive(Debug)]
+enum Failure {
+    /// The command line or a file is wrong.
+    Usage(String),
+    /// The module cannot be loaded.
+    Load(LoadError),
+    /// A thread did something wrong.
+    Fault(Box<Fault>),
+    /// Nothing can move, or the limit is reached.
+    Stall(String),
+}
+
+/// What a run counts.
+struct Done {
+    entry: String,
+    instructions: u64,
+    time_ns: u64,
+}
+
+/// Runs and reports; false when the program did not run to its end.
+pub fn run(options: &RunOptions) -> bool {
+    let outcome = execute(options);
+    match &outcome {
+        Ok(done) if options.json => say(json!({
+            "status": "ok",
+            "entry": done.entry,
+            "warp_instructions": done.instructions,
+            "time_ns": done.time_ns,
+        })),
+        Ok(_) => {}
+        Err(failure) if options.json => say(failure.json()),
+        Err(failure) => complain(format_args!("error: {}", failure.text())),
+    }
+    outcome.is_ok()
+}
+
+fn execute(options: &RunOptions) -> Result<Done, Failure> {
+    let name = options.file.display().to_string();
+    let bytes = fs::read(&options.file).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut machine = Machine::new(config(options)).map_err(|error| Failure::Usage(error.to_string()))?;
+    // Texts handed from program to program often end with a zero byte.
+    let module = machine.load_module(&name, text.trim_end_matches('\0')).map_err(Failure::Load)?;
+    let entry = entry(&machine, module, options)?;
+    let info = machine.entry_info(module, &entry).map_err(|error| match error {
+        MachineError::Unloadable(error) => Failure::Load(*error),
+        error => Failure::Usage(error.to_string()),
+    })?;
+    let (args, buffers) = pack(&mut machine, &info, &options.arguments)?;
+    for dump in &options.dumps {
+        if !matches!(buffers.get(dump.index), Some(Some(_))) {
+            let what = format!("--dump {}: argument {} is no buffer", dump.index, dump.index);
+            return Err(Failure::Usage(what));
+        }
+    }
+    let launch = Launch {
+        gpu: 0,
+        stream: StreamId::DEFAULT,
+        module,
+        entry: entry.clone(),
+        grid: options.grid.0,
+        block: options.block.0,
+        shared_bytes: options.shared,
+        args,
+        access: Vec::new(),
+    };
+    machine.launch(launch).map_err(|error| Failure::Usage(error.to_string()))?;
+    match machine.run_until_idle() {
+        Ok(RunOutcome::Stalled(report)) => return Err(Failure::Stall(report.to_string())),
+        Ok(_) => {}
+        Err(fault) => return Err(Failure::Fault(Box::new(fault))),
+    }
+    for dump in &options.dumps {
+        let Some(Some((address, bytes))) = buffers.get(dump.index) else { continue };
+        let mut contents = vec![0; *bytes];
+        if *bytes > 0 {
+            machine.read_raw(*address, &mut contents).map_err(|error| Failure::Usage(error.to_string()))?;
+        }
+        fs::write(&dump.file, contents).map_err(|error| Failure::Usage(format!("{}: {error}", dump.file.display())))?;
+    }
+    Ok(Done { entry, instructions: machine.statistics().warp_instructions(), time_ns: machine.time_ns() })
+}
+
+/// One GPU that finds what is wrong in any program: bounds, rights, alignment. What a legal program may read without
+/// having written it has a value.
+fn config(options: &RunOptions) -> MachineConfig {
+    let mut config = MachineConfig::new(1, 1);
+    config.checks = Checks { alignment: true, ..Checks::NONE };
+    config.limits.warp_instructions = options.limit;
+    config.garbage_seed = 0;
+    if let Some(seed) = options.seed {
+        config.schedule = Schedule::Random { seed };
+        config.garbage_seed = seed | 1;
+    }
+    config
+}
+
+fn entry(machine: &Machine, module: ModuleId, options: &RunOptions) -> Result<String, Failure> {
+    let names = machine.entries(module).map_err(|error| Failure::Usage(error.to_string()))?;
+    match (&options.entry, names.as_slice()) {
+        (Some(name), _) if names.contains(name) => Ok(name.clone()),
+        (None, [only]) => Ok(only.clone()),
+        (Some(name), _) => Err(Failure::Usage(format!("no entry {name}; there are: {}", names.join(" ")))),
+        (None, []) => Err(Failure::Usage("the module has no entry".to_string())),
+        (None, _) => Err(Failure::Usage(format!("--entry is one of: {}", names.join(" ")))),
+    }
+}
+
+/// Address and size of each argument that is a buffer.
+type Buffers = Vec<Option<(u64, usize)>>;
+
+/// Packs the arguments as the entry wants them; makes and fills the buffers.
+fn pack(machine: &mut Machine, info: &EntryInfo, given: &[Argument]) -> Result<(Vec<u8>, Buffers), Failure> {
+    if given.len() != info.params.len() {
+        let names: Vec<String> = info.params.iter().map(|p| format!("{} ({} bytes)", p.name, p.bytes)).collect();
+        let what = format!("{} arguments given, the entry takes {}: {}", given.len(), names.len(), names.join(", "));
+        return Err(Failure::Usage(what));
+    }
+    let mut args = vec![0; info.param_bytes];
+    let mut buffers = Vec::new();
+    for (index, (argument, param)) in given.iter().zip(&info.params).enumerate() {
+        let contents = argument.contents().map_err(Failure::Usage)?;
+        let bytes = match (argument, &contents) {
+            (_, Some(contents)) => {
+                let address = buffer(machine, contents)?;
+                buffers.push(Some((address, contents.len())));
+                address.to_le_bytes().to_vec()
+            }
+            (Argument::Bytes(bytes), None) => {
+                buffers.push(None);
+                bytes.clone()
+            }
+            (_, None) => Vec::new(),
+        };
+        if bytes.len() != param.bytes {
+            let what = format!(
+                "argument {index} has {} bytes, parameter {} of the entry has {}",
+                bytes.len(),
+                param.name,
+                param.bytes
+            );
+            return Err(Failure::Usage(what));
+        }
+        args[param.offset..param.offset + bytes.len()].copy_from_slice(&bytes);
+    }
+    Ok((args, buffers))
+}
+
+/// A buffer in device memory; an empty one is the null pointer.
+fn buffer(machine: &mut Machine, contents: &[u8]) -> Result<u64, Failure> {
+    if contents.is_empty() {
+        return Ok(0);
+    }
+    let usage = |error: MachineError| Failure::Usage(error.to_string());
+    let address = machine.alloc(0, contents.len() as u64).map_err(usage)?;
+    machine.write(address, contents).map_err(usage)?;
+    Ok(address)
+}
+
+impl Failure {
+    fn text(&self) -> String {
+        match self {
+            Failure::Usage(text) | Failure::Stall(text) => text.clone(),
+            Failure::Load(error) => error.to_string(),
+            Failure::Fault(fault) => fault.to_string(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let mut value = json!({ "status": self.kind(), "error": self.text() });
+        match self {
+            Failure::Load(LoadError::Instruction { file, line, instruction, .. }) => {
+                value["file"] = json!(file);
+                value["line"] = json!(line);
+                value["instruction"] = json!(instruction);
+            }
+            Failure::Fault(fault) => {
+                if let Some(at) = &fault.location {
+                    value["file"] = json!(at.file);
+                    value["line"] = json!(at.line);
+                    value["instruction"] = json!(at.instruction);
+                }
+                if let Some(thread) = &fault.thread {
+                    value["cta"] = json!(thread.cta);
+                    value["thread"] = json!(thread.thread);
+                }
+                value["address"] = json!(fault.address);
+            }
+            _ => {}
+        }
+        value
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Failure::Usage(_) => "usage",
+            Failure::Load(_) => "load",
+            Failure::Fault(_) => "fault",
+            Failure::Stall(_) => "stall",
+        }
+    }
+}

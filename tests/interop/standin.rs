@@ -1,0 +1,47 @@
+//! All other tests in a process whose driver library is the stand-in: cudarc opens the library once a process.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The tests that need a driver, and must all have run.
+const TESTS: [&str; 8] = [
+    "slices::a_world_in_the_streams_of_a_program",
+    "slices::contexts_and_streams_live_as_long_as_they_are_used",
+    "slices::slices_written_on_other_streams_come_whole",
+    "slices::a_borrowed_tensor_outlives_its_tensor",
+    "handles::a_world_in_a_context_of_the_callers",
+    "handles::keepers_go_after_the_last_use",
+    "refusals::streams",
+    "refusals::memory",
+];
+
+#[test]
+fn on_the_stand_in() {
+    if std::env::var_os(super::support::CHILD).is_some() {
+        return;
+    }
+    let own = std::env::current_exe().expect("a test has a program");
+    let named = std::env::var_os("WARPFERRY_CUDA_STANDIN").map(PathBuf::from);
+    let beside = own.parent().map(|folder| folder.join("libcuda_emu.so"));
+    let Some(library) = named.or(beside).filter(|path| path.is_file()) else {
+        println!("skipped: no stand-in for the CUDA driver library (libcuda_emu.so) beside {}", own.display());
+        return;
+    };
+    let folder = std::env::temp_dir().join(format!("warpferry-interop-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    std::fs::copy(&library, folder.join("libcuda.so.1")).expect("the stand-in can be copied");
+    let output = Command::new(own)
+        .args(["--nocapture", "--test-threads=1"])
+        .env("LD_LIBRARY_PATH", &folder)
+        .env("WARPFERRY_BACKEND", "cuda")
+        .env(super::support::CHILD, "1")
+        .output();
+    // What is left in the system's folder for such things is no reason to fail.
+    let _ = std::fs::remove_dir_all(&folder);
+    let output = output.expect("the test's own program runs");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    for name in TESTS {
+        assert!(said.contains(&format!("done: {name}\n")), "{name} did not run to its end\n{said}");
+    }
+}
