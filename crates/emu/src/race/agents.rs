@@ -361,12 +361,14 @@ impl Race {
                 let words = (offset..offset + if word { bytes } else { 0 }).step_by(4);
                 let released: Vec<&Released> =
                     words.filter_map(|at| self.words.get(&(storage, at))).flatten().collect();
-                for index in gpus {
+                for index in gpus.clone() {
                     for r in released.iter().filter(|r| r.scope == Scope::Sys) {
                         if self.one_host || r.seat.gpu == index || r.seat == Seat::OUTSIDE {
                             hosts[index].join(&r.know);
                         }
                     }
+                }
+                for index in gpus {
                     if look(self.host.0, self.host.1, &hosts[index], seen) {
                         break;
                     }
