@@ -4,6 +4,9 @@
 #![cfg(feature = "cli")]
 
 #[cfg(feature = "cuda")]
+#[path = "said/skip.rs"]
+mod skip;
+#[cfg(feature = "cuda")]
 #[path = "worlds/standin.rs"]
 mod standin;
 #[path = "../benches/device/suite.rs"]
@@ -97,14 +100,12 @@ fn groups_have_one_name_on_the_command_line_and_in_results() {
 fn on_a_gpu() {
     let backend = std::env::var("WARPFERRY_BACKEND").unwrap_or_else(|_| "auto".to_string());
     if backend == "emu" {
-        println!("skipped on cuda: WARPFERRY_BACKEND=emu");
-        return;
+        return skip::skipped("device bench on cuda", "WARPFERRY_BACKEND=emu");
     }
     warpferry::driver::cuda::use_all_hardware_queues();
     if let Err(error) = warpferry::driver::cuda::Gpu::open(0) {
         assert!(backend != "cuda", "WARPFERRY_BACKEND=cuda: {error}");
-        println!("skipped on cuda: {error}");
-        return;
+        return skip::skipped("device bench on cuda", error);
     }
     let report = suite::run(&options(&["--backend", "cuda"])).unwrap_or_else(|failure| panic!("{failure}"));
     let file = report.to_json();

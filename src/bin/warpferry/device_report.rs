@@ -89,8 +89,9 @@ struct Step {
     result: Option<Value>,
     stdout: Vec<String>,
     stderr: Vec<String>,
-    /// Lines that say something was left out.
+    /// Lines that say something was left out, `skipped: WHAT: WHY`: the first ones, and how many there are.
     skips: Vec<String>,
+    skip_count: usize,
 }
 
 impl Step {
@@ -107,8 +108,8 @@ impl Step {
             (None, None, _) => Outcome::Failed,
         };
         let (stdout, stderr) = (text("stdout").unwrap_or_default(), text("stderr").unwrap_or_default());
-        let is_skip = |line: &&str| line.contains("skipped: ") || line.contains("skipped on ");
-        let skips = stdout.lines().chain(stderr.lines()).filter(is_skip).take(SKIPS_KEPT).map(str::to_string).collect();
+        let skips: Vec<&str> = stdout.lines().chain(stderr.lines()).filter(|line| line.contains("skipped: ")).collect();
+        let (skip_count, skips) = (skips.len(), skips.into_iter().take(SKIPS_KEPT).map(str::to_string).collect());
         let result: Option<Value> = serde_json::from_str(&stdout).ok().filter(Value::is_object);
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Step {
@@ -122,6 +123,7 @@ impl Step {
             stderr: last_lines(&stderr),
             result,
             skips,
+            skip_count,
         }
     }
 
@@ -142,6 +144,7 @@ impl Step {
             "stdout_last_lines": self.stdout,
             "stderr_last_lines": self.stderr,
             "skips": self.skips,
+            "skip_count": self.skip_count,
         })
     }
 
@@ -164,9 +167,9 @@ impl Step {
         let sum = lines().rfind(sum).map(|line| line.trim_matches(['=', ' ']).to_string());
         let sum =
             sum.unwrap_or_else(|| self.exit.map_or("no exit code".to_string(), |code| format!("exit code {code}")));
-        match self.skips.len() {
+        match self.skip_count {
             0 => sum,
-            count => format!("{sum} ({count} lines say skipped)"),
+            count => format!("{sum} ({count} skipped within)"),
         }
     }
 }
@@ -214,6 +217,11 @@ impl Report {
         self.steps.iter().filter(|step| step.outcome.name() == name).count()
     }
 
+    /// What steps that ran said they left out.
+    fn skipped_within(&self) -> usize {
+        self.steps.iter().map(|step| step.skip_count).sum()
+    }
+
     /// Every step that could run passed, and some did.
     fn passed(&self) -> bool {
         let fine = |step: &Step| matches!(step.outcome, Outcome::Passed | Outcome::Skipped(_));
@@ -232,10 +240,11 @@ impl Report {
 
     fn to_json(&self) -> Value {
         let doctor = |key: &str| self.doctor.as_ref().map_or(Value::Null, |doctor| doctor[key].clone());
-        let counts: Map<String, Value> = ["passed", "failed", "timed out", "skipped", "not reached"]
+        let mut counts: Map<String, Value> = ["passed", "failed", "timed out", "skipped", "not reached"]
             .map(|name| (name.replace(' ', "_"), json!(self.count(name))))
             .into_iter()
             .collect();
+        counts.insert("skipped_within_steps".into(), json!(self.skipped_within()));
         json!({
             "schema": SCHEMA,
             "passed": self.passed(),
@@ -281,7 +290,10 @@ impl Report {
         let counts = ["passed", "failed", "timed out", "skipped", "not reached"];
         let counts = counts.map(|name| format!("{} {name}", self.count(name))).join(", ");
         let verdict = if self.passed() { "PASSED" } else { "NOT PASSED" };
-        line(format!("\n{verdict}: {counts}"));
+        line(format!("\n{verdict}: {counts}; within steps {} skipped", self.skipped_within()));
+        if let Some(why) = self.facts.get("stopped").and_then(Value::as_str) {
+            line(format!("stopped early: {why}"));
+        }
         out
     }
 
@@ -294,8 +306,11 @@ impl Report {
         for entry in measured {
             let parameter = |name: &str| entry["parameters"][name].to_string().replace('"', "");
             let number = |key: &str| entry[key].as_f64().map_or("-".to_string(), |value| format!("{value:.2}"));
+            // Only a device's own times are compared with a limit.
+            let share = entry["share_of_copy"].as_f64();
+            let share = share.map_or(String::new(), |share| format!("  {share:>6.2} of the plain copy"));
             line(format!(
-                "  {:<24} {:>12} {:<12} world {} sms {} chunk {} roles {:<8} {:>9} GB/s  {:>6} of the plain copy",
+                "  {:<24} {:>12} {:<12} world {} sms {} chunk {} roles {:<8} {:>9} GB/s{share}",
                 entry["name"].as_str().unwrap_or("?"),
                 number("value"),
                 entry["unit"].as_str().unwrap_or("?"),
@@ -304,7 +319,6 @@ impl Report {
                 parameter("chunk_nv"),
                 parameter("roles"),
                 number("gb_per_s"),
-                number("share_of_copy"),
             ));
         }
     }
@@ -375,7 +389,7 @@ mod tests {
             .file("bench.json", r#"{"times":"measured","operations":[{"group":"operations","name":"dispatch","value":3.5,"unit":"us","share_of_copy":0.9,"parameters":{"world":"1x8"}}]}"#)
             .step("01-doctor", &[("command", "warpferry doctor"), ("exit", "0"), ("seconds", "0.5"), ("limit", "20")])
             .step("02-world", &[("exit", "0"), ("stdout", r#"{"verified":true,"nodes":2,"gpus_per_node":4,"backend":"cuda","fabric":"mlx5"}"#)])
-            .step("03-tests", &[("exit", "0"), ("stdout", "x: skipped on cuda: none\ntest result: ok. 3 passed")])
+            .step("03-tests", &[("exit", "0"), ("stdout", "skipped: x on cuda: none\ntest result: ok. 3 passed")])
             .step("04-memcheck", &[("skipped", "no compute-sanitizer")]);
         let (json, table) = folder.report();
         assert_eq!(
@@ -384,13 +398,14 @@ mod tests {
         );
         assert_eq!((&json["driver_version"], &json["counts"]["passed"]), (&12040.into(), &3.into()));
         assert_eq!(json["steps"][1]["result"]["nodes"], 2);
-        assert_eq!(json["steps"][2]["skips"][0], "x: skipped on cuda: none");
+        assert_eq!(json["steps"][2]["skips"][0], "skipped: x on cuda: none");
+        assert_eq!(json["counts"]["skipped_within_steps"], 1);
         assert_eq!(
             (&json["steps"][3]["outcome"], &json["steps"][3]["why"]),
             (&"skipped".into(), &"no compute-sanitizer".into())
         );
         for part in
-            ["2x4 mlx5 on cuda: verified", "1 lines say skipped", "CUDA 12.4", "PASSED: 3 passed", "0.90 of the plain"]
+            ["2x4 mlx5 on cuda: verified", "(1 skipped within)", "CUDA 12.4", "PASSED: 3 passed", "0.90 of the plain"]
         {
             assert!(table.contains(part), "{part} in {table}");
         }
