@@ -3,8 +3,9 @@
 #
 # Needs what scripts/pack-device.sh packed (PACK_DIR, by default the folder of this script), the NVIDIA driver, bash and
 # coreutils: no Rust, no source tree, no CUDA toolkit. Writes device-result.json and device-result.txt into DIR (default:
-# device-result here) and ends with 0 only when every step passed. A step that fails stops nothing; a step that this
-# machine cannot run is skipped and says why. All of it ends within 8 minutes: steps have limits of their own, and late
+# device-result here) and ends with 0 only when every step passed. Damaged files, and a machine without a GPU that the
+# kernels can run on, stop it at once; no other step that fails does. A step that this machine cannot run is skipped and
+# says why. All of it ends within 8 minutes: steps have limits of their own, and late
 # ones are shortened or left out, which counts as not passed.
 #
 # --backend emu runs the same on the emulator, in small: a test of the script. --tiny: small on a GPU too.
@@ -18,10 +19,22 @@ kept_for_report=10
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 pack=$here out=$PWD/device-result backend=cuda tiny=0
 
+usage_line="usage: device.sh [PACK_DIR] [--out DIR] [--backend cuda|emu] [--tiny]"
+
 usage() {
     echo "device: $1" >&2
-    echo "usage: device.sh [PACK_DIR] [--out DIR] [--backend cuda|emu] [--tiny]" >&2
+    echo "$usage_line" >&2
     exit 2
+}
+
+help() {
+    echo "$usage_line"
+    echo "Checks and measures warpferry on this machine's GPU with what scripts/pack-device.sh packed."
+    echo "  PACK_DIR            folder of the programs (default: the folder of this script)"
+    echo "  --out DIR           folder of device-result.json and device-result.txt (default: device-result here)"
+    echo "  --backend cuda|emu  where kernels run (default: cuda); emu is the same on the emulator, in small"
+    echo "  --tiny              in small on a GPU too"
+    echo "Ends with 0 when every step passed, with 1 when one did not, with 2 for bad usage."
 }
 
 while (($#)); do
@@ -29,6 +42,7 @@ while (($#)); do
         --out) out=${2:-}; [[ -n $out ]] || usage "--out needs a folder"; shift 2 ;;
         --backend) backend=${2:-}; [[ $backend == cuda || $backend == emu ]] || usage "--backend is cuda or emu"; shift 2 ;;
         --tiny) tiny=1; shift ;;
+        -h | --help) help; exit 0 ;;
         -*) usage "$1 is no option" ;;
         *) pack=$1; shift ;;
     esac
@@ -114,6 +128,32 @@ tests() {
     step "$name" "$limit" env WARPFERRY_BACKEND="$backend" "$program" --nocapture --test-threads 1 "$@"
 }
 
+# finish: writes the results of what was recorded and ends.
+finish() {
+    local code=1 why
+    echo "$((SECONDS - deadline + total))" >"$record/facts/seconds"
+    echo
+    timeout 10 "$pack/warpferry" device-report "$record" --json "$out/device-result.json" --text "$out/device-result.txt" \
+        && code=0
+    if [[ ! -s $out/device-result.json ]]; then
+        # The program does not even start here: the reason is all there is to tell.
+        why=$("$pack/warpferry" --version 2>&1 | head -n 3 | tr -d '"\\' | tr '\n' ' ')
+        printf '{"schema": 1, "passed": false, "commit": "%s", "error": "warpferry does not run: %s"}\n' \
+            "${commit:-unknown}" "$why" >"$out/device-result.json"
+        echo "NOT PASSED: warpferry does not run: $why" | tee "$out/device-result.txt"
+        code=1
+    fi
+    echo "device: results in $out/device-result.json and $out/device-result.txt"
+    exit "$code"
+}
+
+# stop WHY: after a step without which the others would show nothing.
+stop() {
+    echo "$1" >"$record/facts/stopped"
+    echo "device: stopped: $1"
+    finish
+}
+
 sanitizer() {
     local folder
     command -v compute-sanitizer && return
@@ -145,12 +185,19 @@ fi
 
 if [[ -f $pack/MANIFEST ]] && command -v sha256sum >/dev/null; then
     step pack 30 bash -c 'cd "$1" && sed -n "s/^sha256: *//p" MANIFEST | sha256sum --check --strict --quiet' - "$pack"
+    [[ $(<"$step/exit") == 0 ]] || stop "files of $pack are not those that were packed: copy the folder again"
 else
     skip pack "no MANIFEST or no sha256sum: the files were not checked"
 fi
 
-step doctor 20 "$pack/warpferry" doctor --json
+required=()
+[[ $backend == cuda ]] && required=(--require-gpu)
+step doctor 20 "$pack/warpferry" doctor --json "${required[@]}"
 [[ -s $step/stdout ]] && cp "$step/stdout" "$record/doctor.json"
+if [[ $(<"$step/exit") != 0 ]]; then
+    why=$(head -n 3 "$step/stderr" | tr '\n' ' ')
+    stop "${why:-doctor failed with $(<"$step/exit")}"
+fi
 
 # Mutants are damaged kernels: they belong on the emulator, which stops what runs wild.
 if ((tiny)); then
@@ -207,20 +254,4 @@ options=()
 ((tiny)) && options=(--tiny)
 step bench $((seconds + 20)) "$pack/device" --backend "$backend" --json "$record/bench.json" --seconds "$seconds" "${options[@]}"
 
-echo "$((SECONDS - deadline + total))" >"$record/facts/seconds"
-echo
-if timeout 10 "$pack/warpferry" device-report "$record" --json "$out/device-result.json" --text "$out/device-result.txt"; then
-    code=0
-else
-    code=1
-fi
-if [[ ! -s $out/device-result.json ]]; then
-    # The program does not even start here: the reason is all there is to tell.
-    why=$("$pack/warpferry" --version 2>&1 | head -n 3 | tr -d '"\\' | tr '\n' ' ')
-    printf '{"schema": 1, "passed": false, "commit": "%s", "error": "warpferry does not run: %s"}\n' \
-        "${commit:-unknown}" "$why" >"$out/device-result.json"
-    echo "NOT PASSED: warpferry does not run: $why" | tee "$out/device-result.txt"
-    code=1
-fi
-echo "device: results in $out/device-result.json and $out/device-result.txt"
-exit "$code"
+finish

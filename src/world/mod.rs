@@ -213,6 +213,21 @@ impl World {
     /// device memory. With fabric mlx5 and more than one node the NICs are the model that the emulator uses, served by a
     /// thread of this process ([`crate::fabric::served`]): for correctness, not for speed.
     ///
+    /// ```no_run
+    /// use warpferry::driver::cuda::{use_all_hardware_queues, Gpu};
+    /// use warpferry::{Fabric, Result, Shape, Topology, World, WorldConfig};
+    ///
+    /// fn main() -> Result<()> {
+    ///     use_all_hardware_queues(); // before any CUDA call and any thread
+    ///     let shape = Shape::new(4096, 64, 8, 128)?;
+    ///     let config = WorldConfig::new(Topology::new(1, 4)?, shape).fabric(Fabric::Loopback);
+    ///     let mut world = World::on_gpu(&config, &Gpu::open(0)?)?; // four ranks that share GPU 0
+    ///     let ranks = world.run(|comm| comm.rank())?; // here dispatch and combine
+    ///     assert_eq!(ranks, [0, 1, 2, 3]);
+    ///     world.close()
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// As [`connect`]; [`Error::Argument`] when the GPU has fewer SMs than the world ranks, or fewer hardware queues than
     /// their streams need.
