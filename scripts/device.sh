@@ -196,6 +196,7 @@ step doctor 20 "$pack/warpferry" doctor --json "${required[@]}"
 [[ -s $step/stdout ]] && cp "$step/stdout" "$record/doctor.json"
 if [[ $(<"$step/exit") != 0 ]]; then
     why=$(head -n 3 "$step/stderr" | tr '\n' ' ')
+    why=${why% }
     stop "${why:-doctor failed with $(<"$step/exit")}"
 fi
 
