@@ -93,7 +93,7 @@ fn a_backend_that_is_absent_is_told_in_the_file() {
     }
     let path = std::env::temp_dir().join(format!("warpferry-device-absent-{}.json", std::process::id()));
     let failure = suite::run(&options(&["--backend", "cuda", "--json", path.to_str().expect("a plain path")]));
-    let failure = failure.err().expect("there is no GPU").to_string();
+    let failure = failure.expect_err("there is no GPU").to_string();
     let text = std::fs::read_to_string(&path).expect("the file was written");
     std::fs::remove_file(&path).expect("the file was written");
     let file: Value = serde_json::from_str(&text).expect("the file is JSON");

@@ -474,13 +474,9 @@ mod tests {
             (&json["steps"][3]["outcome"], &json["steps"][3]["why"]),
             (&"skipped".into(), &"no compute-sanitizer".into())
         );
-        for part in [
-            "2x4 mlx5 on cuda: verified",
-            "(1 skipped within)",
-            "CUDA 12.4",
-            "\nPASSED: 6 passed",
-            "0.90 of the plain",
-        ] {
+        for part in
+            ["2x4 mlx5 on cuda: verified", "(1 skipped within)", "CUDA 12.4", "\nPASSED: 6 passed", "0.90 of the plain"]
+        {
             assert!(table.contains(part), "{part} in {table}");
         }
     }
