@@ -50,6 +50,7 @@ impl EmuMachine {
             shared_bytes: config.gpu.shared_bytes_per_sm,
             memory_bytes: config.gpu.memory_bytes,
             backend: Backend::Emulator,
+            gpu: None,
         });
         let infos = Arc::new(infos.collect());
         let machine = emu::Machine::new(config)

@@ -62,6 +62,17 @@ pub struct DriverInfo {
     pub memory_bytes: u64,
     /// What kind of driver this is.
     pub backend: Backend,
+    /// Which GPU of this machine it is; `None` where GPUs are not real.
+    pub gpu: Option<GpuShare>,
+}
+
+/// A GPU of this machine, or a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GpuShare {
+    /// The GPU, as the driver counts.
+    pub ordinal: u32,
+    /// Ranks among which its SMs, memory and hardware queues were divided.
+    pub ranks: u32,
 }
 
 /// Kinds of driver, for reports: nothing decides by it how an operation runs.

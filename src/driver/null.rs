@@ -39,6 +39,7 @@ impl NullDriver {
                 shared_bytes: crate::plan::launch::SHARED_BYTES_MAX,
                 memory_bytes: 80 << 30,
                 backend: Backend::Null,
+                gpu: None,
             },
             next_address: AtomicU64::new(1 << 32),
             next_name: AtomicU64::new(1),

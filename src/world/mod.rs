@@ -125,6 +125,25 @@ pub fn connect(config: &WorldConfig, devices: &[Device]) -> Result<Vec<Communica
     connect_kernels(config, devices, KernelSet::embedded(config.fabric)?)
 }
 
+/// Ranks that share a GPU must know it: their SMs and hardware queues were divided, or their kernels may keep each other
+/// from running.
+fn check_shares(devices: &[Device]) -> Result<()> {
+    let shares = devices.iter().filter_map(|device| device.driver.info().gpu);
+    let mut ranks: BTreeMap<u32, u32> = BTreeMap::new();
+    shares.clone().for_each(|share| *ranks.entry(share.ordinal).or_default() += 1);
+    for share in shares {
+        let here = ranks[&share.ordinal];
+        if share.ranks < here {
+            return Err(Error::argument(
+                "devices",
+                format!("{here} ranks on GPU {}, with drivers for {}", share.ordinal, share.ranks),
+                format!("drivers made for {here} ranks together (`Gpu::drivers`, `interop::devices`, `World::on_gpu`)"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn connect_kernels(
     config: &WorldConfig,
     devices: &[Device],
@@ -137,6 +156,7 @@ pub(crate) fn connect_kernels(
     if let Some(rank) = config.sms.keys().find(|&&rank| rank >= ranks) {
         return Err(Error::argument("sms", format!("of rank {rank}"), format!("ranks below {ranks}")));
     }
+    check_shares(devices)?;
     let prepared = (0..)
         .zip(devices)
         .map(|(rank, device)| Prepared::new(device, config.plan(rank)?, rank, kernels))
@@ -232,6 +252,11 @@ impl World {
         let kernels = KernelSet::embedded(config.fabric)?;
         config.plan(0)?;
         let ranks = config.topology.ranks() as usize;
+        let ordinals: Vec<u32> = gpus.iter().map(|gpu| gpu.facts().ordinal).collect();
+        if let Some(twice) = (1..ordinals.len()).find(|&at| ordinals[..at].contains(&ordinals[at])) {
+            let value = format!("GPU {} twice", ordinals[twice]);
+            return Err(Error::argument("gpus", value, "each GPU once: its ranks share it"));
+        }
         if gpus.is_empty() || !ranks.is_multiple_of(gpus.len()) {
             return Err(Error::argument("gpus", gpus.len(), format!("a number that divides the {ranks} ranks")));
         }

@@ -7,6 +7,7 @@
 use std::process::Command;
 
 use warpferry::driver::cuda::{summary, use_all_hardware_queues, Gpu};
+use warpferry::fabric::Device;
 use warpferry::World;
 
 use crate::case::{Case, Link, Pattern, Warps};
@@ -109,6 +110,28 @@ fn on_several_gpus() {
         }
     }
     println!("worlds verified on {count} GPUs");
+}
+
+/// Method: two ranks on one GPU with drivers that each have it for themselves, and a GPU named twice.
+#[test]
+fn ranks_that_share_a_gpu_must_know() {
+    use_all_hardware_queues();
+    let Ok(gpu) = Gpu::open(0) else { return println!("skipped on cuda: no GPU") };
+    let config = Case { nodes: 1, experts_per_rank: 4, fabric: Link::Loopback, ..Case::default() }.config();
+    let config = config.expect("a small case is valid");
+    let alone = || Device::new(gpu.driver().expect("the GPU takes a rank"));
+    let said = |made: warpferry::Result<World>| made.expect_err("it must be refused").to_string();
+    let refused = said(World::on_devices(&config, &[alone(), alone()]));
+    assert!(refused.contains("argument `devices` = 2 ranks on GPU 0, with drivers for 1"), "{refused}");
+    let refused = said(World::on_gpus(&config, &[gpu.clone(), gpu.clone()]));
+    assert!(refused.contains("argument `gpus` = GPU 0 twice"), "{refused}");
+    println!("both were refused");
+}
+
+#[test]
+fn ranks_that_share_a_gpu_of_the_stand_in_must_know() {
+    let Some((ended_well, said)) = stand_in("ranks_that_share_a_gpu_must_know", &[]) else { return };
+    assert!(ended_well && said.contains("both were refused"), "{said}");
 }
 
 fn play(case: &Case, gpus: &[Gpu]) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Named barriers of a CTA, and mbarrier instructions.
 
+use crate::cluster;
 use crate::error::FaultKind;
 use crate::exec::{note_read, Env, Flow};
 use crate::mbarrier::State;
@@ -234,7 +235,8 @@ pub(crate) fn mbarrier(
     }
     let base = warp.registers.columns[op.base as usize];
     let window = if op.generic { SHARED_WINDOW } else { 0 };
-    let offsets: [u64; 32] = std::array::from_fn(|i| base[i].wrapping_add(op.offset as u64).wrapping_sub(window));
+    let mut offsets: [u64; 32] = std::array::from_fn(|i| base[i].wrapping_add(op.offset as u64).wrapping_sub(window));
+    let remote = cluster::localize(cta, &mut offsets, active);
     let fail = |lane: usize, reason: String| Trouble {
         kind: FaultKind::Mbarrier(reason),
         lane: lane as u32,
@@ -242,11 +244,31 @@ pub(crate) fn mbarrier(
         address: Some(offsets[lane].wrapping_add(SHARED_WINDOW)),
     };
     if let MbarrierKind::Wait { parity, suspends } = op.kind {
+        if remote != 0 {
+            return Err(fail(first(remote) as usize, "a wait needs an mbarrier of the CTA itself".into()));
+        }
         return wait(env, cta, warp, args, index, active, &offsets, parity, suspends).map_err(|(l, r)| fail(l, r));
     }
     for lane in lanes(active) {
         let column = |c: u16| warp.registers.columns[c as usize][lane];
         let (a, b, offset) = (column(args.a) as u32, column(args.b) as u32, offsets[lane]);
+        if remote >> lane & 1 == 1 {
+            let far = match op.kind {
+                MbarrierKind::Arrive { no_complete, .. } => !no_complete,
+                MbarrierKind::ExpectTx | MbarrierKind::CompleteTx => true,
+                _ => false,
+            };
+            if !far {
+                return Err(fail(lane, "this operation needs an mbarrier of the CTA itself".into()));
+            }
+            let rank = cluster::rank_of(offset).unwrap_or(u64::MAX >> 8);
+            let other = cluster::member(env.ctas, env.remote, cta, rank)
+                .map_err(|kind| Trouble { kind, ..fail(lane, String::new()) })?;
+            let offset = offset & cluster::OFFSET_MASK;
+            let found = mbarrier_at(&other.state, offset);
+            apply(&mut other.state, op.kind, found, a, b, offset, &mut env.memory.woken).map_err(|r| fail(lane, r))?;
+            continue;
+        }
         let found = mbarrier_at(cta, offset);
         let token = apply(cta, op.kind, found, a, b, offset, &mut env.memory.woken).map_err(|r| fail(lane, r))?;
         if let (MbarrierKind::Arrive { .. }, Some(token)) = (op.kind, token) {

@@ -65,6 +65,24 @@ pub(crate) fn converge(warp: &mut Warp, inst: &Inst, index: usize, active: u32, 
     Ok(Flow::Switch)
 }
 
+/// For an instruction that all lanes of a warp execute together: waits for those that are not here yet. True when the
+/// group has all that have not exited.
+pub(crate) fn gather(warp: &mut Warp, index: usize, active: u32, pc: u32) -> bool {
+    leave_inactive(warp, index, active);
+    let mut pool = active;
+    for group in warp.groups.iter_mut().filter(|g| g.state == GroupState::Converge && g.pc == pc) {
+        pool |= group.mask;
+        group.mask = 0;
+    }
+    warp.groups[index].mask = pool;
+    let complete = pool == !warp.exited;
+    if !complete {
+        warp.groups[index].state = GroupState::Converge;
+        warp.groups.retain(|g| g.mask != 0);
+    }
+    complete
+}
+
 /// `bar.warp.sync`: like the others, but lanes may wait for each other at different instructions.
 pub(crate) fn warp_barrier(warp: &mut Warp, inst: &Inst, index: usize, active: u32, pc: u32) -> Result<Flow, Trouble> {
     let column = warp.registers.columns[inst.args.c as usize];

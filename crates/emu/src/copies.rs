@@ -3,11 +3,12 @@
 //! A copy into shared memory reads, writes and reports to its mbarrier in one action. A copy to global memory reads
 //! its source in one action, which is what `wait_group.read` waits for, and writes its target in a later one.
 
+use crate::cluster;
 use crate::error::{Fault, FaultKind};
 use crate::exec::{Env, Flow};
-use crate::memory::{Kind, Memory, Need, Snapshot, Viewer, Window, SHARED_WINDOW};
+use crate::memory::{Kind, Memory, Need, Snapshot, Storage, Viewer, Window, SHARED_WINDOW};
 use crate::observe::{Event, Observer};
-use crate::program::{lanes, Args, Bulk};
+use crate::program::{lanes, Args, AtomicKind, Bulk};
 use crate::statistics::GpuStatistics;
 use crate::visibility::{self, Stage, Unflushed};
 use crate::warp::{BulkGroup, Cta, CtaState, Group, GroupState, LaunchShape, Trouble, Warp};
@@ -32,13 +33,24 @@ pub(crate) struct Copy {
 /// What a copy has still to do.
 #[derive(Debug)]
 pub(crate) enum Way {
-    /// From a global address to an offset of shared memory, reported to an mbarrier.
-    Load { source: u64, offset: u32, mbarrier: u32 },
+    /// From a global address, or an offset of the CTA's own shared memory, to an offset of shared memory of the CTA of
+    /// `rank`, reported to an mbarrier there.
+    Load { source: Source, rank: u32, offset: u32, mbarrier: u32, reduce: Reduce },
     /// Read from an offset of shared memory, as part of a group of its lane.
-    StoreRead { offset: u32, target: u64, group: u64 },
-    /// Write what was read.
-    StoreWrite { piece: Snapshot, target: u64, group: u64 },
+    StoreRead { offset: u32, target: u64, group: u64, reduce: Reduce },
+    /// Write what was read, or reduce with it.
+    StoreWrite { piece: Snapshot, target: u64, group: u64, reduce: Reduce },
 }
+
+/// Where a copy into shared memory comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source {
+    Global(u64),
+    Shared(u32),
+}
+
+/// Operation and element size of a reduction.
+type Reduce = Option<(AtomicKind, u8)>;
 
 /// All copies under way.
 #[derive(Debug, Default)]
@@ -106,32 +118,76 @@ pub(crate) fn issue(
         let bytes = column(args.a) as u32;
         let target = column(bulk.target).wrapping_add(bulk.target_offset as u64);
         let source = column(bulk.source).wrapping_add(bulk.source_offset as u64);
-        let (shared, global) = if bulk.to_shared { (target, source) } else { (source, target) };
         let fail = |kind, address| Trouble { kind, lane: lane as u32, pc, address: Some(address) };
         if bytes & 15 != 0 {
             let kind = FaultKind::Bulk(format!("size {bytes} is not a multiple of 16"));
-            return Err(fail(kind, global));
+            return Err(fail(kind, target));
         }
-        for (address, at) in [(global, global), (shared, shared + SHARED_WINDOW)] {
+        let own = cta.cluster.rank as u64;
+        // Offset and rank of a side in shared memory.
+        let place = |address: u64| match cluster::rank_of(address) {
+            Some(rank) => (address & cluster::OFFSET_MASK, rank),
+            None => (address, own),
+        };
+        for (address, is_shared) in [(target, bulk.to_shared), (source, bulk.from_shared)] {
+            let window = if is_shared { SHARED_WINDOW } else { 0 };
             if address & 15 != 0 {
-                return Err(fail(FaultKind::Misaligned { align: 16 }, at));
+                return Err(fail(FaultKind::Misaligned { align: 16 }, address.wrapping_add(window)));
+            }
+            let (offset, rank) = if is_shared { place(address) } else { continue };
+            let room = match rank == own {
+                true => cta.shared.bytes.len(),
+                false => match cluster::member(env.ctas, env.remote, cta, rank) {
+                    Ok(other) => other.state.shared.bytes.len(),
+                    Err(kind) => return Err(fail(kind, address.wrapping_add(window))),
+                },
+            };
+            if offset.saturating_add(bytes as u64) > room as u64 {
+                return Err(fail(FaultKind::OutOfBounds { bytes: bytes as u64 }, address.wrapping_add(window)));
             }
         }
-        if shared.saturating_add(bytes as u64) > cta.shared.bytes.len() as u64 {
-            return Err(fail(FaultKind::OutOfBounds { bytes: bytes as u64 }, shared.wrapping_add(SHARED_WINDOW)));
-        }
-        let need = if bulk.to_shared { Need::Read } else { Need::Write };
-        let window = global_window(env.memory, &cta.viewer(), global, bytes, need)
-            .map_err(|(kind, address)| fail(kind, address))?;
-        let way = if bulk.to_shared {
+        let mut ways = Vec::new();
+        if bulk.to_shared {
+            if !bulk.from_shared {
+                global_window(env.memory, &cta.viewer(), source, bytes, Need::Read)
+                    .map_err(|(kind, address)| fail(kind, address))?;
+            }
             let mbarrier = column(bulk.mbarrier).wrapping_add(bulk.mbarrier_offset as u64);
-            barrier::mbarrier_at(cta, mbarrier)
-                .map_err(|reason| fail(FaultKind::Mbarrier(reason), mbarrier.wrapping_add(SHARED_WINDOW)))?;
-            Way::Load { source, offset: shared as u32, mbarrier: mbarrier as u32 }
+            let ((offset, rank), (mbarrier, at)) = (place(target), place(mbarrier));
+            let source = match bulk.from_shared {
+                true => Source::Shared(place(source).0 as u32),
+                false => Source::Global(source),
+            };
+            if rank != at {
+                let kind = FaultKind::Bulk("the target and the mbarrier are in different CTAs".into());
+                return Err(fail(kind, target.wrapping_add(SHARED_WINDOW)));
+            }
+            let ranks: Vec<u64> = match bulk.ctas {
+                Some(mask) => (0..16).filter(|rank| column(mask) >> rank & 1 == 1).collect(),
+                None => vec![rank],
+            };
+            for rank in ranks {
+                let found = match rank == own {
+                    true => barrier::mbarrier_at(cta, mbarrier),
+                    false => match cluster::member(env.ctas, env.remote, cta, rank) {
+                        Ok(other) => barrier::mbarrier_at(&other.state, mbarrier),
+                        Err(kind) => return Err(fail(kind, target.wrapping_add(SHARED_WINDOW))),
+                    },
+                };
+                found.map_err(|reason| fail(FaultKind::Mbarrier(reason), mbarrier.wrapping_add(SHARED_WINDOW)))?;
+                let (offset, mbarrier) = (offset as u32, mbarrier as u32);
+                ways.push(Way::Load { source, rank: rank as u32, offset, mbarrier, reduce: bulk.reduce });
+            }
         } else {
+            let window = global_window(env.memory, &cta.viewer(), target, bytes, Need::Write)
+                .map_err(|(kind, address)| fail(kind, address))?;
+            if place(source).1 != own {
+                let kind = FaultKind::Bulk("the source is not in the CTA's own shared memory".into());
+                return Err(fail(kind, source.wrapping_add(SHARED_WINDOW)));
+            }
             let group = open_group(warp, lane as u32);
             if env.checks.bus_visibility && bytes > 0 && env.memory.storage(window.storage).tracked {
-                let start = global - window.base;
+                let start = target - window.base;
                 let entry = Unflushed {
                     storage: window.storage,
                     start,
@@ -144,32 +200,30 @@ pub(crate) fn issue(
                 };
                 visibility::add(&mut warp.unflushed, entry);
             }
-            Way::StoreRead { offset: shared as u32, target: global, group }
-        };
-        cta.copies += 1;
-        let number = env.copies.next;
-        env.copies.next += 1;
-        let me = cta.warp_ref(warp.index);
-        if let Some(observer) = env.observer {
-            observer.event(&Event::CopyIssued { copy: number, warp: me.into(), lane: lane as u32, bytes });
+            ways.push(Way::StoreRead { offset: place(source).0 as u32, target, group, reduce: bulk.reduce });
         }
-        // A varied schedule lets some copies linger.
-        let patience = if env.choices.varies() { [0, 0, 2, 12][env.choices.choose(4)] } else { 0 };
-        env.copies.add(Copy {
-            number,
-            shape: cta.shape.clone(),
-            warp: me,
-            cta_index: cta.index,
-            lane: lane as u32,
-            pc,
-            bytes,
-            way,
-            patience,
-        });
+        for way in ways {
+            begin(env, cta, warp.index, lane as u32, pc, bytes, way);
+        }
     }
     warp.interval.busy = true;
     env.memory.changes += 1;
     Ok(())
+}
+
+/// Puts a copy on its way.
+fn begin(env: &mut Env, cta: &mut CtaState, warp: u32, lane: u32, pc: u32, bytes: u32, way: Way) {
+    cta.copies += 1;
+    let number = env.copies.next;
+    env.copies.next += 1;
+    let me = cta.warp_ref(warp);
+    if let Some(observer) = env.observer {
+        observer.event(&Event::CopyIssued { copy: number, warp: me.into(), lane, bytes });
+    }
+    // A varied schedule lets some copies linger.
+    let patience = if env.choices.varies() { [0, 0, 2, 12][env.choices.choose(4)] } else { 0 };
+    let (shape, cta_index) = (cta.shape.clone(), cta.index);
+    env.copies.add(Copy { number, shape, warp: me, cta_index, lane, pc, bytes, way, patience });
 }
 
 /// The window of the global side; bulk copies do not reach doorbells.
@@ -252,6 +306,10 @@ pub(crate) struct CopyEnv<'a> {
     pub statistics: &'a mut GpuStatistics,
     pub observer: &'a mut Option<Box<dyn Observer + Send>>,
     pub spare: &'a mut Vec<Snapshot>,
+    /// All CTAs but the copy's own.
+    pub ctas: &'a mut [Option<Box<Cta>>],
+    /// Slots of CTAs to which something happened.
+    pub remote: &'a mut Vec<u32>,
 }
 
 impl Copies {
@@ -291,41 +349,62 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
     env.memory.changes += 1;
     let bytes = copy.bytes as usize;
     match &mut copy.way {
-        Way::Load { source, offset, mbarrier } => {
-            let (source, offset, mbarrier) = (*source, *offset as usize, *mbarrier as u64);
+        Way::Load { source, rank, offset, mbarrier, reduce } => {
+            let (source, rank, offset, mbarrier) = (*source, *rank as u64, *offset as usize, *mbarrier as u64);
+            let reduce = *reduce;
             let cta = cta.expect("a CTA lives until its loads have landed");
-            let window = global_window(env.memory, &viewer, source, copy.bytes, Need::Read)
-                .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
             let mut piece = env.spare.pop().unwrap_or_default();
-            env.memory.storage(window.storage).take((source - window.base) as usize, bytes, &mut piece);
-            cta.state.shared.put(offset, &piece);
-            if cta.state.shared.is_watched() {
-                cta.state.shared.touched(offset, bytes, &mut env.memory.woken);
+            match source {
+                Source::Global(source) => {
+                    let window = global_window(env.memory, &viewer, source, copy.bytes, Need::Read)
+                        .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
+                    env.memory.storage(window.storage).take((source - window.base) as usize, bytes, &mut piece);
+                    match window.kind {
+                        Kind::Peer { .. } => env.statistics.bulk_load_peer_bytes += bytes as u64,
+                        _ => env.statistics.bulk_load_bytes += bytes as u64,
+                    }
+                }
+                Source::Shared(from) => cta.state.shared.take(from as usize, bytes, &mut piece),
+            }
+            cta.state.copies -= 1;
+            let target = if rank == cta.state.cluster.rank as u64 {
+                &mut cta.state
+            } else {
+                match cluster::member(env.ctas, env.remote, &cta.state, rank) {
+                    Ok(other) => &mut other.state,
+                    Err(kind) => return Err(fault(copy, env.memory, kind, SHARED_WINDOW)),
+                }
+            };
+            match reduce {
+                None => target.shared.put(offset, &piece),
+                Some((kind, size)) => reduce_elements(&mut target.shared, offset, &piece.bytes, kind, size),
+            }
+            if target.shared.is_watched() {
+                target.shared.touched(offset, bytes, &mut env.memory.woken);
             }
             env.spare.push(piece);
-            match window.kind {
-                Kind::Peer { .. } => env.statistics.bulk_load_peer_bytes += bytes as u64,
-                _ => env.statistics.bulk_load_bytes += bytes as u64,
-            }
-            let done = barrier::complete_tx(&mut cta.state, mbarrier, copy.bytes, &mut env.memory.woken);
+            let done = barrier::complete_tx(target, mbarrier, copy.bytes, &mut env.memory.woken);
             done.map_err(|reason| fault(copy, env.memory, FaultKind::Mbarrier(reason), mbarrier + SHARED_WINDOW))?;
-            cta.state.copies -= 1;
         }
-        Way::StoreRead { offset, target, group } => {
+        Way::StoreRead { offset, target, group, reduce } => {
             let cta = cta.expect("a CTA lives until its stores have read");
             let mut piece = env.spare.pop().unwrap_or_default();
             cta.state.shared.take(*offset as usize, bytes, &mut piece);
-            let (target, group) = (*target, *group);
+            let (target, group, reduce) = (*target, *group, *reduce);
             progress(cta, copy.warp.warp, copy.lane, group, true);
             cta.state.copies -= 1;
-            copy.way = Way::StoreWrite { piece, target, group };
+            copy.way = Way::StoreWrite { piece, target, group, reduce };
             return Ok(false);
         }
-        Way::StoreWrite { piece, target, group } => {
-            let (piece, target, group) = (std::mem::take(piece), *target, *group);
+        Way::StoreWrite { piece, target, group, reduce } => {
+            let (piece, target, group, reduce) = (std::mem::take(piece), *target, *group, *reduce);
             let window = global_window(env.memory, &viewer, target, copy.bytes, Need::Write)
                 .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
-            env.memory.put(window.storage, (target - window.base) as usize, &piece);
+            let offset = (target - window.base) as usize;
+            match reduce {
+                None => env.memory.put(window.storage, offset, &piece),
+                Some((kind, size)) => reduce_into(env.memory, window.storage, offset, &piece.bytes, kind, size),
+            }
             env.spare.push(piece);
             match window.kind {
                 Kind::Peer { .. } => env.statistics.bulk_store_peer_bytes += bytes as u64,
@@ -340,6 +419,23 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
         observer.event(&Event::CopyLanded { copy: copy.number });
     }
     Ok(true)
+}
+
+/// Reduces elements into a checked range, each in one act.
+fn reduce_into(memory: &mut Memory, storage: usize, offset: usize, bytes: &[u8], kind: AtomicKind, size: u8) {
+    reduce_elements(memory.storage_mut(storage), offset, bytes, kind, size);
+    memory.wake(storage, offset, bytes.len());
+}
+
+fn reduce_elements(target: &mut Storage, offset: usize, bytes: &[u8], kind: AtomicKind, size: u8) {
+    for (index, element) in bytes.chunks_exact(size as usize).enumerate() {
+        let mut word = [0; 8];
+        word[..element.len()].copy_from_slice(element);
+        let value = u64::from_le_bytes(word);
+        target.update(offset + index * size as usize, size as usize, |old| {
+            crate::atomic::combine(kind, size, old, value, value, false)
+        });
+    }
 }
 
 /// A copy of a lane's group has read its source, or written its target.

@@ -3,6 +3,7 @@
 //! Memory is sequentially consistent here; orders and scopes arrive at this door and matter to the visibility of
 //! stores on the bus only.
 
+use crate::cluster;
 use crate::error::FaultKind;
 use crate::exec::{note_read, Env};
 use crate::lanes::{self, Place};
@@ -11,7 +12,7 @@ use crate::observe::{AccessKind, Event};
 use crate::park::Where;
 use crate::program::{lanes as each, Access, AccessSpace, Args, Column, Order, Registers, Scope, FULL};
 use crate::visibility::{self, Stage, Unflushed};
-use crate::warp::{first, CtaState, Trouble, Warp};
+use crate::warp::{first, Cta, CtaState, Trouble, Warp};
 
 type Accessed = Result<(), Trouble>;
 
@@ -140,7 +141,7 @@ pub(crate) fn load(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Acce
     }
     match access.space {
         AccessSpace::Global => load_global(env, cta, warp, access, &addresses, active, pc),
-        AccessSpace::Shared => load_shared(env, cta, warp, access, &addresses, active, pc),
+        AccessSpace::Shared => load_cluster(env, cta, warp, access, addresses, active, pc),
         AccessSpace::Local => load_local(env, warp, access, &addresses, active, pc),
         AccessSpace::Generic => {
             let [global, shared, local] = classes(&addresses, active);
@@ -148,7 +149,7 @@ pub(crate) fn load(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Acce
                 load_global(env, cta, warp, access, &addresses, global, pc)?;
             }
             if shared != 0 {
-                load_shared(env, cta, warp, access, &relative(&addresses, SHARED_WINDOW), shared, pc)?;
+                load_cluster(env, cta, warp, access, relative(&addresses, SHARED_WINDOW), shared, pc)?;
             }
             if local != 0 {
                 load_local(env, warp, access, &relative(&addresses, LOCAL_WINDOW), local, pc)?;
@@ -280,6 +281,90 @@ fn load_global(
     Ok(())
 }
 
+/// A load from shared memory of the CTA and of others in its cluster.
+fn load_cluster(
+    env: &mut Env,
+    cta: &CtaState,
+    warp: &mut Warp,
+    access: &Access,
+    mut offsets: Column,
+    active: u32,
+    pc: u32,
+) -> Accessed {
+    let remote = cluster::localize(cta, &mut offsets, active);
+    if active != remote {
+        load_shared(env, cta, warp, access, &offsets, active & !remote, pc)?;
+    }
+    let bytes = access.size as u64 * access.count as u64;
+    for (lane, rank, offset) in elsewhere(&offsets, remote) {
+        // Words of other CTAs are not watched.
+        warp.interval.busy = true;
+        let other = remote_place(env.ctas, env.remote, cta, rank, offset, bytes, lane, pc)?;
+        let mut placed = [0; 32];
+        placed[lane] = offset;
+        lanes::read(&other.state.shared, &placed, &mut warp.registers, access, 1 << lane, env.checks.uninitialized)
+            .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + SHARED_WINDOW))?;
+    }
+    Ok(())
+}
+
+/// Lane, rank and offset of accesses to shared memory of other CTAs.
+fn elsewhere(offsets: &Column, remote: u32) -> impl Iterator<Item = (usize, u64, u64)> + '_ {
+    each(remote).filter_map(|lane| {
+        let rank = cluster::rank_of(offsets[lane])?;
+        Some((lane, rank, offsets[lane] & cluster::OFFSET_MASK))
+    })
+}
+
+/// Another CTA of the cluster, in whose shared memory `bytes` lie at `offset`.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn remote_place<'e>(
+    ctas: &'e mut [Option<Box<Cta>>],
+    remote: &mut Vec<u32>,
+    cta: &CtaState,
+    rank: u64,
+    offset: u64,
+    bytes: u64,
+    lane: usize,
+    pc: u32,
+) -> Result<&'e mut Cta, Trouble> {
+    let address = SHARED_WINDOW + ((rank + 1) << cluster::RANK_SHIFT) + offset;
+    let other = cluster::member(ctas, remote, cta, rank).map_err(|kind| trouble(kind, lane, pc, address))?;
+    if offset + bytes > other.state.shared.bytes.len() as u64 {
+        return Err(trouble(FaultKind::OutOfBounds { bytes }, lane, pc, address));
+    }
+    Ok(other)
+}
+
+/// A store to shared memory of the CTA and of others in its cluster.
+fn store_cluster(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    access: &Access,
+    mut offsets: Column,
+    active: u32,
+    pc: u32,
+) -> Accessed {
+    let remote = cluster::localize(cta, &mut offsets, active);
+    if active != remote {
+        store_shared(env, cta, warp, access, &offsets, active & !remote, pc)?;
+    }
+    let bytes = access.size as u64 * access.count as u64;
+    for (lane, rank, offset) in elsewhere(&offsets, remote) {
+        warp.interval.busy = true;
+        env.memory.changes += 1;
+        let other = remote_place(env.ctas, env.remote, cta, rank, offset, bytes, lane, pc)?;
+        let mut placed = [0; 32];
+        placed[lane] = offset;
+        lanes::write(&mut other.state.shared, &placed, &warp.registers, access, 1 << lane);
+        if other.state.shared.is_watched() {
+            other.state.shared.touched(offset as usize, bytes as usize, &mut env.memory.woken);
+        }
+    }
+    Ok(())
+}
+
 fn load_shared(
     env: &mut Env,
     cta: &CtaState,
@@ -378,7 +463,7 @@ pub(crate) fn store(
     }
     match access.space {
         AccessSpace::Global => store_global(env, cta, warp, access, &addresses, active, pc),
-        AccessSpace::Shared => store_shared(env, cta, warp, access, &addresses, active, pc),
+        AccessSpace::Shared => store_cluster(env, cta, warp, access, addresses, active, pc),
         AccessSpace::Local => store_local(warp, access, &addresses, active, pc),
         AccessSpace::Generic => {
             let [global, shared, local] = classes(&addresses, active);
@@ -386,7 +471,7 @@ pub(crate) fn store(
                 store_global(env, cta, warp, access, &addresses, global, pc)?;
             }
             if shared != 0 {
-                store_shared(env, cta, warp, access, &relative(&addresses, SHARED_WINDOW), shared, pc)?;
+                store_cluster(env, cta, warp, access, relative(&addresses, SHARED_WINDOW), shared, pc)?;
             }
             if local != 0 {
                 store_local(warp, access, &relative(&addresses, LOCAL_WINDOW), local, pc)?;

@@ -136,6 +136,9 @@ pub enum MachineError {
         /// What is valid.
         valid: String,
     },
+    /// The entry has something that cannot be loaded; other entries of its module may be fine.
+    #[error("{0}")]
+    Unloadable(Box<LoadError>),
     /// The NIC model refused.
     #[error("nic: {0}")]
     Nic(String),
@@ -254,6 +257,12 @@ pub enum FaultKind {
         /// The mask.
         mask: u32,
     },
+    /// A product of matrices that is not exact, so that the order of its additions would show.
+    #[error("matrix product: {0}")]
+    Matrix(String),
+    /// Another CTA of the cluster that is not there.
+    #[error("cluster: {0}")]
+    Cluster(String),
     /// A bulk copy with bad operands, or one that outlives its CTA.
     #[error("bulk copy: {0}")]
     Bulk(String),
@@ -272,6 +281,9 @@ pub enum FaultKind {
     /// `trap`.
     #[error("trap")]
     Trap,
+    /// Functions that call themselves have used up the stack.
+    #[error("the stack of calls is used up")]
+    StackOverflow,
     /// `brx.idx` beyond its list.
     #[error("branch index {index} beyond a list of {targets}")]
     BranchIndex {

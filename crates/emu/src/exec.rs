@@ -7,10 +7,10 @@ use crate::error::FaultKind;
 use crate::isa::Dynamic;
 use crate::memory::Memory;
 use crate::observe::{Event, Observer};
-use crate::program::{lanes, Args, Inst, Op, Program, FULL, NO_GUARD};
+use crate::program::{lanes, Args, Inst, Op, Program, SaveSet, FULL, NO_GUARD};
 use crate::statistics::GpuStatistics;
-use crate::warp::{first, CtaState, Group, GroupState, Happening, Trouble, Warp};
-use crate::{barrier, collective, door, park};
+use crate::warp::{first, Cta, CtaState, Group, GroupState, Happening, Trouble, Warp};
+use crate::{barrier, cluster, collective, door, park};
 use warpferry_nic::Network;
 
 /// What a warp reaches outside its CTA.
@@ -25,6 +25,10 @@ pub(crate) struct Env<'a> {
     pub now_ns: u64,
     /// Sleeps that began in this turn: their ends.
     pub sleeps: &'a mut Vec<u64>,
+    /// All CTAs but the one that runs, for those of its cluster.
+    pub ctas: &'a mut [Option<Box<Cta>>],
+    /// Slots of CTAs to which something happened in the turn.
+    pub remote: &'a mut Vec<u32>,
 }
 
 /// What a group does after an instruction that is not pure.
@@ -172,6 +176,16 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         Op::Store(access) => door::store(env, cta, warp, access, active, pc)?,
         Op::LoadParam(access) => door::load_param(cta, warp, access, active, pc)?,
         Op::Atomic(atomic) => crate::atomic::atomic(env, cta, warp, atomic, args, active, pc)?,
+        Op::AsyncCopy(copy) => crate::async_copy::copy(env, cta, warp, copy, active, pc)?,
+        Op::Matrix(op) => {
+            if active != !warp.exited && !collective::gather(warp, index, active, pc) {
+                return Ok(Flow::Switch);
+            }
+            let all = warp.groups[index].mask;
+            crate::matrix::matrix(env, cta, warp, op, all, pc)?;
+        }
+        Op::Save(set) => save(warp, set, active, pc)?,
+        Op::Restore(set) => restore(warp, set, active),
         Op::CopyFrame => door::copy_frame(warp, args, active),
         Op::Dynamic(dynamic) => {
             let value = dynamic_value(env, warp, *dynamic, active);
@@ -191,7 +205,13 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
             let addresses = warp.registers.columns[args.a as usize];
             return Ok(scatter(warp, index, active, |lane| addresses[lane] as u32));
         }
-        Op::Exit => return Ok(exit(cta, warp, index, active)),
+        Op::Exit => {
+            let flow = exit(cta, warp, index, active);
+            cluster::exited(env, cta, warp);
+            return Ok(flow);
+        }
+        Op::ClusterArrive => cluster::arrive(env, cta, warp, active, pc)?,
+        Op::ClusterWait => return cluster::wait(cta, warp, index, active, pc),
         Op::Trap => return Err(Trouble { kind: FaultKind::Trap, lane: first(active), pc, address: None }),
         Op::Fence { order, scope } => door::fence(env, cta, warp, *order, *scope, active, pc),
         Op::ProxyFence => {
@@ -206,6 +226,7 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         Op::Barrier(barrier) => return barrier::named(env, cta, warp, barrier, args, index, active, pc),
         Op::Mbarrier(op) => return barrier::mbarrier(env, cta, warp, op, args, index, active, pc),
         Op::Bulk(bulk) => crate::copies::issue(env, cta, warp, bulk, args, active, pc)?,
+        Op::StoreAsync(store) => cluster::store_async(env, cta, warp, store, active, pc)?,
         Op::BulkCommit => crate::copies::commit(warp, active),
         Op::BulkWait { pending, read } => {
             return Ok(crate::copies::wait(warp, index, active, *pending, *read));
@@ -253,6 +274,37 @@ fn scatter(warp: &mut Warp, index: usize, active: u32, target: impl Fn(usize) ->
         warp.groups.push(Group::ready(to, lanes));
     }
     Flow::Switch
+}
+
+/// Words that the saved registers of one lane may take.
+const MAX_SAVED: usize = 1 << 20;
+
+/// Puts the registers of a function that may be entered again on each lane's stack.
+fn save(warp: &mut Warp, set: &SaveSet, active: u32, pc: u32) -> Result<(), Trouble> {
+    warp.saved.resize_with(32, Vec::new);
+    for lane in lanes(active) {
+        let stack = &mut warp.saved[lane];
+        if stack.len() > MAX_SAVED {
+            return Err(Trouble { kind: FaultKind::StackOverflow, lane: lane as u32, pc, address: None });
+        }
+        stack.extend(set.columns.iter().map(|&column| warp.registers.columns[column as usize][lane]));
+        stack.extend(set.predicates.iter().map(|&p| (warp.registers.predicates[p as usize] >> lane & 1) as u64));
+    }
+    Ok(())
+}
+
+/// Takes back what [`save`] put there.
+fn restore(warp: &mut Warp, set: &SaveSet, active: u32) {
+    for lane in lanes(active) {
+        let Some(stack) = warp.saved.get_mut(lane) else { continue };
+        for &p in set.predicates.iter().rev() {
+            let bit = stack.pop().unwrap_or(0) as u32;
+            warp.registers.write_predicate(p, 1 << lane, bit << lane);
+        }
+        for &column in set.columns.iter().rev() {
+            warp.registers.columns[column as usize][lane] = stack.pop().unwrap_or(0);
+        }
+    }
 }
 
 fn branch_index(warp: &mut Warp, index: usize, active: u32, args: &Args, targets: &[u32], pc: u32) -> Stepped {

@@ -55,13 +55,15 @@
 //! ```
 //!
 //! What it does not show: memory is sequentially consistent, so a fence or order that is missing between GPUs changes
-//! nothing here (between a GPU and its NIC it is checked); a cluster is one CTA; approximate functions give the nearest
+//! nothing here (between a GPU and its NIC it is checked); approximate functions give the nearest
 //! result; time is not that of any device.
 
+mod async_copy;
 mod atomic;
 mod barrier;
 mod bus;
 mod choice;
+mod cluster;
 mod collective;
 mod config;
 mod copies;
@@ -73,8 +75,10 @@ mod lanes;
 mod launch;
 mod live;
 mod machine;
+mod matrix;
 mod mbarrier;
 mod memory;
+mod multiply;
 mod observe;
 mod park;
 mod program;

@@ -68,6 +68,8 @@ pub struct Machine {
 pub(crate) struct Module {
     pub name: String,
     pub programs: BTreeMap<String, Arc<Program>>,
+    /// Entries that cannot be run, and why.
+    pub broken: BTreeMap<String, LoadError>,
     /// Addresses of its variables for each GPU.
     pub variables: Vec<Arc<Vec<u64>>>,
     pub names: Vec<String>,
@@ -290,16 +292,28 @@ impl Machine {
     pub fn load_module(&mut self, name: &str, text: &str) -> Result<ModuleId, LoadError> {
         let module = warpferry_ptx::parse(name, text)
             .map_err(|e| LoadError::Parse { module: name.to_string(), message: e.to_string() })?;
-        let mut programs = BTreeMap::new();
+        let strict = self.config.checks.uninitialized;
+        let mistyped = if strict { BTreeMap::new() } else { mistyped(&module) };
+        let (mut programs, mut broken) = (BTreeMap::new(), BTreeMap::new());
         for (index, function) in module.functions.iter().enumerate() {
-            if function.body.is_none() {
+            // Functions are linked on their own too, so that errors in unused ones are found.
+            if function.body.is_none() || !(strict || function.is_entry) {
                 continue;
             }
-            // Functions are linked on their own too, so that errors in unused ones are found.
-            let program = isa::link(&module, index, self.config.checks.uninitialized)?;
-            if function.is_entry {
-                programs.insert(function.name.clone(), Arc::new(program));
+            let known = mistyped.get(&function.name).cloned().map_or(Ok(()), Err);
+            match known.and_then(|()| isa::link(&module, index, strict)) {
+                Ok(program) if function.is_entry => {
+                    programs.insert(function.name.clone(), Arc::new(program));
+                }
+                Ok(_) => {}
+                Err(error) if strict => return Err(error),
+                Err(error) => {
+                    broken.insert(function.name.clone(), error);
+                }
             }
+        }
+        if let (true, Some((_, error))) = (programs.is_empty(), broken.first_key_value()) {
+            return Err(error.clone());
         }
         let memory_error = |cause| LoadError::Memory { module: name.to_string(), cause };
         let mut variables = Vec::with_capacity(self.gpus.len());
@@ -323,11 +337,28 @@ impl Machine {
                 self.gpus[gpu].used_bytes += if constant { 0 } else { bytes };
                 addresses.push(address);
             }
+            self.write_addresses(&module, &addresses).map_err(memory_error)?;
             variables.push(Arc::new(addresses));
         }
         let names = module.variables.iter().map(|v| v.name.clone()).collect();
-        self.modules.push(Module { name: name.to_string(), programs, variables, names });
+        self.modules.push(Module { name: name.to_string(), programs, broken, variables, names });
         Ok(ModuleId(self.modules.len() as u32 - 1))
+    }
+
+    /// Writes the addresses among the initial values of a module's variables on one GPU.
+    fn write_addresses(&mut self, module: &warpferry_ptx::ast::Module, addresses: &[u64]) -> Result<(), MachineError> {
+        for (variable, &start) in module.variables.iter().zip(addresses) {
+            for initial in &variable.addresses {
+                let named = module.variables.iter().position(|v| v.name == initial.symbol);
+                let value = match named {
+                    Some(index) => addresses[index],
+                    None => isa::function_value(module, &initial.symbol).unwrap_or(0),
+                };
+                let value = value.wrapping_add(initial.offset as u64) >> initial.byte_shift.unwrap_or(0);
+                self.write(start + initial.at, &value.to_le_bytes()[..initial.bytes as usize])?;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets a module's entries and frees its variables; launches that were made go on without them.
@@ -335,6 +366,7 @@ impl Machine {
         self.module(module)?;
         let module = &mut self.modules[module.0 as usize];
         module.programs.clear();
+        module.broken.clear();
         module.names.clear();
         for address in std::mem::take(&mut module.variables).iter().flat_map(|v| v.iter().copied()) {
             if address != 0 {
@@ -354,6 +386,9 @@ impl Machine {
 
     pub(crate) fn program(&self, module: ModuleId, entry: &str) -> Result<&Arc<Program>, MachineError> {
         let module = self.module(module)?;
+        if let Some(error) = module.broken.get(entry) {
+            return Err(MachineError::Unloadable(Box::new(error.clone())));
+        }
         module
             .programs
             .get(entry)
@@ -367,7 +402,8 @@ impl Machine {
 
     /// Names of a module's entries.
     pub fn entries(&self, module: ModuleId) -> Result<Vec<String>, MachineError> {
-        Ok(self.module(module)?.programs.keys().cloned().collect())
+        let module = self.module(module)?;
+        Ok(module.programs.keys().chain(module.broken.keys()).cloned().collect())
     }
 
     /// Address of a module's global or constant variable on a GPU, if it has one of this name.
@@ -447,4 +483,24 @@ impl Machine {
         self.doorbells.insert((nic.0, gpu), address);
         Ok(address)
     }
+}
+
+/// By function, the first instruction whose operands are not what the instruction table says. Modifiers are left to the
+/// emulator, which is freer in their order, as the assembler is.
+fn mistyped(module: &warpferry_ptx::ast::Module) -> BTreeMap<String, LoadError> {
+    use warpferry_ptx::table::Problem;
+    let mut found = BTreeMap::new();
+    for diagnostic in warpferry_ptx::check(module) {
+        if let Problem::Operand { .. } | Problem::OperandCount { .. } | Problem::Call { .. } = diagnostic.problem {
+            let text = diagnostic.to_string();
+            let reason = text.rsplit_once("`: ").map_or(text.as_str(), |(_, reason)| reason).to_string();
+            found.entry(diagnostic.function.clone()).or_insert(LoadError::Instruction {
+                file: diagnostic.file,
+                line: diagnostic.line,
+                instruction: diagnostic.instruction,
+                reason,
+            });
+        }
+    }
+    found
 }

@@ -2,7 +2,7 @@
 //!
 //! A value register is a column of 32 lanes; constants and special registers are columns too, so that every source
 //! operand is a plain column number. A predicate register is a bit mask of lanes. Functions that an entry calls are
-//! linked into its code with registers of their own, which is why recursion is refused.
+//! linked into its code with registers of their own; who calls a function that may come back to it saves its own.
 
 use crate::error::Location;
 use crate::isa::Dynamic;
@@ -69,6 +69,9 @@ pub(crate) enum Op {
     },
     /// To the address in column `a`.
     Return,
+    /// Registers of a function that may be entered again, onto a stack and back.
+    Save(Box<SaveSet>),
+    Restore(Box<SaveSet>),
     Exit,
     Trap,
     Load(Box<Access>),
@@ -77,6 +80,8 @@ pub(crate) enum Op {
     CopyFrame,
     /// A kernel parameter; `base` holds the offset.
     LoadParam(Box<Access>),
+    /// `cp.async`: the address in global memory is `a` plus `imm`.
+    AsyncCopy(Box<AsyncCopy>),
     Atomic(Box<Atomic>),
     Fence {
         order: Order,
@@ -93,11 +98,16 @@ pub(crate) enum Op {
     },
     Redux(Redux),
     Elect,
+    /// Matrices of 8 x 8 elements of 16 bits, between shared memory and the lanes of a warp, or within it.
+    Matrix(Box<Matrix>),
     WarpBarrier,
     Barrier(Box<Barrier>),
     Mbarrier(Box<Mbarrier>),
     Bulk(Box<Bulk>),
     BulkCommit,
+    StoreAsync(Box<StoreAsync>),
+    ClusterArrive,
+    ClusterWait,
     BulkWait {
         /// Groups that may still be pending.
         pending: u32,
@@ -106,6 +116,13 @@ pub(crate) enum Op {
     },
     /// Duration in `a`.
     Nanosleep,
+}
+
+/// Registers of a function.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SaveSet {
+    pub columns: Vec<u16>,
+    pub predicates: Vec<u16>,
 }
 
 /// Memory orders.
@@ -178,9 +195,17 @@ pub(crate) enum AtomicKind {
     AddBf16x2,
     AddF16,
     AddBf16,
+    MinF16,
+    MinBf16,
+    MaxF16,
+    MaxBf16,
+    MinF16x2,
+    MinBf16x2,
+    MaxF16x2,
+    MaxBf16x2,
 }
 
-/// `atom` and `red`: operands in columns `a` and `b`, old value into `d`.
+/// `atom` and `red`: operands in columns `a` and `b`, old value into `d`. Of 16 bytes each is two columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Atomic {
     pub space: AccessSpace,
@@ -188,6 +213,8 @@ pub(crate) struct Atomic {
     pub scope: Scope,
     pub kind: AtomicKind,
     pub size: u8,
+    /// Alignment of the whole access: of the first element of a vector more than its size.
+    pub align: u8,
     /// `atom` rather than `red`.
     pub returns: bool,
     pub base: u16,
@@ -249,6 +276,73 @@ pub(crate) struct Barrier {
     pub threads: Option<u16>,
 }
 
+/// `ldmatrix`, `stmatrix`, `movmatrix` and integer `mma`.
+#[derive(Debug, Clone)]
+pub(crate) struct Matrix {
+    pub kind: MatrixKind,
+    /// Matrices.
+    pub count: u8,
+    pub transposed: bool,
+    /// The address is generic.
+    pub generic: bool,
+    pub base: u16,
+    pub offset: i64,
+    /// Registers of each lane: results, then operands.
+    pub columns: [u16; 16],
+}
+
+/// What is done with matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MatrixKind {
+    Load,
+    Store,
+    Move,
+    /// `mma` with results in four registers, then `a` in `count` registers, `b` in half as many, `c` in four.
+    Multiply(Elements),
+}
+
+/// What the matrices of an `mma` hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elements {
+    F16,
+    Bf16,
+    Tf32,
+    /// Bytes; whether those of `a` and of `b` are signed.
+    Bytes(bool, bool),
+}
+
+/// `cp.async`: `size` bytes of shared memory, of which the first come from global memory and the others are zeros.
+#[derive(Debug, Clone)]
+pub(crate) struct AsyncCopy {
+    pub size: u8,
+    pub target: u16,
+    pub target_offset: i64,
+    pub source: u16,
+    pub source_offset: i64,
+    pub count: CopyCount,
+}
+
+/// `st.async` and `red.async`: to shared memory of the cluster, reported to an mbarrier there.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreAsync {
+    /// Size, count and registers of the elements; the address.
+    pub access: Access,
+    /// Operation of a reduction.
+    pub reduce: Option<AtomicKind>,
+    pub mbarrier: u16,
+    pub mbarrier_offset: i64,
+}
+
+/// How many bytes a `cp.async` reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CopyCount {
+    All,
+    /// As many as a column says.
+    Column(u16),
+    /// None where this predicate (negated or not) holds.
+    Unless(u16, bool),
+}
+
 /// `mbarrier.*`. The address is `base + offset`.
 #[derive(Debug, Clone)]
 pub(crate) struct Mbarrier {
@@ -293,6 +387,12 @@ pub(crate) enum MbarrierKind {
 #[derive(Debug, Clone)]
 pub(crate) struct Bulk {
     pub to_shared: bool,
+    /// The source is shared memory too.
+    pub from_shared: bool,
+    /// Column of the mask of CTAs that a copy goes to.
+    pub ctas: Option<u16>,
+    /// Operation and element size of a reduction.
+    pub reduce: Option<(AtomicKind, u8)>,
     pub target: u16,
     pub target_offset: i64,
     pub source: u16,
@@ -308,9 +408,13 @@ pub(crate) enum ColumnStart {
     /// A register of so many bytes: undefined.
     Garbage(u8),
     Constant(u64),
+    /// Like a constant, but written later.
+    Initial(u64),
     Special(Special),
     /// Generic address of a module variable, plus an offset.
     Variable(u32, i64),
+    /// Generic address of the kernel's parameters.
+    Parameters,
 }
 
 /// Special registers that do not change while a warp lives.
@@ -320,6 +424,13 @@ pub(crate) enum Special {
     Ntid(u8),
     Ctaid(u8),
     Nctaid(u8),
+    ClusterId(u8),
+    ClusterCount(u8),
+    /// Place of the CTA in its cluster.
+    ClusterCta(u8),
+    ClusterCtas(u8),
+    ClusterRank,
+    ClusterSize,
     LaneId,
     WarpId,
     WarpCount,
@@ -357,9 +468,13 @@ pub(crate) struct Program {
     pub shared_bytes: u32,
     /// Local memory of a thread.
     pub frame_bytes: u32,
+    /// The parameters need a generic address.
+    pub takes_parameters: bool,
     pub info: EntryInfo,
     /// `.reqntid`.
     pub required_threads: Option<[u32; 3]>,
+    /// `.reqnctapercluster`.
+    pub required_cluster: Option<[u32; 3]>,
 }
 
 impl Program {

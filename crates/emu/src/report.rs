@@ -56,6 +56,7 @@ impl Machine {
             GroupState::Parked => WaitReason::Words(self.words(warp)),
             GroupState::Sleep { until_ns } => WaitReason::Sleep { until_ns },
             GroupState::Bulk => WaitReason::BulkGroup,
+            GroupState::Cluster => WaitReason::Cluster,
             GroupState::Converge | GroupState::WarpBarrier => {
                 let program = &cta.state.shape.program;
                 let members = match program.code.get(group.pc as usize).map(|inst| (&inst.op, inst.args.c)) {

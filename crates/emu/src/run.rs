@@ -143,6 +143,7 @@ impl Machine {
         let pace = self.pace();
         let gpu = cta.state.shape.gpu;
         let mut sleeps = std::mem::take(&mut self.sleeps);
+        let mut remote = Vec::new();
         let mut env = Env {
             memory: &mut self.memory,
             choices: &mut self.choices,
@@ -153,6 +154,8 @@ impl Machine {
             checks: self.config.checks,
             now_ns: self.now_ns,
             sleeps: &mut sleeps,
+            ctas: &mut self.ctas,
+            remote: &mut remote,
         };
         let Cta { state, warps } = &mut *cta;
         let (instructions, result) = exec::turn(&mut env, state, &mut warps[warp.warp as usize], &pace);
@@ -173,6 +176,7 @@ impl Machine {
             self.queue.push_back(Agent::Copy(slot));
         }
         self.after_turn(cta, warp.warp);
+        self.settle_remote(remote);
         if let Some(fault) = failed {
             self.kill(gpu, fault);
         }
@@ -210,6 +214,13 @@ impl Machine {
                     }
                 }
                 Happening::Exit => barrier::recheck(&mut cta.state),
+                Happening::Cluster => {
+                    for group in cta.warps.iter_mut().flat_map(|warp| &mut warp.groups) {
+                        if group.state == GroupState::Cluster {
+                            group.state = GroupState::Ready;
+                        }
+                    }
+                }
             }
             next += 1;
         }
@@ -228,6 +239,15 @@ impl Machine {
         } else {
             let slot = cta.state.slot as usize;
             self.ctas[slot] = Some(cta);
+        }
+    }
+
+    /// Other CTAs to which something happened in a turn: their groups that waited for it go on.
+    fn settle_remote(&mut self, slots: Vec<u32>) {
+        for slot in slots {
+            if let Some(cta) = self.ctas.get_mut(slot as usize).and_then(Option::take) {
+                self.after_turn(cta, 0);
+            }
         }
     }
 
@@ -289,11 +309,14 @@ impl Machine {
         let gpu = copy.shape.gpu;
         let mut cta = self.take_cta(warp);
         let mut spare = self.copies.take_spare();
+        let mut remote = Vec::new();
         let mut env = CopyEnv {
             memory: &mut self.memory,
             statistics: &mut self.statistics.gpus[gpu],
             observer: &mut self.observer,
             spare: &mut spare,
+            ctas: &mut self.ctas,
+            remote: &mut remote,
         };
         let result = copies::act(&mut env, &mut copy, cta.as_deref_mut());
         self.copies.return_spare(spare);
@@ -301,6 +324,7 @@ impl Machine {
         if let Some(cta) = cta {
             self.after_turn(cta, warp.warp);
         }
+        self.settle_remote(remote);
         match result {
             Ok(true) => self.copy_done(slot, &copy),
             Ok(false) => {

@@ -72,6 +72,8 @@ pub enum WaitReason {
     },
     /// Bulk copies.
     BulkGroup,
+    /// The barrier of the cluster.
+    Cluster,
     /// Time.
     Sleep {
         /// When it ends.
@@ -134,6 +136,7 @@ impl fmt::Display for WaitReason {
             }
             WaitReason::Lanes { missing } => write!(f, "lanes {missing:#010x} of the warp"),
             WaitReason::BulkGroup => write!(f, "bulk copies"),
+            WaitReason::Cluster => write!(f, "the barrier of the cluster"),
             WaitReason::Sleep { until_ns } => write!(f, "time {until_ns} ns"),
             WaitReason::Running => write!(f, "nothing, it can run"),
         }

@@ -1,13 +1,15 @@
 //! Streams: launches, copies and events, first in first out for each stream of a GPU.
 
+use crate::cluster::{self, Cluster};
 use crate::error::{Fault, FaultKind, MachineError};
 use crate::launch::{EventId, Launch, LaunchId, StreamId, TransferId};
 use crate::machine::Machine;
+use crate::memory::{Kind, Reach};
 use crate::observe::Event;
 use crate::run::Agent;
 use crate::warp::{Cta, LaunchShape};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// One GPU.
 #[derive(Debug)]
@@ -165,6 +167,16 @@ impl Machine {
         if let Some(required) = program.required_threads.filter(|r| *r != block) {
             return Err(wrong("threads of a CTA", threads, format!("{required:?} as .reqntid says")));
         }
+        let cluster = program.required_cluster.unwrap_or([1; 3]);
+        if cluster.iter().product::<u32>() > 16
+            || grid.iter().zip(cluster).any(|(ctas, part)| part == 0 || ctas % part != 0)
+        {
+            return Err(wrong(
+                "CTAs of a cluster",
+                cluster.iter().product::<u32>() as u64,
+                "1..=16, and each dimension divides the grid's".into(),
+            ));
+        }
         let ctas: u64 = grid.iter().map(|&n| n as u64).product();
         if ctas == 0 || ctas > 1 << 31 {
             return Err(wrong("CTAs", ctas, "1..=2^31".into()));
@@ -178,6 +190,13 @@ impl Machine {
             return Err(wrong("shared memory with the static part", shared, format!("0..={room}")));
         }
         let variables = self.module(module)?.variables[gpu].clone();
+        let mut param_address = 0;
+        if program.takes_parameters && !args.is_empty() {
+            let label = format!("parameters of {entry}");
+            let (reach, kind) = (Reach::Gpu(gpu), Kind::Constant);
+            param_address = self.memory.allocate(reach, kind, false, args.len() as u64, label)?;
+            self.write(param_address, &args)?;
+        }
         let id = LaunchId(self.next_launch);
         self.next_launch += 1;
         let shape = Arc::new(LaunchShape {
@@ -189,9 +208,11 @@ impl Machine {
             block,
             shared_bytes,
             args,
+            param_address,
             rules: access,
             variables,
             sm_count: self.config.gpu.sms,
+            sm_warps: self.config.gpu.max_threads_per_sm / 32,
         });
         let connection = self.stream(gpu, stream)?.connection;
         if let Some(connection) = connection {
@@ -413,30 +434,29 @@ impl Machine {
                 self.gpus[gpu].starting.pop_front();
                 continue;
             }
-            let Some(sm) = free_sm(&self.gpus[gpu], &self.config.gpu, &shape) else { return };
-            let linear = state.started;
-            state.started += 1;
-            self.place_cta(shape, sm, linear);
+            let count = shape.cluster().iter().product::<u32>() as usize;
+            let Some(sms) = free_sms(&mut self.gpus[gpu], &self.config.gpu, &shape, count) else { return };
+            let first = state.started;
+            state.started += count as u64;
+            let cluster = Arc::new(Mutex::new(cluster::State::default()));
+            for (rank, sm) in sms.into_iter().enumerate() {
+                let cluster = Cluster { rank: rank as u32, state: cluster.clone() };
+                self.place_cta(shape.clone(), sm, cta_index(&shape, first / count as u64, rank as u32), cluster);
+            }
         }
     }
 
-    fn place_cta(&mut self, shape: Arc<LaunchShape>, sm: usize, linear: u64) {
+    fn place_cta(&mut self, shape: Arc<LaunchShape>, sm: usize, index: [u32; 3], cluster: Cluster) {
         let (gpu, launch) = (shape.gpu, shape.id);
-        let [x, y, _] = shape.grid.map(u64::from);
-        let index = [(linear % x) as u32, (linear / x % y) as u32, (linear / (x * y)) as u32];
         let slot = self.free_ctas.pop().unwrap_or_else(|| {
             self.ctas.push(None);
             self.ctas.len() as u32 - 1
         });
         let serial = self.next_cta;
         self.next_cta += 1;
-        let resident = &mut self.gpus[gpu].sms[sm];
-        resident.ctas += 1;
-        resident.threads += shape.threads();
-        resident.shared_bytes += shape.program.shared_bytes + shape.shared_bytes;
         self.gpus[gpu].resident += 1;
         let checks = self.config.checks.uninitialized;
-        let mut cta = Cta::new(shape, slot, serial, index, sm, checks, self.config.garbage_seed);
+        let mut cta = Cta::new(shape, slot, serial, index, sm, checks, self.config.garbage_seed, cluster);
         for warp in &mut cta.warps {
             warp.queued = true;
             self.queue.push_back(Agent::Warp(cta.state.warp_ref(warp.index)));
@@ -453,8 +473,12 @@ impl Machine {
         if state.ended < state.shape.ctas() || state.copies > 0 {
             return;
         }
-        let (gpu, stream) = (state.shape.gpu, state.stream);
+        let (gpu, stream, parameters) = (state.shape.gpu, state.stream, state.shape.param_address);
         self.launches.remove(&id.0);
+        if parameters != 0 {
+            let freed = self.memory.release(parameters, true);
+            debug_assert!(freed.is_ok(), "the parameters of a launch are freed once");
+        }
         self.leave_connection(gpu, id);
         self.statistics.gpus[gpu].launches += 1;
         if let Some(observer) = &mut self.observer {
@@ -481,11 +505,47 @@ impl Machine {
     }
 }
 
-/// The SM with the fewest CTAs that has room for one more.
-fn free_sm(gpu: &Gpu, config: &crate::config::GpuConfig, shape: &LaunchShape) -> Option<usize> {
-    if config.resident_ctas.is_some_and(|most| gpu.resident >= most) {
+/// Place in the grid of a CTA: its cluster's number and its rank there.
+fn cta_index(shape: &LaunchShape, cluster: u64, rank: u32) -> [u32; 3] {
+    let size = shape.cluster();
+    let [x, y, _] = std::array::from_fn(|axis| (shape.grid[axis] / size[axis]) as u64);
+    let at = [cluster % x, cluster / x % y, cluster / (x * y)];
+    let inside = [rank % size[0], rank / size[0] % size[1], rank / (size[0] * size[1])];
+    std::array::from_fn(|axis| at[axis] as u32 * size[axis] + inside[axis])
+}
+
+/// SMs for the CTAs of a cluster, which are taken; nothing when there is not room for all.
+fn free_sms(gpu: &mut Gpu, config: &crate::config::GpuConfig, shape: &LaunchShape, count: usize) -> Option<Vec<usize>> {
+    if config.resident_ctas.is_some_and(|most| gpu.resident + count > most) {
         return None;
     }
+    let mut found = Vec::with_capacity(count);
+    while found.len() < count {
+        let Some(sm) = free_sm(gpu, config, shape) else {
+            for sm in found {
+                release(gpu, sm, shape);
+            }
+            return None;
+        };
+        let taken = &mut gpu.sms[sm];
+        taken.ctas += 1;
+        taken.threads += shape.threads();
+        taken.shared_bytes += shape.program.shared_bytes + shape.shared_bytes;
+        found.push(sm);
+    }
+    Some(found)
+}
+
+/// An SM has a CTA less.
+fn release(gpu: &mut Gpu, sm: usize, shape: &LaunchShape) {
+    let sm = &mut gpu.sms[sm];
+    sm.ctas -= 1;
+    sm.threads -= shape.threads();
+    sm.shared_bytes -= shape.program.shared_bytes + shape.shared_bytes;
+}
+
+/// The SM with the fewest CTAs that has room for one more.
+fn free_sm(gpu: &Gpu, config: &crate::config::GpuConfig, shape: &LaunchShape) -> Option<usize> {
     let (threads, shared) = (shape.threads(), shape.program.shared_bytes + shape.shared_bytes);
     let fits = |sm: &&Sm| {
         sm.ctas < config.max_ctas_per_sm

@@ -1,6 +1,7 @@
 //! What a resident CTA and its warps hold.
 
 use crate::choice::Garbage;
+use crate::cluster::Cluster;
 use crate::error::{Fault, FaultKind, Location, Thread};
 use crate::launch::LaunchId;
 use crate::memory::{AccessRule, Storage, Viewer, WarpRef};
@@ -24,10 +25,14 @@ pub(crate) struct LaunchShape {
     pub block: [u32; 3],
     pub shared_bytes: u32,
     pub args: Vec<u8>,
+    /// Generic address of the parameters; 0 when nobody asks for it.
+    pub param_address: u64,
     pub rules: Vec<AccessRule>,
     /// Address of each module variable on this GPU; 0 for those elsewhere.
     pub variables: Arc<Vec<u64>>,
     pub sm_count: usize,
+    /// Warps that an SM can hold.
+    pub sm_warps: u32,
 }
 
 /// A resident CTA.
@@ -45,6 +50,7 @@ pub(crate) struct CtaState {
     pub serial: u64,
     pub index: [u32; 3],
     pub sm: usize,
+    pub cluster: Cluster,
     pub shared: Storage,
     pub barriers: [NamedBarrier; BARRIERS],
     /// Lanes of each warp that have no thread or whose thread has exited.
@@ -68,6 +74,8 @@ pub(crate) enum Happening {
     Barrier { id: u32, generation: u64, outcome: Outcome },
     /// Lanes exited: barriers that wait for all threads may be complete.
     Exit,
+    /// A phase of the cluster's barrier is complete.
+    Cluster,
 }
 
 /// What a barrier reduction gives.
@@ -109,9 +117,13 @@ pub(crate) struct Warp {
     /// In the queue of agents.
     pub queued: bool,
     pub local: Storage,
+    /// Saved registers of each lane, when functions are entered again.
+    pub saved: Vec<Vec<u64>>,
     pub interval: Interval,
     /// Bulk stores of each lane that has issued one.
     pub bulk: Vec<LaneBulk>,
+    /// Phase of the cluster's barrier, plus one, that each lane has arrived at and not waited for.
+    pub cluster_phases: [u64; 32],
     pub unflushed: Vec<Unflushed>,
 }
 
@@ -152,6 +164,8 @@ pub(crate) enum GroupState {
     },
     /// Bulk groups of its lanes.
     Bulk,
+    /// The barrier of the cluster.
+    Cluster,
     Sleep {
         until_ns: u64,
     },
@@ -231,6 +245,19 @@ impl CtaState {
     }
 }
 
+impl LaunchShape {
+    /// CTAs of a cluster in each dimension.
+    pub fn cluster(&self) -> [u32; 3] {
+        self.program.required_cluster.unwrap_or([1; 3])
+    }
+}
+
+/// The CTA joins its cluster.
+fn join_cluster(cta: &CtaState) {
+    let mut state = cta.cluster.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    state.join(cta.slot, cta.serial, &cta.exited);
+}
+
 impl Cta {
     /// A CTA at its first instruction, registers full of garbage.
     pub fn new(
@@ -241,6 +268,7 @@ impl Cta {
         sm: usize,
         shadowed: bool,
         garbage_seed: u64,
+        cluster: Cluster,
     ) -> Cta {
         let bytes = shape.program.shared_bytes as usize + shape.shared_bytes as usize;
         let mut shared = Storage::new(bytes, shadowed);
@@ -256,6 +284,7 @@ impl Cta {
             serial,
             index,
             sm,
+            cluster,
             shared,
             barriers: Default::default(),
             exited: (0..threads.div_ceil(32)).map(|w| !(u32::MAX >> (32 - (threads - w * 32).min(32)))).collect(),
@@ -265,6 +294,7 @@ impl Cta {
             unflushed: Vec::new(),
             shape,
         };
+        join_cluster(&state);
         let warps = (0..threads.div_ceil(32)).map(|w| Warp::new(&state, w, threads, shadowed, &mut garbage)).collect();
         Cta { state, warps }
     }
@@ -283,12 +313,13 @@ impl Warp {
                     let (noise, keep) = (garbage.next(), u64::MAX >> (64 - 8 * bytes as u32));
                     std::array::from_fn(|lane| noise.rotate_left(lane as u32) & keep)
                 }
-                ColumnStart::Constant(value) => [value; 32],
+                ColumnStart::Constant(value) | ColumnStart::Initial(value) => [value; 32],
                 ColumnStart::Variable(variable, offset) => {
                     [cta.shape.variables[variable as usize].wrapping_add(offset as u64); 32]
                 }
+                ColumnStart::Parameters => [cta.shape.param_address; 32],
                 ColumnStart::Special(special) => {
-                    std::array::from_fn(|lane| special_value(cta, index, threads, lane as u32, special))
+                    std::array::from_fn(|lane| special_value(cta, index, lane as u32, special))
                 }
             })
             .collect();
@@ -305,8 +336,10 @@ impl Warp {
             barrier_masks: [0; 32],
             queued: false,
             local: Storage::new(program.frame_bytes as usize * 32, shadowed),
+            saved: Vec::new(),
             interval: Interval::default(),
             bulk: Vec::new(),
+            cluster_phases: [0; 32],
             unflushed: Vec::new(),
         }
     }
@@ -338,16 +371,23 @@ impl Warp {
     }
 }
 
-fn special_value(cta: &CtaState, warp: u32, threads: u32, lane: u32, special: Special) -> u64 {
+fn special_value(cta: &CtaState, warp: u32, lane: u32, special: Special) -> u64 {
     let shape = &cta.shape;
     let value = match special {
         Special::Tid(axis) => cta.thread_index(warp, lane)[axis as usize],
         Special::Ntid(axis) => shape.block[axis as usize],
         Special::Ctaid(axis) => cta.index[axis as usize],
         Special::Nctaid(axis) => shape.grid[axis as usize],
+        Special::ClusterId(axis) => cta.index[axis as usize] / shape.cluster()[axis as usize],
+        Special::ClusterCount(axis) => shape.grid[axis as usize] / shape.cluster()[axis as usize],
+        Special::ClusterCta(axis) => cta.index[axis as usize] % shape.cluster()[axis as usize],
+        Special::ClusterCtas(axis) => shape.cluster()[axis as usize],
+        Special::ClusterRank => cta.cluster.rank,
+        Special::ClusterSize => shape.cluster().iter().product(),
         Special::LaneId => lane,
         Special::WarpId => warp,
-        Special::WarpCount => threads.div_ceil(32),
+        // Warp numbers that an SM has, not those that the CTA uses.
+        Special::WarpCount => shape.sm_warps,
         Special::SmId => cta.sm as u32,
         Special::SmCount => shape.sm_count as u32,
         Special::GridId => return shape.id.0,
@@ -359,7 +399,8 @@ fn special_value(cta: &CtaState, warp: u32, threads: u32, lane: u32, special: Sp
             LaneMask::GreaterEqual => u32::MAX << lane,
         },
         Special::DynamicSharedBytes => shape.shared_bytes,
-        Special::TotalSharedBytes => shape.program.shared_bytes + shape.shared_bytes,
+        // Shared memory is given out in units of 128 bytes.
+        Special::TotalSharedBytes => (shape.program.shared_bytes + shape.shared_bytes).next_multiple_of(128),
     };
     value as u64
 }

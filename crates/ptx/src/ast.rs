@@ -107,8 +107,27 @@ pub struct Variable {
     pub pointer: Option<Pointer>,
     /// Initial bytes; empty when none were given. May be shorter than the variable: the rest is zero.
     pub init: Vec<u8>,
+    /// Addresses among the initial bytes; they are zeros in `init`.
+    pub addresses: Vec<InitialAddress>,
     /// Where it is declared.
     pub position: Position,
+}
+
+/// An address in an initial value: `table + 8`, `generic(table)`, `0xff00(table)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitialAddress {
+    /// Offset in the variable, in bytes.
+    pub at: u64,
+    /// Size of the element, in bytes.
+    pub bytes: u32,
+    /// Variable or function that it is the address of.
+    pub symbol: String,
+    /// Added to the address.
+    pub offset: i64,
+    /// A generic address rather than one of the symbol's state space.
+    pub is_generic: bool,
+    /// Bits that the address is shifted down by, in place of all of it one byte: `0xff00(symbol)` gives 8.
+    pub byte_shift: Option<u32>,
 }
 
 /// `.ptr` attribute of a kernel parameter: a promise about what it points to.
@@ -198,7 +217,8 @@ pub struct Function {
 pub struct Body {
     /// Registers; [`RegisterId`] indexes them.
     pub registers: Vec<Register>,
-    /// Function-scope variables (`.shared`, `.local`, `.param` of a call), [`VariableRef::Local`] indexes them.
+    /// Function-scope variables (`.shared`, `.local`, `.param` of a call), [`VariableRef::Local`] indexes them. Those in
+    /// `.global` and `.const` are variables of the module.
     pub variables: Vec<Variable>,
     /// Instructions in order.
     pub code: Vec<Instruction>,

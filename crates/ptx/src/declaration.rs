@@ -1,6 +1,6 @@
 //! Variables and registers: `.global .align 16 .b8 table[4][8] = {..}`, `.param .u64 .ptr .global p`, `.reg .b32 r<4>`.
 
-use crate::ast::{FloatLiteral, Pointer, Space, Type, Variable};
+use crate::ast::{FloatLiteral, InitialAddress, Pointer, Space, Type, Variable};
 use crate::cursor::Cursor;
 use crate::error::ParseError;
 use crate::expression::{self, Value};
@@ -107,9 +107,14 @@ pub(crate) fn registers<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Vec<RawRegist
 }
 
 fn name<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Name<'a>, ParseError> {
+    name_or_sink(cursor, false)
+}
+
+/// A name; where `takes_sink`, also `_`, as the parameters of a prototype are called.
+fn name_or_sink<'a>(cursor: &mut Cursor<'_, 'a>, takes_sink: bool) -> Result<Name<'a>, ParseError> {
     let token = cursor.token();
     let text = cursor.word("a name")?;
-    if text == "_" || text == "WARP_SZ" {
+    if (text == "_" && !takes_sink) || text == "WARP_SZ" {
         return Err(cursor.error_at(token, format!("`{text}` cannot be declared")));
     }
     Ok(Name { text, token })
@@ -141,7 +146,11 @@ fn head_types(cursor: &mut Cursor<'_, '_>, is_register: bool) -> Result<Head, Pa
             "texref" | "samplerref" | "surfref" => {
                 return Err(cursor.error(format!("`.{word}` variables are not supported")));
             }
-            "attribute" => return Err(cursor.error("variable attributes are not supported")),
+            "attribute" => {
+                cursor.advance();
+                attribute(cursor)?;
+                continue;
+            }
             word => ty = Some(declared_type(cursor, word, is_register)?),
         }
         cursor.advance();
@@ -150,6 +159,26 @@ fn head_types(cursor: &mut Cursor<'_, '_>, is_register: bool) -> Result<Head, Pa
         Some(ty) => Ok(Head { ty, width, align, pointer }),
         None => Err(cursor.expected("a type such as `.b32`")),
     }
+}
+
+/// After `.attribute`: `(.managed)` or `(.unified(1, 2))`, which say where a variable lives and change no value.
+fn attribute(cursor: &mut Cursor<'_, '_>) -> Result<(), ParseError> {
+    cursor.mark("(")?;
+    loop {
+        if cursor.eat_dot("unified") {
+            cursor.mark("(")?;
+            expression::integer(cursor, "an identifier")?;
+            cursor.mark(",")?;
+            expression::integer(cursor, "an identifier")?;
+            cursor.mark(")")?;
+        } else if !cursor.eat_dot("managed") {
+            return Err(cursor.expected("`.managed` or `.unified(..)`"));
+        }
+        if !cursor.eat_mark(",") {
+            break;
+        }
+    }
+    cursor.mark(")")
 }
 
 /// Only fundamental types can be declared; packed and narrow floats live in `.b16` and `.b32`.
@@ -194,10 +223,10 @@ fn variable<'a>(
     head: &Head,
 ) -> Result<(Name<'a>, Variable), ParseError> {
     let position = cursor.position();
-    let name = name(cursor)?;
+    let name = name_or_sink(cursor, space == Space::Param)?;
     let mut dimensions = dimensions(cursor)?;
     let is_array = head.width > 1 || !dimensions.is_empty();
-    let mut init = Vec::new();
+    let mut init = Initial::default();
     if cursor.is_mark("=") {
         if !matches!(space, Space::Global | Space::Const) || linkage.is_extern {
             return Err(
@@ -229,7 +258,8 @@ fn variable<'a>(
         is_common: linkage.is_common,
         is_register: false,
         pointer: head.pointer,
-        init,
+        init: init.bytes,
+        addresses: init.addresses,
         position,
     };
     Ok((name, variable))
@@ -274,10 +304,17 @@ fn elements(dimensions: &[Option<u64>], ty: Type) -> Result<Option<u64>, String>
     Ok(Some(elements))
 }
 
+/// An initial value.
+#[derive(Default)]
+struct Initial {
+    bytes: Vec<u8>,
+    addresses: Vec<InitialAddress>,
+}
+
 /// Initial bytes. Fills in the first dimension when it was left empty.
-fn initializer(cursor: &mut Cursor<'_, '_>, ty: Type, dimensions: &mut [Option<u64>]) -> Result<Vec<u8>, ParseError> {
+fn initializer(cursor: &mut Cursor<'_, '_>, ty: Type, dimensions: &mut [Option<u64>]) -> Result<Initial, ParseError> {
     let start = cursor.token();
-    let mut bytes = Vec::new();
+    let mut bytes = Initial::default();
     if dimensions.is_empty() {
         scalar(cursor, ty, &mut bytes)?;
         return Ok(bytes);
@@ -297,13 +334,13 @@ fn list(
     cursor: &mut Cursor<'_, '_>,
     ty: Type,
     dimensions: &[Option<u64>],
-    bytes: &mut Vec<u8>,
+    init: &mut Initial,
 ) -> Result<u64, ParseError> {
     let inner = &dimensions[1..];
     let stride_bytes =
         inner.iter().flatten().try_fold(u64::from(ty.bytes()), |product, size| product.checked_mul(*size));
     cursor.mark("{")?;
-    let base = bytes.len() as u64;
+    let base = init.bytes.len() as u64;
     let mut count = 0u64;
     while !cursor.is_mark("}") {
         if dimensions[0].is_some_and(|size| count >= size) {
@@ -311,13 +348,13 @@ fn list(
         }
         let at = stride_bytes.and_then(|stride| stride.checked_mul(count)).and_then(|at| at.checked_add(base));
         match at {
-            Some(at) if at <= MAX_INIT_BYTES => bytes.resize(at as usize, 0),
+            Some(at) if at <= MAX_INIT_BYTES => init.bytes.resize(at as usize, 0),
             _ => return Err(cursor.error(format!("initial values reach beyond {MAX_INIT_BYTES} bytes"))),
         }
         if inner.is_empty() {
-            scalar(cursor, ty, bytes)?;
+            scalar(cursor, ty, init)?;
         } else {
-            list(cursor, ty, inner, bytes)?;
+            list(cursor, ty, inner, init)?;
         }
         count += 1;
         if !cursor.eat_mark(",") {
@@ -328,17 +365,62 @@ fn list(
     Ok(count)
 }
 
-fn scalar(cursor: &mut Cursor<'_, '_>, ty: Type, bytes: &mut Vec<u8>) -> Result<(), ParseError> {
+fn scalar(cursor: &mut Cursor<'_, '_>, ty: Type, init: &mut Initial) -> Result<(), ParseError> {
     let start = cursor.token();
-    if matches!(start.kind, Kind::Word(word) if word != "WARP_SZ") {
-        return Err(cursor.error("an address as an initial value is not supported; store it at run time"));
+    let is_masked = matches!(start.kind, Kind::Integer(..)) && cursor.second() == Kind::Mark("(");
+    if is_masked || matches!(start.kind, Kind::Word(word) if word != "WARP_SZ") {
+        let address = address(cursor, ty, is_masked, init.bytes.len() as u64)?;
+        init.bytes.resize(init.bytes.len() + ty.bytes() as usize, 0);
+        init.addresses.push(address);
+        return Ok(());
     }
     let value = expression::constant(cursor)?;
     match scalar_bytes(value, ty) {
-        Ok((bits, size)) => bytes.extend_from_slice(&bits.to_le_bytes()[..size as usize]),
+        Ok((bits, size)) => init.bytes.extend_from_slice(&bits.to_le_bytes()[..size as usize]),
         Err(why) => return Err(cursor.error_at(start, why)),
     }
     Ok(())
+}
+
+/// `symbol`, `symbol + 8`, `generic(symbol) + 8`, each perhaps in `0xff00( .. )`.
+fn address(cursor: &mut Cursor<'_, '_>, ty: Type, is_masked: bool, at: u64) -> Result<InitialAddress, ParseError> {
+    let start = cursor.token();
+    let mut byte_shift = None;
+    if is_masked {
+        let mask = expression::integer_literal(cursor)?;
+        let shift = mask.trailing_zeros();
+        if mask == 0 || shift % 8 != 0 || mask >> shift != 0xff {
+            return Err(cursor.error_at(start, "a mask of an address is 0xff moved up by whole bytes"));
+        }
+        byte_shift = Some(shift);
+        cursor.mark("(")?;
+    }
+    let is_generic = matches!(cursor.kind(), Kind::Word("generic")) && cursor.second() == Kind::Mark("(");
+    if is_generic {
+        cursor.advance();
+        cursor.mark("(")?;
+    }
+    let symbol = cursor.word("a variable or a function")?.to_string();
+    if is_generic {
+        cursor.mark(")")?;
+    }
+    let mut offset = 0;
+    if cursor.eat_mark("+") {
+        let value = expression::integer(cursor, "an offset")?;
+        offset = i64::try_from(value).map_err(|_| cursor.error_at(start, "the offset does not fit in 64 bits"))?;
+    }
+    if byte_shift.is_some() {
+        cursor.mark(")")?;
+    }
+    let holds = match ty {
+        Type::U8 | Type::S8 | Type::B8 => byte_shift.is_some(),
+        Type::U32 | Type::S32 | Type::B32 | Type::U64 | Type::S64 | Type::B64 => true,
+        _ => false,
+    };
+    if !holds {
+        return Err(cursor.error_at(start, format!("an address cannot initialize a `.{}`", ty.name())));
+    }
+    Ok(InitialAddress { at, bytes: ty.bytes(), symbol, offset, is_generic, byte_shift })
 }
 
 fn scalar_bytes(value: Value, ty: Type) -> Result<(u128, u32), String> {
@@ -348,13 +430,8 @@ fn scalar_bytes(value: Value, ty: Type) -> Result<(u128, u32), String> {
             return Err(format!("an integer cannot initialize a `.{}`", ty.name()));
         }
         (Value::Integer(..), _) => {
-            let number = value.integer().unwrap_or_default();
-            let width = size * 8;
-            let fits = width >= 65 || (number >= -(1i128 << (width - 1)) && number < (1i128 << width));
-            if !fits {
-                return Err(format!("{number} does not fit in `.{}`", ty.name()));
-            }
-            number as u128
+            // What does not fit is cut, as by ptxas.
+            value.integer().unwrap_or_default() as u128
         }
         (Value::Float(FloatLiteral::Single(bits)), Type::F32 | Type::B32) => u128::from(bits),
         (Value::Float(FloatLiteral::Single(bits)), Type::F64) => u128::from(f64::from(f32::from_bits(bits)).to_bits()),

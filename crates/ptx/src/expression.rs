@@ -71,6 +71,15 @@ pub(crate) fn integer(cursor: &mut Cursor<'_, '_>, what: &str) -> Result<i128, P
     constant(cursor)?.integer().ok_or_else(|| cursor.error_at(start, format!("{what} must be an integer")))
 }
 
+/// Takes an integer literal.
+pub(crate) fn integer_literal(cursor: &mut Cursor<'_, '_>) -> Result<u64, ParseError> {
+    let Kind::Integer(value, _) = cursor.kind() else {
+        return Err(cursor.expected("an integer"));
+    };
+    cursor.advance();
+    Ok(value)
+}
+
 /// Parses what follows a name in an address, such as `+ 8 - 4`, as a sum that starts at 0. Like ptxas it wants the
 /// first sign to be `+`.
 pub(crate) fn offset(cursor: &mut Cursor<'_, '_>) -> Result<i64, ParseError> {

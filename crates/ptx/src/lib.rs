@@ -14,8 +14,8 @@
 //! | the `//@` lines above a kernel | [`contracts`], [`check_contract`] |
 //!
 //! The parser takes the text after the C preprocessor and follows its line markers. It is as strict as ptxas about
-//! what it looks at, and says what it does not take: initial values that are addresses, texture variables,
-//! attributes. It reads no debug information.
+//! what it looks at, and says what it does not take, such as texture variables.
+//! It reads no debug information.
 //!
 //! ```
 //! let text = ".version 8.2\n.target sm_90\n.address_size 64\n.entry nothing() { ret; }";

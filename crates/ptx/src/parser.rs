@@ -128,6 +128,7 @@ impl<'a> Parser<'_, 'a> {
     }
 
     fn variable(&mut self, name: Name<'a>, variable: Variable) -> Result<(), ParseError> {
+        self.initial_addresses(name, &variable)?;
         let known = match self.globals.get(name.text) {
             None => None,
             Some(Global::Variable(index)) => Some(*index as usize),
@@ -148,6 +149,26 @@ impl<'a> Parser<'_, 'a> {
         }
         self.globals.insert(name.text.to_string(), Global::Variable(self.module.variables.len() as u32));
         self.module.variables.push(variable);
+        Ok(())
+    }
+
+    /// Initial addresses are of what was declared before, in global or constant memory.
+    fn initial_addresses(&self, name: Name<'a>, variable: &Variable) -> Result<(), ParseError> {
+        for address in &variable.addresses {
+            let fits = match self.globals.get(&address.symbol) {
+                Some(Global::Function) => true,
+                Some(Global::Variable(index)) => {
+                    let space = self.module.variables[*index as usize].space;
+                    matches!(space, crate::ast::Space::Global | crate::ast::Space::Const)
+                }
+                None => false,
+            };
+            if !fits {
+                let message =
+                    format!("`{}` is no variable in global or constant memory, nor a function", address.symbol);
+                return Err(self.cursor.error_at(name.token, message));
+            }
+        }
         Ok(())
     }
 
@@ -252,7 +273,11 @@ impl<'a> Parser<'_, 'a> {
                 registers_before: self.registers,
             };
             let signature = Signature { returns: &returns, params: &params };
-            let body = resolver.resolve(&signature, &statements)?;
+            let (body, variables) = resolver.resolve(&signature, &statements)?;
+            for (name, variable) in &variables {
+                self.initial_addresses(*name, variable)?;
+            }
+            self.module.variables.extend(variables.into_iter().map(|(_, variable)| variable));
             self.registers += body.registers.len();
             function.body = Some(body);
         }

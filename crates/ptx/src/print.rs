@@ -176,7 +176,12 @@ fn write_init(out: &mut String, variable: &Variable) -> Result {
     let values: Vec<String> = variable
         .init
         .chunks(variable.ty.bytes() as usize)
-        .map(|bytes| {
+        .enumerate()
+        .map(|(index, bytes)| {
+            let at = index as u64 * u64::from(variable.ty.bytes());
+            if let Some(address) = variable.addresses.iter().find(|address| address.at == at) {
+                return initial_address(address);
+            }
             let bits = bytes.iter().rev().fold(0u128, |bits, byte| (bits << 8) | u128::from(*byte));
             match variable.ty {
                 Type::F32 => format!("0f{bits:08X}"),
@@ -189,6 +194,15 @@ fn write_init(out: &mut String, variable: &Variable) -> Result {
         write!(out, "{{{}}}", values.join(", "))
     } else {
         write!(out, "{}", values.join(", "))
+    }
+}
+
+fn initial_address(address: &InitialAddress) -> String {
+    let symbol = if address.is_generic { format!("generic({})", address.symbol) } else { address.symbol.clone() };
+    let sum = if address.offset == 0 { symbol } else { format!("{symbol}+{}", address.offset) };
+    match address.byte_shift {
+        Some(shift) => format!("{:#x}({sum})", 0xffu64 << shift),
+        None => sum,
     }
 }
 

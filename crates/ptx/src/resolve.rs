@@ -2,7 +2,8 @@
 //! innermost scope outwards.
 
 use crate::ast::{
-    AddressBase, Body, Guard, Instruction, Label, LabelId, Operand, Register, RegisterId, Type, Variable, VariableRef,
+    AddressBase, Body, Guard, Instruction, Label, LabelId, Operand, Register, RegisterId, Space, Type, Variable,
+    VariableRef,
 };
 use crate::cursor::Cursor;
 use crate::error::ParseError;
@@ -49,9 +50,20 @@ pub(crate) struct Signature<'s, 'a> {
 }
 
 impl<'r, 't, 'a> Resolver<'r, 't, 'a> {
-    pub fn resolve(&self, signature: &Signature<'_, 'a>, statements: &[Statement<'a>]) -> Result<Body, ParseError> {
-        let mut state =
-            State { resolver: self, body: Body::default(), scopes: Vec::new(), lists: HashSet::new(), signature };
+    /// The body, and its variables in global and constant memory: they become the module's next ones.
+    pub fn resolve(
+        &self,
+        signature: &Signature<'_, 'a>,
+        statements: &[Statement<'a>],
+    ) -> Result<(Body, Hoisted<'a>), ParseError> {
+        let mut state = State {
+            resolver: self,
+            body: Body::default(),
+            hoisted: Vec::new(),
+            scopes: Vec::new(),
+            lists: HashSet::new(),
+            signature,
+        };
         let mut labelled = state.label_scopes(statements)?;
         labelled.reverse();
         for statement in statements {
@@ -65,13 +77,17 @@ impl<'r, 't, 'a> Resolver<'r, 't, 'a> {
                 state.statement(statement)?;
             }
         }
-        Ok(state.body)
+        Ok((state.body, state.hoisted))
     }
 }
+
+/// Variables of a function that live as long as the module.
+type Hoisted<'a> = Vec<(Name<'a>, Variable)>;
 
 struct State<'r, 't, 'a, 's> {
     resolver: &'r Resolver<'r, 't, 'a>,
     body: Body,
+    hoisted: Hoisted<'a>,
     scopes: Vec<Scope>,
     /// Names of target lists and prototypes given so far.
     lists: HashSet<String>,
@@ -165,6 +181,11 @@ impl<'a> State<'_, '_, 'a, '_> {
                 self.scopes.pop();
             }
             Statement::Register(register) => self.registers(register)?,
+            Statement::Variable(name, variable) if matches!(variable.space, Space::Global | Space::Const) => {
+                let index = self.resolver.module_variables.len() + self.hoisted.len();
+                self.declare(name.token, name.text.to_string(), Symbol::Variable(VariableRef::Module(index as u32)))?;
+                self.hoisted.push((*name, variable.clone()));
+            }
             Statement::Variable(name, variable) => {
                 let id = VariableRef::Local(self.body.variables.len() as u32);
                 self.declare(name.token, name.text.to_string(), Symbol::Variable(id))?;
@@ -393,7 +414,13 @@ impl<'a> State<'_, '_, 'a, '_> {
 
     fn declaration(&self, reference: VariableRef) -> &Variable {
         match reference {
-            VariableRef::Module(index) => &self.resolver.module_variables[index as usize],
+            VariableRef::Module(index) => {
+                let (index, before) = (index as usize, self.resolver.module_variables.len());
+                match index.checked_sub(before) {
+                    None => &self.resolver.module_variables[index],
+                    Some(hoisted) => &self.hoisted[hoisted].1,
+                }
+            }
             VariableRef::Local(index) => &self.body.variables[index as usize],
             VariableRef::Param(index) => &self.signature.params[index as usize].1,
             VariableRef::Return(index) => &self.signature.returns[index as usize].1,

@@ -151,9 +151,8 @@ fn errors_name_the_place_and_the_reason() {
         assert!(said_at.starts_with("t.ptx:6:"), "{code}: {said_at}");
     }
     assert!(message("").contains("expected `.version`"));
-    assert!(
-        message(&format!("{HEADER}.global .u64 a = b;")).contains("an address as an initial value is not supported")
-    );
+    assert!(message(&format!("{HEADER}.global .u64 a = b;"))
+        .contains("`b` is no variable in global or constant memory, nor a function"));
     assert!(message(&format!("{HEADER}.global .b8 a[2] = {{1,2,3}};")).contains("more initial values than the 2"));
     assert!(message(&format!("{HEADER}.entry a() {{ ret;")).contains("this `{` is never closed"));
 }

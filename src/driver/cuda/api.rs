@@ -136,7 +136,11 @@ pub(super) fn version() -> Result<c_int> {
     if !unsafe { sys::is_culib_present() } {
         return Err(Error::Unsupported {
             need: "the CUDA driver library (libcuda.so.1, part of the NVIDIA driver)".into(),
-            have: "none that the loader finds".into(),
+            have: match unsafe { libloading::Library::new("libcuda.so.1") } {
+                // cudarc asks the same and keeps the reason to itself.
+                Err(why) => format!("none that the loader takes ({})", reason(&why)),
+                Ok(_) => "one that cudarc does not find".to_string(),
+            },
         });
     }
     let ask: unsafe extern "C" fn(*mut c_int) -> Code = symbol("cuDriverGetVersion\0", 0)?;
@@ -146,6 +150,11 @@ pub(super) fn version() -> Result<c_int> {
         SUCCESS => Ok(version),
         code => Err(Error::Driver { call: "cuDriverGetVersion", message: format!("code {code}") }),
     }
+}
+
+/// What the loader says, without the names of its own functions around it.
+fn reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// `12020` as `12.2`.

@@ -27,7 +27,7 @@ use std::any::Any;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use crate::driver::{Backend, Driver, DriverId, DriverInfo};
+use crate::driver::{Backend, Driver, DriverId, DriverInfo, GpuShare};
 use crate::error::{Error, Result};
 use context::Context;
 
@@ -131,7 +131,8 @@ impl Gpu {
         &self.context.facts
     }
 
-    /// The driver of a rank that has the GPU for itself.
+    /// The driver of a rank that has the GPU for itself. A world refuses two such drivers of one GPU: ranks that share a
+    /// GPU take [`Gpu::drivers`].
     ///
     /// # Errors
     /// What the driver says.
@@ -188,6 +189,7 @@ impl Gpu {
             shared_bytes: facts.shared_bytes,
             memory_bytes: facts.memory_bytes / u64::from(ranks),
             backend: Backend::Cuda,
+            gpu: Some(GpuShare { ordinal: facts.ordinal, ranks }),
         };
         Arc::new(CudaDriver::new(Arc::clone(&self.context), info, self.compile, streams_max))
     }

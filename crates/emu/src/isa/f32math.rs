@@ -11,9 +11,6 @@ pub(crate) enum Rounding {
 
 /// The NaN that f32 arithmetic gives.
 pub(crate) const NAN32: u64 = 0x7fff_ffff;
-/// The NaN that f64 arithmetic gives here.
-pub(crate) const NAN64: u64 = 0x7fff_ffff_ffff_ffff;
-
 /// A subnormal becomes a zero of its sign.
 #[inline(always)]
 pub(crate) fn flush(value: f32) -> f32 {
@@ -31,16 +28,6 @@ pub(crate) fn bits32(value: f32) -> u64 {
         NAN32
     } else {
         value.to_bits() as u64
-    }
-}
-
-/// Bits of a result: any NaN is the canonical one.
-#[inline(always)]
-pub(crate) fn bits64(value: f64) -> u64 {
-    if value.is_nan() {
-        NAN64
-    } else {
-        value.to_bits()
     }
 }
 
@@ -110,6 +97,35 @@ pub(crate) fn round32(value: f64, rounding: Rounding) -> f32 {
     }
 }
 
+/// Rounds to f32 and gives a zero where the result would be subnormal: where the value, rounded to 24 bits whatever its
+/// exponent, is below the least normal number.
+#[inline(always)]
+pub(crate) fn round32_flush(value: f64, rounding: Rounding) -> f32 {
+    if value.abs() >= f32::MIN_POSITIVE as f64 || value == 0.0 {
+        return round32(value, rounding);
+    }
+    const SCALE: f64 = (1u128 << 100) as f64;
+    // Such a small value may itself be a subnormal double, or far below f32; then it is no matter how it is rounded.
+    let scaled = round32(value * SCALE, rounding);
+    if scaled.abs() >= f32::MIN_POSITIVE * SCALE as f32 {
+        f32::MIN_POSITIVE.copysign(scaled)
+    } else if value.is_nan() {
+        f32::NAN
+    } else {
+        0f32.copysign(value as f32)
+    }
+}
+
+/// `.sat`: into 0 to 1; a NaN and any zero become +0.
+#[inline(always)]
+pub(crate) fn saturate(value: f64) -> f64 {
+    if value > 0.0 {
+        value.min(1.0)
+    } else {
+        0.0
+    }
+}
+
 /// The neighbour above (`up`) or below.
 fn step32(value: f32, up: bool) -> f32 {
     if value == 0.0 {
@@ -139,6 +155,7 @@ pub(crate) struct Format {
 
 pub(crate) const F16: Format = Format { exponent_bits: 5, mantissa_bits: 10, finite_only: false };
 pub(crate) const BF16: Format = Format { exponent_bits: 8, mantissa_bits: 7, finite_only: false };
+pub(crate) const TF32: Format = Format { exponent_bits: 8, mantissa_bits: 10, finite_only: false };
 pub(crate) const E4M3: Format = Format { exponent_bits: 4, mantissa_bits: 3, finite_only: true };
 pub(crate) const E5M2: Format = Format { exponent_bits: 5, mantissa_bits: 2, finite_only: false };
 

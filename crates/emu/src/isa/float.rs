@@ -1,8 +1,11 @@
 //! f32 and f64 arithmetic; half precision goes to its own file.
 
-use super::f32math::{add_odd, bits32, bits64, divide_odd, flush, fma32, root_odd, round32, Rounding};
+use super::f32math::{
+    add_odd, bits32, divide_odd, flush, fma32, root_odd, round32, round32_flush, saturate, Rounding, NAN32,
+};
 use super::half::{self, Operation};
 use super::lower::{Lower, Reason};
+use super::soft::{add64, div64, fma64, mul64, settle64, sqrt64};
 use crate::program::{Args, Pure, Registers};
 use warpferry_ptx::ast::Type;
 
@@ -63,12 +66,9 @@ impl Mode {
     }
 
     fn output(self, exact: f64) -> u64 {
-        let mut value = round32(exact, self.rounding);
-        if self.flush {
-            value = flush(value);
-        }
+        let mut value = if self.flush { round32_flush(exact, self.rounding) } else { round32(exact, self.rounding) };
         if self.saturate {
-            value = if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) };
+            value = saturate(value as f64) as f32;
         }
         bits32(value)
     }
@@ -83,14 +83,39 @@ impl Mode {
         sum
     }
 
-    /// f64 arithmetic knows only the nearest.
-    fn check64(self) -> Done {
-        if self.is_plain() {
-            Ok(())
+    /// f64 to nearest is the CPU's own.
+    fn pick64(self, nearest: Pure, directed: Pure) -> Pure {
+        if self.rounding == Rounding::Nearest {
+            nearest
         } else {
-            Err("f64 is supported with .rn only, without .ftz and .sat".into())
+            directed
         }
     }
+
+    /// f64 arithmetic takes a rounding only.
+    fn check64(self, l: &Lower) -> Done {
+        if self.flush || self.saturate {
+            return Err(format!("{} of f64 takes neither .ftz nor .sat", l.instruction.opcode));
+        }
+        Ok(())
+    }
+}
+
+/// f64 with a subnormal made zero.
+fn flush64(value: f64) -> f64 {
+    if value.abs() < f64::MIN_POSITIVE {
+        0f64.copysign(value)
+    } else {
+        value
+    }
+}
+
+/// The upper half of a double.
+fn coarse64(value: f64) -> u64 {
+    if value.is_nan() {
+        return 0x7fff_ffff << 32;
+    }
+    flush64(value).to_bits() & !0xffff_ffff
 }
 
 fn single(a: u64) -> f32 {
@@ -122,14 +147,19 @@ pub(super) fn add(l: &mut Lower) -> Done {
         let mode = Mode::decode(s.imm);
         r.binary(mask, s, |a, b| mode.output(mode.sum(mode.input(a) as f64, mode.input(b) as f64)))
     }
+    fn directed(r: &mut Registers, mask: u32, s: &Args) {
+        let mode = Mode::decode(s.imm);
+        r.binary(mask, s, |a, b| add64(a, b, mode.rounding))
+    }
     let (mode, ty) = (Mode::take(l), l.modifiers.ty()?);
     match ty {
         _ if is_half(ty) => half_precision(l, Operation::Add, ty, mode, 2),
         Type::F32 if mode.is_plain() => emit(l, ty, binary!(|a, b| bits32(single(a) + single(b))), 0, 2),
         Type::F32 => emit(l, ty, any, mode.encode(), 2),
         _ => {
-            mode.check64()?;
-            emit(l, ty, binary!(|a, b| bits64(f64::from_bits(a) + f64::from_bits(b))), 0, 2)
+            mode.check64(l)?;
+            let nearest = binary!(|a, b| settle64(f64::from_bits(a) + f64::from_bits(b), &[a, b]));
+            emit(l, ty, mode.pick64(nearest, directed), mode.encode(), 2)
         }
     }
 }
@@ -139,14 +169,19 @@ pub(super) fn sub(l: &mut Lower) -> Done {
         let mode = Mode::decode(s.imm);
         r.binary(mask, s, |a, b| mode.output(mode.sum(mode.input(a) as f64, -mode.input(b) as f64)))
     }
+    fn directed(r: &mut Registers, mask: u32, s: &Args) {
+        let mode = Mode::decode(s.imm);
+        r.binary(mask, s, |a, b| add64(a, b ^ 1 << 63, mode.rounding))
+    }
     let (mode, ty) = (Mode::take(l), l.modifiers.ty()?);
     match ty {
         _ if is_half(ty) => half_precision(l, Operation::Sub, ty, mode, 2),
         Type::F32 if mode.is_plain() => emit(l, ty, binary!(|a, b| bits32(single(a) - single(b))), 0, 2),
         Type::F32 => emit(l, ty, any, mode.encode(), 2),
         _ => {
-            mode.check64()?;
-            emit(l, ty, binary!(|a, b| bits64(f64::from_bits(a) - f64::from_bits(b))), 0, 2)
+            mode.check64(l)?;
+            let nearest = binary!(|a, b| settle64(f64::from_bits(a) - f64::from_bits(b), &[a, b ^ 1 << 63]));
+            emit(l, ty, mode.pick64(nearest, directed), mode.encode(), 2)
         }
     }
 }
@@ -156,14 +191,19 @@ pub(super) fn mul(l: &mut Lower) -> Done {
         let mode = Mode::decode(s.imm);
         r.binary(mask, s, |a, b| mode.output(mode.input(a) as f64 * mode.input(b) as f64))
     }
+    fn directed(r: &mut Registers, mask: u32, s: &Args) {
+        let mode = Mode::decode(s.imm);
+        r.binary(mask, s, |a, b| mul64(a, b, mode.rounding))
+    }
     let (mode, ty) = (Mode::take(l), l.modifiers.ty()?);
     match ty {
         _ if is_half(ty) => half_precision(l, Operation::Mul, ty, mode, 2),
         Type::F32 if mode.is_plain() => emit(l, ty, binary!(|a, b| bits32(single(a) * single(b))), 0, 2),
         Type::F32 => emit(l, ty, any, mode.encode(), 2),
         _ => {
-            mode.check64()?;
-            emit(l, ty, binary!(|a, b| bits64(f64::from_bits(a) * f64::from_bits(b))), 0, 2)
+            mode.check64(l)?;
+            let nearest = binary!(|a, b| settle64(f64::from_bits(a) * f64::from_bits(b), &[a, b]));
+            emit(l, ty, mode.pick64(nearest, directed), mode.encode(), 2)
         }
     }
 }
@@ -181,6 +221,10 @@ pub(super) fn fma(l: &mut Lower) -> Done {
             mode.output(mode.sum(product, mode.input(c) as f64))
         })
     }
+    fn directed(r: &mut Registers, mask: u32, s: &Args) {
+        let mode = Mode::decode(s.imm);
+        r.ternary(mask, s, |a, b, c| fma64(a, b, c, mode.rounding))
+    }
     let (mode, relu) = (Mode::take(l), l.modifiers.flag("relu"));
     let ty = l.modifiers.ty()?;
     if !mode.written {
@@ -194,9 +238,11 @@ pub(super) fn fma(l: &mut Lower) -> Done {
         }
         Type::F32 => emit(l, ty, any, mode.encode(), 3),
         _ => {
-            mode.check64()?;
-            let run = ternary!(|a, b, c| bits64(f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c))));
-            emit(l, ty, run, 0, 3)
+            mode.check64(l)?;
+            let nearest = ternary!(|a, b, c| {
+                settle64(f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c)), &[a, b, c])
+            });
+            emit(l, ty, mode.pick64(nearest, directed), mode.encode(), 3)
         }
     }
 }
@@ -205,6 +251,10 @@ pub(super) fn div(l: &mut Lower) -> Done {
     fn any(r: &mut Registers, mask: u32, s: &Args) {
         let mode = Mode::decode(s.imm);
         r.binary(mask, s, |a, b| mode.output(divide_odd(mode.input(a), mode.input(b))))
+    }
+    fn directed(r: &mut Registers, mask: u32, s: &Args) {
+        let mode = Mode::decode(s.imm);
+        r.binary(mask, s, |a, b| div64(a, b, mode.rounding))
     }
     // The approximate forms give the nearest result, which lies within their documented error.
     let approximate = l.modifiers.choice(&[("approx", ()), ("full", ())]).is_some();
@@ -215,8 +265,9 @@ pub(super) fn div(l: &mut Lower) -> Done {
     match ty {
         Type::F32 => emit(l, ty, any, mode.encode(), 2),
         Type::F64 if !approximate => {
-            mode.check64()?;
-            emit(l, ty, binary!(|a, b| bits64(f64::from_bits(a) / f64::from_bits(b))), 0, 2)
+            mode.check64(l)?;
+            let nearest = binary!(|a, b| settle64(f64::from_bits(a) / f64::from_bits(b), &[a, b]));
+            emit(l, ty, mode.pick64(nearest, directed), mode.encode(), 2)
         }
         _ => Err(format!("type {ty:?} is not supported here")),
     }
@@ -232,40 +283,66 @@ fn extreme32(a: f32, b: f32, greatest: bool, nan: bool) -> u64 {
         }
         (true, false) if !nan => b.to_bits() as u64,
         (false, true) if !nan => a.to_bits() as u64,
-        _ => super::f32math::NAN32,
+        _ => NAN32,
     }
 }
 
-fn extreme64(a: f64, b: f64, greatest: bool) -> u64 {
-    match (a.is_nan(), b.is_nan()) {
+fn extreme64(a: u64, b: u64, greatest: bool) -> u64 {
+    let (x, y) = (f64::from_bits(a), f64::from_bits(b));
+    match (x.is_nan(), y.is_nan()) {
         (false, false) => {
-            let less = a < b || (a == b && a.is_sign_negative());
-            (if less != greatest { a } else { b }).to_bits()
+            let less = x < y || (x == y && x.is_sign_negative());
+            if less != greatest {
+                a
+            } else {
+                b
+            }
         }
-        (true, false) => b.to_bits(),
-        (false, true) => a.to_bits(),
-        _ => super::f32math::NAN64,
+        (true, false) => b,
+        (false, true) => a,
+        (true, true) => settle64(y, &[b]),
     }
+}
+
+/// `.ftz` and `.NaN`, `.xorsign.abs` as bits 0 to 3 of `imm`; bit 3 is the greatest.
+fn extreme32_any(r: &mut Registers, mask: u32, s: &Args) {
+    let bit = |n: u32| s.imm >> n & 1 == 1;
+    let (ftz, nan, by_sign, greatest) = (bit(0), bit(1), bit(2), bit(3));
+    let input = |v: u64| {
+        let value = if ftz { flush(single(v)) } else { single(v) };
+        if by_sign {
+            value.abs()
+        } else {
+            value
+        }
+    };
+    r.binary(mask, s, |a, b| {
+        let found = extreme32(input(a), input(b), greatest, nan);
+        match by_sign && !single(found).is_nan() {
+            true => found & 0x7fff_ffff | (a ^ b) & 0x8000_0000,
+            false => found,
+        }
+    })
 }
 
 pub(super) fn minmax(l: &mut Lower, greatest: bool) -> Done {
     let (ftz, nan) = (l.modifiers.flag("ftz"), l.modifiers.flag("NaN"));
+    let by_sign = l.modifiers.flag("xorsign");
+    if by_sign && !l.modifiers.flag("abs") {
+        return Err(".xorsign needs .abs".into());
+    }
     let ty = l.modifiers.ty()?;
-    let run = match (ty, greatest, nan, ftz) {
-        (Type::F32, false, false, false) => binary!(|a, b| extreme32(single(a), single(b), false, false)),
-        (Type::F32, true, false, false) => binary!(|a, b| extreme32(single(a), single(b), true, false)),
-        (Type::F32, false, true, false) => binary!(|a, b| extreme32(single(a), single(b), false, true)),
-        (Type::F32, true, true, false) => binary!(|a, b| extreme32(single(a), single(b), true, true)),
-        (Type::F32, false, false, true) => {
-            binary!(|a, b| extreme32(flush(single(a)), flush(single(b)), false, false))
+    let run = match (ty, greatest) {
+        (Type::F32, false) if !nan && !ftz && !by_sign => {
+            binary!(|a, b| extreme32(single(a), single(b), false, false))
         }
-        (Type::F32, true, false, true) => binary!(|a, b| extreme32(flush(single(a)), flush(single(b)), true, false)),
-        (Type::F32, false, true, true) => binary!(|a, b| extreme32(flush(single(a)), flush(single(b)), false, true)),
-        (Type::F32, true, true, true) => binary!(|a, b| extreme32(flush(single(a)), flush(single(b)), true, true)),
-        (Type::F64, false, false, false) => {
-            binary!(|a, b| extreme64(f64::from_bits(a), f64::from_bits(b), false))
+        (Type::F32, true) if !nan && !ftz && !by_sign => binary!(|a, b| extreme32(single(a), single(b), true, false)),
+        (Type::F32, _) => {
+            let imm = ftz as u32 | (nan as u32) << 1 | (by_sign as u32) << 2 | (greatest as u32) << 3;
+            return emit(l, ty, extreme32_any, imm, 2);
         }
-        (Type::F64, true, false, false) => binary!(|a, b| extreme64(f64::from_bits(a), f64::from_bits(b), true)),
+        (Type::F64, false) if !nan && !ftz && !by_sign => binary!(|a, b| extreme64(a, b, false)),
+        (Type::F64, true) if !nan && !ftz && !by_sign => binary!(|a, b| extreme64(a, b, true)),
         _ if is_half(ty) => {
             let operation = match (greatest, nan) {
                 (false, false) => Operation::Min,
@@ -273,7 +350,7 @@ pub(super) fn minmax(l: &mut Lower, greatest: bool) -> Done {
                 (false, true) => Operation::MinNan,
                 (true, true) => Operation::MaxNan,
             };
-            return half::emit(l, operation, ty, false, ftz, 2);
+            return half::emit_extreme(l, operation, ty, by_sign, ftz);
         }
         _ => return Err(format!("type {ty:?} with these modifiers is not supported here")),
     };
@@ -285,12 +362,13 @@ pub(super) fn sign(l: &mut Lower, absolute: bool) -> Done {
     let ftz = l.modifiers.flag("ftz");
     let ty = l.modifiers.ty()?;
     let run = match (ty, absolute, ftz) {
-        (Type::F32, true, false) => unary!(|a| a & 0x7fff_ffff),
-        (Type::F32, false, false) => unary!(|a| (a ^ 0x8000_0000) & 0xffff_ffff),
-        (Type::F32, true, true) => unary!(|a| flush(single(a)).abs().to_bits() as u64),
-        (Type::F32, false, true) => unary!(|a| (-flush(single(a))).to_bits() as u64),
-        (Type::F64, true, false) => unary!(|a| a & !(1 << 63)),
-        (Type::F64, false, false) => unary!(|a| a ^ 1 << 63),
+        // Hardware adds a zero: a NaN becomes the canonical one, a quiet one in f64.
+        (Type::F32, true, false) => unary!(|a| bits32(single(a).abs())),
+        (Type::F32, false, false) => unary!(|a| bits32(-single(a))),
+        (Type::F32, true, true) => unary!(|a| bits32(flush(single(a)).abs())),
+        (Type::F32, false, true) => unary!(|a| bits32(-flush(single(a)))),
+        (Type::F64, true, false) => unary!(|a| settle64(f64::from_bits(a).abs(), &[a & !(1 << 63)])),
+        (Type::F64, false, false) => unary!(|a| settle64(-f64::from_bits(a), &[a ^ 1 << 63])),
         _ if is_half(ty) => {
             let operation = if absolute { Operation::Abs } else { Operation::Neg };
             return half::emit(l, operation, ty, false, ftz, 1);
@@ -335,6 +413,17 @@ pub(super) fn function(l: &mut Lower) -> Done {
             })
         })
     }
+    fn root64(r: &mut Registers, mask: u32, s: &Args) {
+        let mode = Mode::decode(s.imm);
+        r.unary(mask, s, |a| sqrt64(a, mode.rounding))
+    }
+    fn reciprocal64(r: &mut Registers, mask: u32, s: &Args) {
+        let mode = Mode::decode(s.imm);
+        r.unary(mask, s, |a| match f64::from_bits(a).is_nan() {
+            true => settle64(f64::NAN, &[a]),
+            false => div64(1f64.to_bits(), a, mode.rounding),
+        })
+    }
     let opcode = l.instruction.opcode.as_str();
     let approx = l.modifiers.flag("approx");
     let (mode, ty) = (Mode::take(l), l.modifiers.ty()?);
@@ -348,12 +437,22 @@ pub(super) fn function(l: &mut Lower) -> Done {
         ("sqrt", Type::F32) => root,
         ("rcp", Type::F32) => reciprocal,
         ("sqrt", Type::F64) if !approx => {
-            mode.check64()?;
-            return emit(l, ty, unary!(|a| bits64(f64::from_bits(a).sqrt())), 0, 1);
+            mode.check64(l)?;
+            root64
         }
         ("rcp", Type::F64) if !approx => {
-            mode.check64()?;
-            return emit(l, ty, unary!(|a| bits64(1.0 / f64::from_bits(a))), 0, 1);
+            mode.check64(l)?;
+            reciprocal64
+        }
+        // The upper half of the nearest result; the lower one is zero on hardware too.
+        ("rcp", Type::F64) if mode.flush && !mode.written => {
+            unary!(|a| coarse64(1.0 / flush64(f64::from_bits(a))))
+        }
+        ("rsqrt", Type::F64) if approx && mode.flush => unary!(|a| coarse64(1.0 / flush64(f64::from_bits(a)).sqrt())),
+        ("rsqrt", Type::F64) if approx => unary!(|a| settle64(1.0 / f64::from_bits(a).sqrt(), &[a])),
+        ("ex2" | "tanh", Type::F16 | Type::F16x2 | Type::BF16 | Type::BF16x2) if approx => {
+            let operation = if opcode == "ex2" { Operation::Exp2 } else { Operation::Tanh };
+            return half::emit(l, operation, ty, false, mode.flush, 1);
         }
         ("rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh", Type::F32) if approx => approximate,
         _ => return Err("this function of this type is not supported".into()),

@@ -1,6 +1,6 @@
 //! f16 and bf16, scalar and packed.
 
-use super::f32math::{add_odd, Rounding, BF16, F16};
+use super::f32math::{add_odd, saturate, Format, Rounding, BF16, F16};
 use super::lower::{Lower, Reason};
 use crate::program::{lanes, Args, Pure, Registers};
 use warpferry_ptx::ast::Type;
@@ -48,6 +48,16 @@ pub(crate) fn add_bf16(a: u16, b: u16) -> u16 {
     BF16.encode(add_odd(bf16_value(a) as f64, bf16_value(b) as f64), Rounding::Nearest, false) as u16
 }
 
+/// Lesser or greater of two f16 bit patterns; a NaN loses.
+pub(crate) fn extreme_f16(a: u16, b: u16, greatest: bool) -> u16 {
+    apply(false, if greatest { Operation::Max } else { Operation::Min } as u32, a, b, 0)
+}
+
+/// Lesser or greater of two bf16 bit patterns; a NaN loses.
+pub(crate) fn extreme_bf16(a: u16, b: u16, greatest: bool) -> u16 {
+    apply(true, if greatest { Operation::Max } else { Operation::Min } as u32, a, b, 0)
+}
+
 /// What a half-precision instruction computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -63,9 +73,11 @@ pub(super) enum Operation {
     Abs,
     Neg,
     FmaRelu,
+    Exp2,
+    Tanh,
 }
 
-const OPERATIONS: [Operation; 11] = [
+const OPERATIONS: [Operation; 13] = [
     Operation::Add,
     Operation::Sub,
     Operation::Mul,
@@ -77,11 +89,14 @@ const OPERATIONS: [Operation; 11] = [
     Operation::Abs,
     Operation::Neg,
     Operation::FmaRelu,
+    Operation::Exp2,
+    Operation::Tanh,
 ];
 
 /// Flags in `imm` above the operation.
 const SATURATE: u32 = 1 << 8;
 const FLUSH: u32 = 1 << 9;
+const BY_SIGN: u32 = 1 << 10;
 
 fn apply(brain: bool, imm: u32, a: u16, b: u16, c: u16) -> u16 {
     let format = if brain { BF16 } else { F16 };
@@ -95,11 +110,16 @@ fn apply(brain: bool, imm: u32, a: u16, b: u16, c: u16) -> u16 {
     };
     let (a, b, c) = (flush(a), flush(b), flush(c));
     let operation = OPERATIONS[(imm & 0xff) as usize];
+    let infinity = format.greatest() as u16 + 1;
     match operation {
+        // Hardware adds a zero, so a NaN becomes the canonical one.
+        Operation::Abs | Operation::Neg if a & 0x7fff > infinity => return 0x7fff,
         Operation::Abs => return a & 0x7fff,
         Operation::Neg => return a ^ 0x8000,
         _ => {}
     }
+    let sign = (a ^ b) & 0x8000;
+    let (a, b) = if imm & BY_SIGN != 0 { (a & 0x7fff, b & 0x7fff) } else { (a, b) };
     let value = |bits: u16| if brain { bf16_value(bits) as f64 } else { f16_value(bits) as f64 };
     let (x, y, z) = (value(a), value(b), value(c));
     let exact = match operation {
@@ -107,10 +127,12 @@ fn apply(brain: bool, imm: u32, a: u16, b: u16, c: u16) -> u16 {
         Operation::Sub => add_odd(x, -y),
         Operation::Mul => x * y,
         Operation::Fma | Operation::FmaRelu => add_odd(x * y, z),
+        Operation::Exp2 => x.exp2(),
+        Operation::Tanh => x.tanh(),
         _ => {
             let wants_max = matches!(operation, Operation::Max | Operation::MaxNan);
             let keeps_nan = matches!(operation, Operation::MinNan | Operation::MaxNan);
-            return match (x.is_nan(), y.is_nan()) {
+            let found = match (x.is_nan(), y.is_nan()) {
                 (false, false) => {
                     let less = x < y || (x == y && a & 0x8000 != 0);
                     if less != wants_max {
@@ -121,17 +143,31 @@ fn apply(brain: bool, imm: u32, a: u16, b: u16, c: u16) -> u16 {
                 }
                 (true, false) if !keeps_nan => b,
                 (false, true) if !keeps_nan => a,
-                _ => 0x7fff,
+                _ => return 0x7fff,
             };
+            return if imm & BY_SIGN != 0 { found & 0x7fff | sign } else { found };
         }
     };
     let exact = match operation {
-        Operation::FmaRelu if exact < 0.0 => 0.0,
-        _ if imm & SATURATE != 0 && exact.is_nan() => 0.0,
-        _ if imm & SATURATE != 0 => exact.clamp(0.0, 1.0),
+        // Also a negative zero.
+        Operation::FmaRelu if exact.is_sign_negative() && !exact.is_nan() => 0.0,
+        _ if imm & SATURATE != 0 => saturate(exact),
         _ => exact,
     };
-    flush(format.encode(exact, Rounding::Nearest, false) as u16)
+    if imm & FLUSH != 0 && is_tiny(format, exact) {
+        return if exact.is_sign_negative() { 0x8000 } else { 0 };
+    }
+    format.encode(exact, Rounding::Nearest, false) as u16
+}
+
+/// True when the value, rounded to the format's precision whatever its exponent, is below the least normal number.
+fn is_tiny(format: Format, exact: f64) -> bool {
+    let least = format.decode(1 << format.mantissa_bits);
+    exact != 0.0 && exact.abs() < least && {
+        // One unit below the least normal number is half as large as a subnormal's; halfway rounds up to even.
+        let unit = least / (1u64 << (format.mantissa_bits + 1)) as f64;
+        exact.abs() < least - unit / 2.0
+    }
 }
 
 fn run<const BRAIN: bool, const PACKED: bool>(r: &mut Registers, mask: u32, s: &Args) {
@@ -148,6 +184,18 @@ fn run<const BRAIN: bool, const PACKED: bool>(r: &mut Registers, mask: u32, s: &
     }
 }
 
+/// Lowers `min` or `max`; `by_sign` is `.xorsign.abs`.
+pub(super) fn emit_extreme(
+    l: &mut Lower,
+    operation: Operation,
+    ty: Type,
+    by_sign: bool,
+    flush: bool,
+) -> Result<(), Reason> {
+    let flags = if by_sign { BY_SIGN } else { 0 } | if flush { FLUSH } else { 0 };
+    emit_flags(l, operation, ty, flags, 2)
+}
+
 /// Lowers `op d, a {, b {, c}}` of a half-precision type.
 pub(super) fn emit(
     l: &mut Lower,
@@ -157,6 +205,11 @@ pub(super) fn emit(
     flush: bool,
     sources: usize,
 ) -> Result<(), Reason> {
+    let flags = if saturate { SATURATE } else { 0 } | if flush { FLUSH } else { 0 };
+    emit_flags(l, operation, ty, flags, sources)
+}
+
+fn emit_flags(l: &mut Lower, operation: Operation, ty: Type, flags: u32, sources: usize) -> Result<(), Reason> {
     l.finish(sources + 1..=sources + 1)?;
     let run: Pure = match ty {
         Type::F16 => run::<false, false>,
@@ -168,7 +221,7 @@ pub(super) fn emit(
     let (d, a) = (l.dest_for(0, ty)?, l.source(1, ty)?);
     let b = if sources > 1 { l.source(2, ty)? } else { a };
     let c = if sources > 2 { l.source(3, ty)? } else { a };
-    let imm = operation as u32 | if saturate { SATURATE } else { 0 } | if flush { FLUSH } else { 0 };
+    let imm = operation as u32 | flags;
     l.emit_pure(run, Args { d, a, b, c, imm, ..Args::default() });
     Ok(())
 }

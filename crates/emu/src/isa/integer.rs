@@ -50,6 +50,9 @@ pub(super) fn add(l: &mut Lower) -> Done {
     if l.modifiers.flag("cc") {
         return carry::add(l);
     }
+    if let Some(signed) = packed_type(l) {
+        return packed_of(l, if signed { packed::<ADD, true> } else { packed::<ADD, false> });
+    }
     let (saturate, ty) = (l.modifiers.flag("sat"), l.modifiers.ty()?);
     let run = match (saturate, ty) {
         (true, Type::S32) => by_integer!(ty, |a, b| a.saturating_add(b)),
@@ -207,6 +210,17 @@ pub(super) fn mul24(l: &mut Lower) -> Done {
 
 pub(super) fn mad24(l: &mut Lower) -> Done {
     let high = l.modifiers.require("part of the product", &[("lo", false), ("hi", true)])?;
+    if l.modifiers.flag("sat") {
+        let ty = l.modifiers.ty()?;
+        if !high || ty != Type::S32 {
+            return Err(".sat needs .hi.s32".into());
+        }
+        let run = ternary!(|a, b, c| {
+            let high = ((sx(a, 24) * sx(b, 24)) >> 16) as i32;
+            high.saturating_add(c as i32) as u32 as u64
+        });
+        return ternary_of(l, ty, ty, ty, Some(run));
+    }
     let ty = l.modifiers.ty()?;
     let run = match (ty, high) {
         (Type::U32, false) => ternary!(|a, b, c| ((a & 0xff_ffff) * (b & 0xff_ffff) + c) & 0xffff_ffff),
@@ -244,7 +258,8 @@ pub(super) fn div(l: &mut Lower) -> Done {
 
 pub(super) fn rem(l: &mut Lower) -> Done {
     let ty = l.modifiers.ty()?;
-    let run = by_integer!(ty, |a, b| if b == 0 { a } else { a.wrapping_rem(b) });
+    // As with a division, all ones.
+    let run = by_integer!(ty, |a, b| if b == 0 { !b } else { a.wrapping_rem(b) });
     binary_of(l, ty, run)
 }
 
@@ -277,19 +292,72 @@ pub(super) fn neg(l: &mut Lower) -> Done {
 }
 
 pub(super) fn min(l: &mut Lower) -> Done {
-    if is_float(l) {
-        return float::minmax(l, false);
-    }
-    let ty = l.modifiers.ty()?;
-    binary_of(l, ty, by_integer!(ty, |a, b| if a < b { a } else { b }))
+    extreme(l, false)
 }
 
 pub(super) fn max(l: &mut Lower) -> Done {
+    extreme(l, true)
+}
+
+fn extreme(l: &mut Lower, greatest: bool) -> Done {
     if is_float(l) {
-        return float::minmax(l, true);
+        return float::minmax(l, greatest);
+    }
+    let relu = l.modifiers.flag("relu");
+    if let Some(signed) = packed_type(l) {
+        let run = match (greatest, signed, relu) {
+            (false, false, false) => packed::<MIN, false>,
+            (true, false, false) => packed::<MAX, false>,
+            (false, true, false) => packed::<MIN, true>,
+            (true, true, false) => packed::<MAX, true>,
+            (false, true, true) => packed::<{ MIN | RELU }, true>,
+            (true, true, true) => packed::<{ MAX | RELU }, true>,
+            _ => return Err(".relu is for signed types".into()),
+        };
+        return packed_of(l, run);
     }
     let ty = l.modifiers.ty()?;
-    binary_of(l, ty, by_integer!(ty, |a, b| if a > b { a } else { b }))
+    if matches!(ty, Type::B16 | Type::B32 | Type::B64) {
+        return Err(unsupported(ty));
+    }
+    let run = match (relu, ty, greatest) {
+        (false, _, false) => by_integer!(ty, |a, b| if a < b { a } else { b }),
+        (false, _, true) => by_integer!(ty, |a, b| if a > b { a } else { b }),
+        (true, Type::S32, false) => by_integer!(ty, |a, b| a.min(b).max(0)),
+        (true, Type::S32, true) => by_integer!(ty, |a, b| a.max(b).max(0)),
+        (true, ..) => None,
+    };
+    binary_of(l, ty, run)
+}
+
+/// Operations on two halves of 16 bits.
+const ADD: u8 = 0;
+const MIN: u8 = 1;
+const MAX: u8 = 2;
+/// Negative results become 0.
+const RELU: u8 = 4;
+
+/// Takes `.u16x2` (false) or `.s16x2` (true).
+fn packed_type(l: &mut Lower) -> Option<bool> {
+    l.modifiers.choice(&[("u16x2", false), ("s16x2", true)])
+}
+
+fn packed_of(l: &mut Lower, run: Pure) -> Done {
+    binary_of(l, Type::B32, Some(run))
+}
+
+fn packed<const OPERATION: u8, const SIGNED: bool>(r: &mut crate::program::Registers, mask: u32, s: &Args) {
+    let half = |a: u64, b: u64| {
+        let value = |v: u64| if SIGNED { v as i16 as i32 } else { v as u16 as i32 };
+        let (a, b) = (value(a), value(b));
+        let out = match OPERATION & 3 {
+            ADD => a + b,
+            MIN => a.min(b),
+            _ => a.max(b),
+        };
+        (if OPERATION & RELU != 0 { out.max(0) } else { out }) as u16 as u64
+    };
+    r.binary(mask, s, |a, b| half(a, b) | half(a >> 16, b >> 16) << 16)
 }
 
 /// `op.type d, a` with a 32-bit result.

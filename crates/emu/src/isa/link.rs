@@ -1,18 +1,21 @@
 //! Links an entry with every function it calls into one program.
 
+use super::calls::CallGraph;
 use super::lower::{guard_of, Lower, Place, Scope, Slot, Uses};
 use super::modifiers::Modifiers;
 use super::{lower::Reason, lowering};
 use crate::error::{LoadError, Location};
 use crate::launch::{EntryInfo, Param};
-use crate::program::{Args, ColumnStart, Inst, Op, Program, CARRY, NO_GUARD};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::program::{Args, ColumnStart, Inst, Op, Program, SaveSet, CARRY, NO_GUARD};
+use std::collections::{BTreeSet, HashMap};
 use warpferry_ptx::ast::{
     AddressBase, Body, Function, Instruction, LabelId, Module, Operand, Position, Space, Type, Variable, VariableRef,
 };
 
 /// Most columns and predicates of a program: numbers are 16 bits, and some are kept back.
 const MAX_COLUMNS: usize = 65_000;
+/// Stack of a thread for functions that may be entered again.
+const STACK_BYTES: u32 = 1 << 16;
 
 pub(crate) struct Linker<'m> {
     pub module: &'m Module,
@@ -25,6 +28,9 @@ pub(crate) struct Linker<'m> {
     sink_predicate: Option<u16>,
     true_predicate: Option<u16>,
     sink_column: Option<u16>,
+    stack_pointer: Option<u16>,
+    /// Where the stack begins: behind all frames that do not move.
+    stack_start: u64,
     shared: HashMap<u32, u32>,
     /// Branches of the function being lowered: instruction, its target label.
     pub branches: Vec<(usize, LabelId)>,
@@ -34,11 +40,14 @@ pub(crate) struct Linker<'m> {
     pub calls: Vec<(usize, usize)>,
     /// Scopes of the linked functions.
     pub scopes: HashMap<usize, Scope>,
+    /// Who calls whom.
+    pub graph: CallGraph,
 }
 
 /// Decodes `entry` of `module` with all functions it calls. `strict` refuses registers that are read and never written.
 pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Program, LoadError> {
-    let reached = reach(module, entry)?;
+    let graph = CallGraph::new(module, entry)?;
+    let reached = graph.reached();
     let mut linker = Linker {
         module,
         strict,
@@ -50,22 +59,29 @@ pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Progra
         sink_predicate: None,
         true_predicate: None,
         sink_column: None,
+        stack_pointer: None,
+        stack_start: 0,
         shared: HashMap::new(),
         branches: Vec::new(),
         tables: Vec::new(),
         calls: Vec::new(),
         scopes: HashMap::new(),
+        graph: CallGraph::default(),
     };
     let function = &module.functions[entry];
     let symbol = |reason: String| symbol_error(module, &function.name, function.position, reason);
     let (shared_bytes, local_shared) = shared_layout(module, &reached, &mut linker.shared).map_err(symbol)?;
     let mut frame_bytes = 0u32;
     for &index in &reached {
-        let scope = linker.scope(index, &local_shared, &mut frame_bytes).map_err(|reason| {
+        let recursive = graph.reaches(index, index);
+        let scope = linker.scope(index, recursive, &local_shared, &mut frame_bytes).map_err(|reason| {
             symbol_error(module, &module.functions[index].name, module.functions[index].position, reason)
         })?;
         linker.scopes.insert(index, scope);
     }
+    frame_bytes = frame_bytes.next_multiple_of(16);
+    linker.stack_start = frame_bytes as u64;
+    linker.graph = graph;
     let mut locations = Vec::new();
     let mut starts_at = HashMap::new();
     for &index in &reached {
@@ -80,7 +96,9 @@ pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Progra
         function.required_threads.or(function.max_threads).map_or(1024, |t| t.iter().product::<u32>()).min(1024);
     let registers: usize =
         reached.iter().map(|&i| module.functions[i].body.as_ref().map_or(0, |b| b.registers.len())).sum();
+    let takes_parameters = linker.known.contains_key(&ColumnStart::Parameters);
     Ok(Program {
+        takes_parameters,
         name: function.name.clone(),
         code: linker.code,
         source: linker.source,
@@ -89,13 +107,30 @@ pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Progra
         predicates: linker.predicates,
         true_predicate: linker.true_predicate,
         shared_bytes,
-        frame_bytes: frame_bytes.next_multiple_of(16),
+        frame_bytes: frame_bytes + if linker.stack_pointer.is_some() { STACK_BYTES } else { 0 },
         info: EntryInfo { params, param_bytes, static_shared_bytes: shared_bytes, registers, max_threads },
         required_threads: function.required_threads,
+        required_cluster: function.required_cluster,
     })
 }
 
 impl<'m> Linker<'m> {
+    /// Registers of a function, for saving them.
+    pub fn save_set(&self, scope: &Scope) -> SaveSet {
+        let mut set = SaveSet::default();
+        for slot in &scope.slots {
+            match *slot {
+                Slot::Column(column) => set.columns.push(column),
+                Slot::Wide(low) => set.columns.extend([low, low + 1]),
+                Slot::Predicate(predicate) => set.predicates.push(predicate),
+            }
+        }
+        if !scope.is_entry {
+            set.columns.push(scope.return_column);
+        }
+        set
+    }
+
     pub fn push(&mut self, inst: Inst, location: u32) {
         self.code.push(inst);
         self.source.push(location);
@@ -120,7 +155,7 @@ impl<'m> Linker<'m> {
         }
         let column = self.starts.len() as u16;
         self.starts.push(start);
-        if !matches!(start, ColumnStart::Garbage(_)) {
+        if !matches!(start, ColumnStart::Garbage(_) | ColumnStart::Initial(_)) {
             self.known.insert(start, column);
         }
         Ok(column)
@@ -137,6 +172,20 @@ impl<'m> Linker<'m> {
         }
         self.predicates += 1;
         Ok((self.predicates - 1) as u16)
+    }
+
+    /// The column that holds the stack pointer of functions that may be entered again.
+    pub fn stack_pointer(&mut self) -> Result<u16, Reason> {
+        if self.stack_pointer.is_none() {
+            self.stack_pointer = Some(self.new_column(ColumnStart::Initial(self.stack_start))?);
+        }
+        Ok(self.stack_pointer.expect("just set"))
+    }
+
+    /// Makes the branch at `at` go to the next instruction.
+    pub fn branch_here(&mut self, at: usize) {
+        let target = self.code.len() as u32;
+        self.code[at].op = Op::Branch { target };
     }
 
     /// The predicate that `_` writes.
@@ -171,12 +220,13 @@ impl<'m> Linker<'m> {
     fn scope(
         &mut self,
         index: usize,
+        is_recursive: bool,
         local_shared: &HashMap<(usize, usize), u32>,
         frame: &mut u32,
     ) -> Result<Scope, Reason> {
         let function = &self.module.functions[index];
         let body = body_of(function)?;
-        let mut scope = Scope { is_entry: function.is_entry, ..Scope::default() };
+        let mut scope = Scope { is_entry: function.is_entry, is_recursive, ..Scope::default() };
         for register in &body.registers {
             let slot = match register.ty {
                 Type::Pred => Slot::Predicate(self.predicate()?),
@@ -191,11 +241,13 @@ impl<'m> Linker<'m> {
             scope.slots.push(slot);
             scope.types.push(register.ty);
         }
+        let mut stack = 0u32;
+        let end = if is_recursive { &mut stack } else { &mut *frame };
         let mut on_frame = |variable: &Variable| -> Result<Place, Reason> {
             let bytes = variable_bytes(variable).ok_or_else(|| format!("{} has no size", variable.name))?;
-            let at = frame.next_multiple_of(variable.align.max(1));
-            *frame = u32::try_from(at as u64 + bytes).map_err(|_| "local memory is too large".to_string())?;
-            Ok(Place::Frame(at))
+            let at = end.next_multiple_of(variable.align.max(1));
+            *end = u32::try_from(at as u64 + bytes).map_err(|_| "local memory is too large".to_string())?;
+            Ok(if is_recursive { Place::Stack(at) } else { Place::Frame(at) })
         };
         for (number, variable) in body.variables.iter().enumerate() {
             let place = match variable.space {
@@ -219,6 +271,7 @@ impl<'m> Linker<'m> {
             }
             scope.return_column = self.column()?;
         }
+        scope.stack_bytes = stack.next_multiple_of(64);
         if *frame > 1 << 20 {
             return Err("more than 1 MiB of local memory".into());
         }
@@ -230,7 +283,7 @@ impl<'m> Linker<'m> {
         let module = self.module;
         let function = &module.functions[index];
         let body = body_of(function).map_err(|r| symbol_error(module, &function.name, function.position, r))?;
-        let scope = self.scopes.remove(&index).expect("every reached function has a scope");
+        let scope = self.scopes.get(&index).cloned().expect("every reached function has a scope");
         let mut uses = Uses::default();
         let mut at = Vec::with_capacity(body.code.len() + 1);
         for instruction in &body.code {
@@ -279,7 +332,6 @@ impl<'m> Linker<'m> {
         for (branch, labels) in std::mem::take(&mut self.tables) {
             self.code[branch].op = Op::BranchIndex(labels.into_iter().map(target).collect());
         }
-        self.scopes.insert(index, scope);
         Ok(())
     }
 }
@@ -308,60 +360,14 @@ pub(crate) fn end_of(scope: &Scope) -> (Op, Args) {
     }
 }
 
-fn body_of(function: &Function) -> Result<&Body, Reason> {
+pub(crate) fn body_of(function: &Function) -> Result<&Body, Reason> {
     function.body.as_ref().ok_or_else(|| "the function has no body".to_string())
-}
-
-/// Every function that `entry` calls, itself first; a cycle is an error.
-fn reach(module: &Module, entry: usize) -> Result<Vec<usize>, LoadError> {
-    let mut order = vec![entry];
-    let mut edges: HashMap<usize, Vec<usize>> = HashMap::new();
-    let mut next = 0;
-    while next < order.len() {
-        let function = &module.functions[order[next]];
-        let fail = |reason: String| symbol_error(module, &function.name, function.position, reason);
-        let body = body_of(function).map_err(fail)?;
-        for instruction in body.code.iter().filter(|i| i.opcode == "call") {
-            let name = instruction.operands.iter().find_map(|o| match o {
-                Operand::Name(name) => Some(name),
-                _ => None,
-            });
-            let Some(name) = name else { continue };
-            let callee = function_named(module, name);
-            let callee = callee.ok_or_else(|| fail(format!("calls {name}, which is not a function with a body")))?;
-            edges.entry(order[next]).or_default().push(callee);
-            if !order.contains(&callee) {
-                order.push(callee);
-            }
-        }
-        next += 1;
-    }
-    // Functions without callers among the rest are peeled off; what remains is a cycle.
-    let mut callers: BTreeMap<usize, usize> = order.iter().map(|&f| (f, 0)).collect();
-    for callee in edges.values().flatten() {
-        *callers.get_mut(callee).expect("a callee is reached") += 1;
-    }
-    let mut free: Vec<usize> = callers.iter().filter(|(_, &n)| n == 0).map(|(&f, _)| f).collect();
-    let mut peeled = BTreeSet::new();
-    while let Some(function) = free.pop() {
-        peeled.insert(function);
-        for &callee in edges.get(&function).map_or(&[][..], |v| v) {
-            let count = callers.get_mut(&callee).expect("a callee is reached");
-            *count -= 1;
-            if *count == 0 {
-                free.push(callee);
-            }
-        }
-    }
-    if let Some(&cyclic) = order.iter().find(|f| !peeled.contains(f)) {
-        let function = &module.functions[cyclic];
-        return Err(symbol_error(module, &function.name, function.position, "recursion is not supported".into()));
-    }
-    Ok(order)
 }
 
 /// The function of this name that has a body.
 pub(crate) fn function_named(module: &Module, name: &str) -> Option<usize> {
+    let alias = module.aliases.iter().find(|(new, _)| new == name);
+    let name = alias.map_or(name, |(_, existing)| existing.as_str());
     module.functions.iter().position(|f| f.name == name && f.body.is_some())
 }
 
@@ -453,7 +459,7 @@ fn param_layout(params: &[Variable]) -> (Vec<Param>, usize) {
     (placed, end)
 }
 
-fn symbol_error(module: &Module, symbol: &str, position: Position, reason: String) -> LoadError {
+pub(crate) fn symbol_error(module: &Module, symbol: &str, position: Position, reason: String) -> LoadError {
     LoadError::Symbol { file: file_of(module, position), line: position.line, symbol: symbol.to_string(), reason }
 }
 

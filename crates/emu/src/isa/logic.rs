@@ -87,20 +87,43 @@ fn lop3_lanes(r: &mut Registers, mask: u32, s: &Args) {
     r.ternary(mask, s, |a, b, c| lut3(a as u32, b as u32, c as u32, lut) as u64)
 }
 
+/// Predicate `d`: whether column `a` is not zero, joined with predicate `c` by `imm` bits 0 to 1 (1 and, 2 or), of which
+/// bit 2 negates `c`.
+fn test_and_join(r: &mut Registers, mask: u32, s: &Args) {
+    let bits = r.compare(mask, &Args { b: s.a, ..*s }, |a, _| a as u32 != 0);
+    let c = r.predicates[s.c as usize] ^ if s.imm & 4 != 0 { u32::MAX } else { 0 };
+    r.write_predicate(s.d, mask, if s.imm & 3 == 1 { bits & c } else { bits | c });
+}
+
 fn lop3(l: &mut Lower) -> Done {
-    if l.modifiers.has("and") || l.modifiers.has("or") {
-        return Err("the predicate form of lop3 is not supported".into());
-    }
+    let join = l.modifiers.choice(&[("and", 1), ("or", 2)]);
     let ty = l.modifiers.ty()?;
     if ty != Type::B32 {
         return Err(format!("type {ty:?} is not supported here"));
     }
-    l.finish(5..=5)?;
-    let (d, a, b, c) = (l.dest_for(0, ty)?, l.source(1, ty)?, l.source(2, ty)?, l.source(3, ty)?);
+    let count = 5 + join.is_some() as usize;
+    l.finish(count..=count)?;
+    let target = l.operand(0)?;
+    let (value, predicate) = match (target, join) {
+        (Operand::Pair(d, p), Some(_)) => (&**d, Some(&**p)),
+        (_, Some(_)) => return Err("the predicate form of lop3 needs d|p".into()),
+        (d, None) => (d, None),
+    };
+    let (a, b, c) = (l.source(1, ty)?, l.source(2, ty)?, l.source(3, ty)?);
+    let dest = l.dest_of(value)?;
+    if dest.bytes < ty.bytes() {
+        return Err("the destination register is too narrow".into());
+    }
+    let d = dest.column;
     let Operand::Integer(lut @ 0..=255) = l.operand(4)? else {
         return Err("the table must be a literal in 0..=255".into());
     };
     l.emit_pure(lop3_lanes, Args { d, a, b, c, imm: *lut as u32, ..Args::default() });
+    if let (Some(predicate), Some(join)) = (predicate, join) {
+        let (c, negated) = l.source_predicate(l.operand(5)?)?;
+        let p = l.dest_predicate(predicate)?;
+        l.emit_pure(test_and_join, Args { d: p, a: d, c, imm: join | (negated as u32) << 2, ..Args::default() });
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::link::Linker;
 use super::modifiers::Modifiers;
 use super::Dynamic;
-use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW};
+use crate::memory::{FUNCTION_WINDOW, LOCAL_WINDOW, SHARED_WINDOW};
 use crate::program::{Args, ColumnStart, Inst, LaneMask, Op, Pure, Special, NO_GUARD};
 use std::collections::{HashMap, HashSet};
 use warpferry_ptx::ast::{AddressBase, FloatLiteral, Instruction, Operand, RegisterId, Space, Type, VariableRef};
@@ -27,6 +27,8 @@ pub(crate) enum Place {
     Shared(u32),
     /// Offset in the thread's frame.
     Frame(u32),
+    /// Offset from the stack pointer: of a function that may be entered again.
+    Stack(u32),
     /// Offset in the kernel's parameters.
     Param(u32),
     /// A module variable in global or constant memory.
@@ -54,7 +56,7 @@ pub(crate) struct Address {
 }
 
 /// Registers and variables of the function being lowered.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Scope {
     pub slots: Vec<Slot>,
     pub types: Vec<Type>,
@@ -63,6 +65,10 @@ pub(crate) struct Scope {
     pub returns: Vec<Place>,
     pub is_entry: bool,
     pub return_column: u16,
+    /// The function may be entered again before it returns.
+    pub is_recursive: bool,
+    /// Its part of the stack, when it is.
+    pub stack_bytes: u32,
 }
 
 pub(crate) struct Lower<'l, 'm> {
@@ -167,15 +173,33 @@ impl<'m> Lower<'_, 'm> {
             Operand::Variable(variable, offset) => match self.place(*variable)? {
                 Place::Shared(at) => self.constant((at as i64 + offset) as u64),
                 Place::Frame(at) => self.constant((at as i64 + offset) as u64),
+                Place::Stack(at) => self.stack_address(at as i64 + offset),
                 Place::Param(at) => self.constant((at as i64 + offset) as u64),
                 Place::Global(index) => self.linker.start(ColumnStart::Variable(index, *offset)),
                 Place::Register(id) => self.source_of(&Operand::Register(id), ty),
             },
+            Operand::Name(name) => {
+                let function = super::link::function_named(self.linker.module, name);
+                let function = function.ok_or_else(|| format!("{name} is not a function with a body"))?;
+                self.constant(function_address(function))
+            }
             _ => {
                 let bits = literal(operand, ty)?;
                 self.constant(bits)
             }
         }
+    }
+
+    /// A column with the rank of the CTA in its cluster.
+    pub fn own_rank(&mut self) -> Result<u16, Reason> {
+        self.linker.start(ColumnStart::Special(Special::ClusterRank))
+    }
+
+    /// A column with the stack pointer plus an offset.
+    pub fn stack_address(&mut self, offset: i64) -> Result<u16, Reason> {
+        let (a, b, d) = (self.linker.stack_pointer()?, self.constant(offset as u64)?, self.temporary()?);
+        self.emit_pure(binary!(|a, b| a.wrapping_add(b)), Args { d, a, b, ..Args::default() });
+        Ok(d)
     }
 
     /// A special register as a source; one that changes is read into a temporary first.
@@ -186,17 +210,8 @@ impl<'m> Lower<'_, 'm> {
             return Ok(column);
         }
         let start = match name {
-            // One CTA is one cluster, and a GPU is not partitioned.
-            "nclusterid" | "nclusterid.x" => ColumnStart::Special(Special::Nctaid(0)),
-            "nclusterid.y" => ColumnStart::Special(Special::Nctaid(1)),
-            "nclusterid.z" => ColumnStart::Special(Special::Nctaid(2)),
-            "clusterid.x" => ColumnStart::Special(Special::Ctaid(0)),
-            "clusterid.y" => ColumnStart::Special(Special::Ctaid(1)),
-            "clusterid.z" => ColumnStart::Special(Special::Ctaid(2)),
-            "cluster_ctaid.x" | "cluster_ctaid.y" | "cluster_ctaid.z" | "cluster_ctarank" => ColumnStart::Constant(0),
-            "cluster_nctaid.x" | "cluster_nctaid.y" | "cluster_nctaid.z" | "cluster_nctarank" => {
-                ColumnStart::Constant(1)
-            }
+            name if name.starts_with("envreg") => ColumnStart::Constant(0),
+            "current_graph_exec" => ColumnStart::Constant(0),
             "WARP_SZ" => ColumnStart::Constant(32),
             _ => ColumnStart::Special(
                 static_special(name).ok_or_else(|| format!("special register %{name} is not known"))?,
@@ -275,6 +290,16 @@ impl<'m> Lower<'_, 'm> {
         }
     }
 
+    /// True when operand `index` is a predicate register, negated or not.
+    pub fn is_predicate(&self, index: usize) -> bool {
+        match self.instruction.operands.get(index) {
+            Some(Operand::Register(id) | Operand::NotRegister(id)) => {
+                matches!(self.scope.slots[id.0 as usize], Slot::Predicate(_))
+            }
+            _ => false,
+        }
+    }
+
     /// The two columns of a 128-bit register operand, written or read.
     pub fn wide(&mut self, operand: &Operand, written: bool) -> Result<(u16, u16), Reason> {
         if written {
@@ -312,6 +337,7 @@ impl<'m> Lower<'_, 'm> {
                         Place::Shared(at) | Place::Frame(at) | Place::Param(at) => {
                             (self.constant(0)?, at as i64 + offset)
                         }
+                        Place::Stack(at) => (self.linker.stack_pointer()?, at as i64 + offset),
                         Place::Global(index) => (self.linker.start(ColumnStart::Variable(index, 0))?, *offset),
                         Place::Register(_) => return Err("a register parameter has no address".into()),
                     };
@@ -331,11 +357,16 @@ impl<'m> Lower<'_, 'm> {
         let window = match address.place {
             None | Some(Place::Global(_)) => 0,
             Some(Place::Shared(_)) => SHARED_WINDOW,
-            Some(Place::Frame(_)) => LOCAL_WINDOW,
+            Some(Place::Frame(_) | Place::Stack(_)) => LOCAL_WINDOW,
             Some(_) => return Err("a parameter has no generic address".into()),
         };
         Ok(Address { offset: address.offset + window as i64, ..address })
     }
+}
+
+/// The value of a function's name: an address at which nothing is mapped.
+pub(crate) fn function_address(function: usize) -> u64 {
+    FUNCTION_WINDOW + 16 * (function as u64 + 1)
 }
 
 /// Bits of a literal read as `ty`.
@@ -408,10 +439,16 @@ fn static_special(name: &str) -> Option<Special> {
             "ntid" => Special::Ntid(axis),
             "ctaid" => Special::Ctaid(axis),
             "nctaid" => Special::Nctaid(axis),
+            "clusterid" => Special::ClusterId(axis),
+            "nclusterid" => Special::ClusterCount(axis),
+            "cluster_ctaid" => Special::ClusterCta(axis),
+            "cluster_nctaid" => Special::ClusterCtas(axis),
             _ => return None,
         });
     }
     Some(match name {
+        "cluster_ctarank" => Special::ClusterRank,
+        "cluster_nctarank" => Special::ClusterSize,
         "laneid" => Special::LaneId,
         "warpid" => Special::WarpId,
         "nwarpid" => Special::WarpCount,

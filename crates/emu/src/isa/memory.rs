@@ -1,16 +1,17 @@
-//! Loads, stores, atomics, address conversion, cache hints.
+//! Loads, stores, address conversion, cache hints.
 
 use super::lower::{mask_of, Address, Lower, Place, Reason};
 use super::moves::copy;
+use crate::cluster::RANK_SHIFT;
 use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW};
-use crate::program::{Access, AccessSpace, Args, Atomic, AtomicKind, Op, Order, Registers, Scope};
+use crate::program::{Access, AccessSpace, Args, ColumnStart, Op, Order, Registers, Scope, StoreAsync};
 use warpferry_ptx::ast::{Operand, Type};
 
 type Done = Result<(), Reason>;
 
 /// A state space as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Written {
+pub(super) enum Written {
     Global,
     Shared,
     Local,
@@ -18,11 +19,10 @@ enum Written {
     Const,
 }
 
-const SPACES: &[(&str, Written)] = &[
+pub(super) const SPACES: &[(&str, Written)] = &[
     ("global", Written::Global),
     ("shared", Written::Shared),
     ("shared::cta", Written::Shared),
-    // A cluster is one CTA here, so its shared memory is the CTA's.
     ("shared::cluster", Written::Shared),
     ("local", Written::Local),
     ("param", Written::Param),
@@ -54,7 +54,7 @@ fn ordering(l: &mut Lower, default: Order) -> Result<(Order, Scope, bool), Reaso
 }
 
 /// The space of an access, given what is written and what the address names.
-fn space(l: &Lower, written: Option<Written>, address: Address) -> Result<(AccessSpace, Address), Reason> {
+pub(super) fn space(l: &Lower, written: Option<Written>, address: Address) -> Result<(AccessSpace, Address), Reason> {
     let mismatch = || "the variable is in another state space".to_string();
     Ok(match written {
         None => (AccessSpace::Generic, l.generic(address)?),
@@ -67,13 +67,13 @@ fn space(l: &Lower, written: Option<Written>, address: Address) -> Result<(Acces
             _ => return Err(mismatch()),
         },
         Some(Written::Local | Written::Param) => match address.place {
-            None | Some(Place::Frame(_)) => (AccessSpace::Local, address),
+            None | Some(Place::Frame(_) | Place::Stack(_)) => (AccessSpace::Local, address),
             _ => return Err(mismatch()),
         },
     })
 }
 
-fn check_width(address: &Address, space: AccessSpace) -> Done {
+pub(super) fn check_width(address: &Address, space: AccessSpace) -> Done {
     if address.narrow && matches!(space, AccessSpace::Global | AccessSpace::Generic) {
         return Err("a 32-bit register cannot hold this address".into());
     }
@@ -100,7 +100,7 @@ fn elements(ty: Type, vector: u8, operand: &Operand) -> Result<(u8, Vec<&Operand
 }
 
 /// The operand behind `.L2::cache_hint` must be a 64-bit register.
-fn policy(l: &mut Lower, hinted: bool, operands: usize) -> Done {
+pub(super) fn policy(l: &mut Lower, hinted: bool, operands: usize) -> Done {
     l.finish(operands + hinted as usize..=operands + hinted as usize)?;
     if hinted {
         l.source(operands, Type::B64)?;
@@ -121,8 +121,8 @@ pub(super) fn load(l: &mut Lower) -> Done {
     }
     let (size, parts) = elements(ty, vector, l.operand(0)?)?;
     let address = l.address(1)?;
-    let param =
-        written == Some(Written::Param) && (l.scope.is_entry && !matches!(address.place, Some(Place::Frame(_))));
+    let param = written == Some(Written::Param)
+        && (l.scope.is_entry && !matches!(address.place, Some(Place::Frame(_) | Place::Stack(_))));
     let mut columns = [0u16; 8];
     let mut register = 0;
     let (mut size, mut count) = (size, parts.len() as u8);
@@ -168,7 +168,67 @@ pub(super) fn load(l: &mut Lower) -> Done {
     Ok(())
 }
 
+/// `st.async` and `red.async`.
+pub(super) fn store_async(l: &mut Lower) -> Done {
+    let reduces = l.instruction.opcode == "red";
+    l.modifiers.flag("async");
+    if reduces {
+        if l.modifiers.order() != Some(Order::Relaxed) || l.modifiers.scope() != Some(Scope::Cluster) {
+            return Err("red.async is .relaxed.cluster".into());
+        }
+    } else {
+        l.modifiers.flag("weak");
+    }
+    l.modifiers.flag("shared::cluster");
+    if !l.modifiers.flag("mbarrier::complete_tx::bytes") {
+        return Err(".mbarrier::complete_tx::bytes is missing".into());
+    }
+    let name = l.modifiers.choice(super::atomics::OPERATIONS);
+    let (vector, ty) = (l.modifiers.vector(), l.modifiers.ty()?);
+    l.finish(3..=3)?;
+    let unsupported = || format!("type {ty:?} is not supported here");
+    let reduce = match (reduces, name) {
+        (true, Some(name)) => Some(super::atomics::kind(name, ty).ok_or_else(unsupported)?),
+        (false, None) => None,
+        _ => return Err("the operation is missing, or one too many".into()),
+    };
+    let fits = match (reduces, ty) {
+        (true, Type::U32 | Type::S32 | Type::B32) => vector == 1,
+        (true, Type::U64) => vector == 1 && name == Some("add"),
+        (false, Type::B32 | Type::U32 | Type::S32 | Type::F32) => vector <= 4,
+        (false, Type::B64 | Type::U64 | Type::S64 | Type::F64) => vector <= 2,
+        _ => false,
+    };
+    if !fits {
+        return Err(unsupported());
+    }
+    let (size, parts) = elements(ty, vector, l.operand(1)?)?;
+    let mut columns = [0u16; 8];
+    for (column, part) in columns.iter_mut().zip(&parts) {
+        *column = l.source_of(part, ty)?;
+    }
+    let (address, mbarrier) = (l.address(0)?, l.address(2)?);
+    let access = Access {
+        space: AccessSpace::Shared,
+        order: Order::Relaxed,
+        scope: Scope::Cluster,
+        mmio: false,
+        size,
+        count: parts.len() as u8,
+        columns,
+        extend: 0,
+        base: address.base,
+        offset: address.offset,
+    };
+    let store = StoreAsync { access, reduce, mbarrier: mbarrier.base, mbarrier_offset: mbarrier.offset };
+    l.emit(Op::StoreAsync(store.into()), Args::default());
+    Ok(())
+}
+
 pub(super) fn store(l: &mut Lower) -> Done {
+    if l.modifiers.has("async") {
+        return store_async(l);
+    }
     let (order, scope, mmio) = ordering(l, Order::Weak)?;
     let written = l.modifiers.choice(SPACES);
     l.modifiers.choice(&[("wb", ()), ("cg", ()), ("cs", ()), ("wt", ())]);
@@ -217,80 +277,6 @@ pub(super) fn store(l: &mut Lower) -> Done {
     Ok(())
 }
 
-pub(super) fn atomic(l: &mut Lower) -> Done {
-    let returns = l.instruction.opcode == "atom";
-    l.modifiers.flag("noftz");
-    let order = l.modifiers.order();
-    let scope = l.modifiers.scope().unwrap_or(Scope::Gpu);
-    let written = l.modifiers.choice(SPACES);
-    let hinted = l.modifiers.cache_hints();
-    let name = l.modifiers.require(
-        "operation",
-        &[
-            ("and", "and"),
-            ("or", "or"),
-            ("xor", "xor"),
-            ("exch", "exch"),
-            ("cas", "cas"),
-            ("add", "add"),
-            ("inc", "inc"),
-            ("dec", "dec"),
-            ("min", "min"),
-            ("max", "max"),
-        ],
-    )?;
-    let ty = l.modifiers.ty()?;
-    use AtomicKind::*;
-    let kind = match (name, ty) {
-        ("and", Type::B32 | Type::B64) => And,
-        ("or", Type::B32 | Type::B64) => Or,
-        ("xor", Type::B32 | Type::B64) => Xor,
-        ("exch", Type::B32 | Type::B64) if returns => Exchange,
-        ("cas", Type::B16 | Type::B32 | Type::B64) if returns => CompareSwap,
-        ("add", Type::U32 | Type::S32 | Type::U64 | Type::S64) => Add,
-        ("add", Type::F32) => AddF32,
-        ("add", Type::F64) => AddF64,
-        ("add", Type::F16) => AddF16,
-        ("add", Type::BF16) => AddBf16,
-        ("add", Type::F16x2) => AddF16x2,
-        ("add", Type::BF16x2) => AddBf16x2,
-        ("inc", Type::U32) => Inc,
-        ("dec", Type::U32) => Dec,
-        ("min", Type::U32 | Type::U64) => MinUnsigned,
-        ("max", Type::U32 | Type::U64) => MaxUnsigned,
-        ("min", Type::S32 | Type::S64) => MinSigned,
-        ("max", Type::S32 | Type::S64) => MaxSigned,
-        _ => return Err(format!("{name} of type {ty:?} is not supported")),
-    };
-    if !returns && matches!(order, Some(Order::Acquire | Order::AcqRel)) {
-        return Err("red is relaxed or release".into());
-    }
-    let first = returns as usize;
-    let count = first + 2 + (kind == CompareSwap) as usize;
-    policy(l, hinted, count)?;
-    let address = l.address(first)?;
-    let (space, address) = space(l, written, address)?;
-    check_width(&address, space)?;
-    if space == AccessSpace::Local {
-        return Err("atomics work in global and shared memory".into());
-    }
-    let d = if returns { l.dest_for(0, ty)? } else { 0 };
-    let a = l.source(first + 1, ty)?;
-    let b = if kind == CompareSwap { l.source(first + 2, ty)? } else { a };
-    let atomic = Atomic {
-        space,
-        order: order.unwrap_or(Order::Relaxed),
-        scope,
-        kind,
-        size: ty.bytes() as u8,
-        returns,
-        base: address.base,
-        offset: address.offset,
-    };
-    l.emit(Op::Atomic(atomic.into()), Args { d, a, b, ..Args::default() });
-    Ok(())
-}
-
 fn to_shared(r: &mut Registers, mask: u32, s: &Args) {
     r.unary(mask, s, |a| a.wrapping_sub(SHARED_WINDOW))
 }
@@ -320,7 +306,7 @@ pub(super) fn cvta(l: &mut Lower) -> Done {
         (Written::Shared, false) => from_shared,
         (Written::Local, true) => to_local,
         (Written::Local, false) => from_local,
-        (Written::Param, _) => return Err("generic addresses of parameters are not supported".into()),
+        (Written::Param, _) => return param_address(l, to),
         _ => copy(),
     };
     let d = l.dest_for(0, ty)?;
@@ -330,6 +316,34 @@ pub(super) fn cvta(l: &mut Lower) -> Done {
     let a = l.source(1, if narrow { Type::U32 } else { ty })?;
     l.emit_pure(run, Args { d, a, ..Args::default() });
     Ok(())
+}
+
+/// `cvta.param`: of a kernel's parameters, or of a function's, which are local memory.
+fn param_address(l: &mut Lower, to: bool) -> Done {
+    let d = l.dest_for(0, Type::U64)?;
+    let a = l.source(1, Type::U64)?;
+    let place = match l.operand(1)? {
+        Operand::Variable(variable, _) => Some(l.place(*variable)?),
+        _ => None,
+    };
+    let is_local = !l.scope.is_entry || matches!(place, Some(Place::Frame(_) | Place::Stack(_)));
+    if is_local {
+        l.emit_pure(if to { to_local } else { from_local }, Args { d, a, ..Args::default() });
+        return Ok(());
+    }
+    let b = l.linker.start(ColumnStart::Parameters)?;
+    let run = if to { binary!(|a, b| a.wrapping_sub(b)) } else { binary!(|a, b| a.wrapping_add(b)) };
+    l.emit_pure(run, Args { d, a, b, ..Args::default() });
+    Ok(())
+}
+
+/// Lanes whose address is in shared memory, with `imm` 1 of their own CTA, whose rank is column `b`.
+fn in_shared(r: &mut Registers, mask: u32, s: &Args) {
+    let bits = r.compare(mask, s, |address, rank| {
+        let tag = (address & 0xffff_ffff) >> RANK_SHIFT;
+        address >> 32 == SHARED_WINDOW >> 32 && (s.imm == 0 || tag == 0 || tag == rank + 1)
+    });
+    r.write_predicate(s.d, mask, bits);
 }
 
 /// Lanes whose address has `imm` as its window; 0 asks for global memory.
@@ -345,11 +359,17 @@ fn in_window(r: &mut Registers, mask: u32, s: &Args) {
 }
 
 pub(super) fn isspacep(l: &mut Lower) -> Done {
+    let whole_cluster = l.modifiers.has("shared::cluster");
     let written = l.modifiers.require("state space", SPACES)?;
     l.finish(2..=2)?;
+    if written == Written::Shared {
+        let target = l.operand(0)?;
+        let (d, a, b) = (l.dest_predicate(target)?, l.source(1, Type::U64)?, l.own_rank()?);
+        l.emit_pure(in_shared, Args { d, a, b, imm: !whole_cluster as u32, ..Args::default() });
+        return Ok(());
+    }
     let imm = match written {
         Written::Global => 0,
-        Written::Shared => (SHARED_WINDOW >> 32) as u32,
         Written::Local => (LOCAL_WINDOW >> 32) as u32,
         _ => return Err("only global, shared and local are supported".into()),
     };
@@ -391,10 +411,10 @@ pub(super) fn createpolicy(l: &mut Lower) -> Done {
     Ok(())
 }
 
-/// The same address for rank 0, the only CTA of a cluster; an invalid one for any other rank.
+/// The address of the same place in the CTA whose rank is `b`.
 fn map_rank(r: &mut Registers, mask: u32, s: &Args) {
-    let invalid = s.imm as u64 | (s.imm as u64) << 32;
-    r.binary(mask, s, |a, rank| if rank as u32 == 0 { a } else { invalid })
+    let offset = (1u64 << RANK_SHIFT) - 1;
+    r.binary(mask, s, |a, rank| a & (offset | !0xffff_ffff) | (rank + 1 & 0xff) << RANK_SHIFT)
 }
 
 pub(super) fn mapa(l: &mut Lower) -> Done {
@@ -405,16 +425,26 @@ pub(super) fn mapa(l: &mut Lower) -> Done {
         return Err(format!("type {ty:?} is not supported here"));
     }
     let (d, a, b) = (l.dest_for(0, ty)?, l.source(1, ty)?, l.source(2, Type::U32)?);
-    l.emit_pure(map_rank, Args { d, a, b, imm: u32::MAX, ..Args::default() });
+    l.emit_pure(map_rank, Args { d, a, b, ..Args::default() });
     Ok(())
 }
 
+/// The rank in an address, or one's own, column `b`.
+fn rank_in(r: &mut Registers, mask: u32, s: &Args) {
+    r.binary(mask, s, |a, own| match (a & 0xffff_ffff) >> RANK_SHIFT {
+        0 => own,
+        tag => tag - 1,
+    })
+}
+
 pub(super) fn getctarank(l: &mut Lower) -> Done {
-    l.modifiers.flag("shared::cluster");
+    let shared = l.modifiers.flag("shared::cluster");
     let ty = l.modifiers.ty()?;
     l.finish(2..=2)?;
-    l.source(1, ty)?;
-    let (d, a) = (l.dest_for(0, Type::U32)?, l.constant(0)?);
-    l.emit_pure(copy(), Args { d, a, ..Args::default() });
+    if !matches!(ty, Type::U32 | Type::U64) || (ty == Type::U32 && !shared) {
+        return Err(format!("type {ty:?} is not supported here"));
+    }
+    let (d, a, b) = (l.dest_for(0, Type::U32)?, l.source(1, ty)?, l.own_rank()?);
+    l.emit_pure(rank_in, Args { d, a, b, ..Args::default() });
     Ok(())
 }

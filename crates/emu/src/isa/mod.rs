@@ -6,7 +6,9 @@
 #[macro_use]
 mod macros;
 
+mod atomics;
 mod bulk;
+mod calls;
 mod carry;
 mod control;
 mod convert;
@@ -17,15 +19,24 @@ mod integer;
 mod link;
 mod logic;
 mod lower;
+mod matrix;
 mod memory;
 mod modifiers;
 mod moves;
 mod predicate;
+mod soft;
 mod sync;
 
-pub(crate) use half::{add_bf16, add_f16};
+pub(crate) use half::{add_bf16, add_f16, extreme_bf16, extreme_f16, f16_value};
 pub(crate) use link::link;
 pub(crate) use lower::{Lower, Slot};
+pub(crate) use soft_exports::*;
+
+/// What atomics take from the arithmetic of instructions.
+mod soft_exports {
+    pub(crate) use super::f32math::{bits32, flush};
+    pub(crate) use super::soft::settle64;
+}
 
 use lower::Reason;
 
@@ -40,6 +51,11 @@ pub(crate) enum Dynamic {
     GlobalTimerHigh,
     /// `activemask`.
     ActiveMask,
+}
+
+/// The value of a function's name.
+pub(crate) fn function_value(module: &warpferry_ptx::ast::Module, name: &str) -> Option<u64> {
+    link::function_named(module, name).map(lower::function_address)
 }
 
 type Lowering = fn(&mut Lower) -> Result<(), Reason>;
@@ -90,7 +106,7 @@ fn lowering(opcode: &str) -> Option<Lowering> {
         "copysign" => float::copysign,
         "ld" | "ldu" => memory::load,
         "st" => memory::store,
-        "atom" | "red" => memory::atomic,
+        "atom" | "red" => atomics::atomic,
         "cvta" => memory::cvta,
         "isspacep" => memory::isspacep,
         "prefetch" | "prefetchu" | "applypriority" => memory::hint,
@@ -111,6 +127,10 @@ fn lowering(opcode: &str) -> Option<Lowering> {
         "nanosleep" => sync::nanosleep,
         "griddepcontrol" => sync::griddepcontrol,
         "cp" => bulk::cp,
+        "ldmatrix" | "stmatrix" => matrix::transfer,
+        "mma" => matrix::mma,
+        "movmatrix" => matrix::movmatrix,
+        "setmaxnreg" => matrix::setmaxnreg,
         "bra" => control::bra,
         "brx" => control::brx,
         "call" => control::call,

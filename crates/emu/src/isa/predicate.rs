@@ -184,13 +184,16 @@ fn comparison(comparison: Comparison, ty: Type) -> Result<Pure, Reason> {
 /// Boolean operator of `setp` and `set`, as bits 0 to 1 of `imm`.
 const JOINS: &[(&str, u32)] = &[("and", 1), ("or", 2), ("xor", 3)];
 
-/// Flushes a subnormal `f32` column into a temporary when `.ftz` asks for it.
-fn flushed(l: &mut Lower, ftz: bool, column: u16) -> Result<u16, Reason> {
+/// Flushes a subnormal column into a temporary when `.ftz` asks for it.
+fn flushed(l: &mut Lower, ty: Type, ftz: bool, column: u16) -> Result<u16, Reason> {
     if !ftz {
         return Ok(column);
     }
     let d = l.temporary()?;
-    let run = unary!(|a| super::f32math::flush(f32::from_bits(a as u32)).to_bits() as u64);
+    let run = match ty {
+        Type::F16 => unary!(|a| if a & 0x7c00 == 0 { a & 0x8000 } else { a & 0xffff }),
+        _ => unary!(|a| super::f32math::flush(f32::from_bits(a as u32)).to_bits() as u64),
+    };
     l.emit_pure(run, Args { d, a: column, ..Args::default() });
     Ok(d)
 }
@@ -209,12 +212,25 @@ fn comparing(
     ftz: bool,
     first: usize,
 ) -> Result<Comparing, Reason> {
-    if ftz && ty != Type::F32 {
-        return Err(".ftz is for f32 only".into());
+    let (a, b) = (l.source(first, ty)?, l.source(first + 1, ty)?);
+    compared(l, ty, what, join, ftz, first, (a, b))
+}
+
+/// As [`comparing`], of two columns.
+fn compared(
+    l: &mut Lower,
+    ty: Type,
+    what: Comparison,
+    join: u32,
+    ftz: bool,
+    first: usize,
+    (a, b): (u16, u16),
+) -> Result<Comparing, Reason> {
+    if ftz && !matches!(ty, Type::F32 | Type::F16) {
+        return Err(".ftz is for f32 and f16 only".into());
     }
     let run = comparison(what, ty)?;
-    let (a, b) = (l.source(first, ty)?, l.source(first + 1, ty)?);
-    let (a, b) = (flushed(l, ftz, a)?, flushed(l, ftz, b)?);
+    let (a, b) = (flushed(l, ty, ftz, a)?, flushed(l, ty, ftz, b)?);
     let mut args = Args { a, b, imm: join, ..Args::default() };
     if join != 0 {
         let operand = l.operand(first + 2)?;
@@ -232,6 +248,9 @@ pub(super) fn setp(l: &mut Lower) -> Done {
     let ty = l.modifiers.ty()?;
     let count = if join == 0 { 3 } else { 4 };
     l.finish(count..=count)?;
+    if let Some(half) = half_of(ty) {
+        return setp_halves(l, ty, half, what, join, ftz);
+    }
     let mut compare = comparing(l, ty, what, join, ftz, 1)?;
     match l.operand(0)? {
         Operand::Pair(p, q) => {
@@ -242,6 +261,56 @@ pub(super) fn setp(l: &mut Lower) -> Done {
         p => compare.args.d = l.dest_predicate(p)?,
     }
     l.emit_pure(compare.run, compare.args);
+    Ok(())
+}
+
+/// Type of the halves of a packed type.
+fn half_of(ty: Type) -> Option<Type> {
+    match ty {
+        Type::F16x2 => Some(Type::F16),
+        Type::BF16x2 => Some(Type::BF16),
+        _ => None,
+    }
+}
+
+/// The halves of operands 1 and 2, the lower ones first.
+fn halves(l: &mut Lower, ty: Type) -> Result<[(u16, u16); 2], Reason> {
+    let (a, b) = (l.source(1, ty)?, l.source(2, ty)?);
+    let mut cut = |column: u16, run: Pure| -> Result<u16, Reason> {
+        let d = l.temporary()?;
+        l.emit_pure(run, Args { d, a: column, ..Args::default() });
+        Ok(d)
+    };
+    let (low, high): (Pure, Pure) = (unary!(|a| a & 0xffff), unary!(|a| a >> 16 & 0xffff));
+    Ok([(cut(a, low)?, cut(b, low)?), (cut(a, high)?, cut(b, high)?)])
+}
+
+/// `setp` of a packed type: the first predicate is of the lower halves, the second of the upper ones.
+fn setp_halves(l: &mut Lower, ty: Type, half: Type, what: Comparison, join: u32, ftz: bool) -> Done {
+    let targets = match l.operand(0)? {
+        Operand::Pair(p, q) => [Some(&**p), Some(&**q)],
+        p => [Some(p), None],
+    };
+    let columns = halves(l, ty)?;
+    let mut found = Vec::new();
+    for (target, columns) in targets.into_iter().zip(columns) {
+        if let Some(target) = target {
+            let bits = l.linker.predicate()?;
+            let mut compare = compared(l, half, what, join, ftz, 1, columns)?;
+            compare.args.d = bits;
+            l.emit_pure(compare.run, compare.args);
+            found.push((target, bits));
+        }
+    }
+    // The predicate that is joined may be one of the targets, and so may the guard, which is written last.
+    let mut moves = Vec::new();
+    for (target, a) in found {
+        moves.push((l.dest_predicate(target)?, a));
+    }
+    moves.sort_by_key(|(d, _)| *d == l.guard);
+    for (d, a) in moves {
+        l.emit_pure(super::logic::set_predicate, Args { d, a, ..Args::default() });
+    }
     Ok(())
 }
 
@@ -260,10 +329,14 @@ pub(super) fn set(l: &mut Lower) -> Done {
     let (out, ty) = (l.modifiers.ty()?, l.modifiers.ty()?);
     let count = if join == 0 { 3 } else { 4 };
     l.finish(count..=count)?;
+    let is_half = matches!(ty, Type::F16 | Type::BF16);
     let truth = match out {
         Type::U32 | Type::S32 => u32::MAX,
-        Type::F32 => 1f32.to_bits(),
-        _ => return Err(format!("a result of type {out:?} is not supported")),
+        Type::U16 | Type::S16 if is_half => 0xffff,
+        Type::F16 if ty == Type::F16 => 0x3c00,
+        Type::BF16 if ty == Type::BF16 => 0x3f80,
+        Type::F32 if !is_half => 1f32.to_bits(),
+        _ => return Err(format!("a result of type {out:?} from {ty:?} is not supported")),
     };
     let mut compare = comparing(l, ty, what, join, ftz, 1)?;
     let bits = l.linker.predicate()?;
@@ -312,6 +385,7 @@ pub(super) fn slct(l: &mut Lower) -> Done {
 }
 
 pub(super) fn testp(l: &mut Lower) -> Done {
+    use std::num::FpCategory::{Normal, Zero};
     let property = l.modifiers.require(
         "property",
         &[("finite", 0), ("infinite", 1), ("number", 2), ("notanumber", 3), ("normal", 4), ("subnormal", 5)],
@@ -323,13 +397,14 @@ pub(super) fn testp(l: &mut Lower) -> Done {
         (Type::F32, 1) => compare!(|a, _| f32::from_bits(a as u32).is_infinite()),
         (Type::F32, 2) => compare!(|a, _| !f32::from_bits(a as u32).is_nan()),
         (Type::F32, 3) => compare!(|a, _| f32::from_bits(a as u32).is_nan()),
-        (Type::F32, 4) => compare!(|a, _| f32::from_bits(a as u32).is_normal()),
+        // Zeros count as normal.
+        (Type::F32, 4) => compare!(|a, _| matches!(f32::from_bits(a as u32).classify(), Normal | Zero)),
         (Type::F32, _) => compare!(|a, _| f32::from_bits(a as u32).is_subnormal()),
         (Type::F64, 0) => compare!(|a, _| f64::from_bits(a).is_finite()),
         (Type::F64, 1) => compare!(|a, _| f64::from_bits(a).is_infinite()),
         (Type::F64, 2) => compare!(|a, _| !f64::from_bits(a).is_nan()),
         (Type::F64, 3) => compare!(|a, _| f64::from_bits(a).is_nan()),
-        (Type::F64, 4) => compare!(|a, _| f64::from_bits(a).is_normal()),
+        (Type::F64, 4) => compare!(|a, _| matches!(f64::from_bits(a).classify(), Normal | Zero)),
         (Type::F64, _) => compare!(|a, _| f64::from_bits(a).is_subnormal()),
         _ => return Err(format!("type {ty:?} is not supported here")),
     };

@@ -24,7 +24,15 @@ pub(super) fn fence(l: &mut Lower) -> Done {
     }
     let order = l.modifiers.order().unwrap_or(Order::AcqRel);
     let scope = l.modifiers.scope().ok_or("the scope is missing")?;
+    let restricted = match order {
+        Order::Acquire => l.modifiers.flag("sync_restrict::shared::cluster"),
+        Order::Release => l.modifiers.flag("sync_restrict::shared::cta"),
+        _ => false,
+    };
     l.finish(0..=0)?;
+    if restricted && scope != Scope::Cluster {
+        return Err(".sync_restrict needs .cluster".into());
+    }
     if order == Order::Relaxed {
         return Err("a fence cannot be relaxed".into());
     }
@@ -34,6 +42,17 @@ pub(super) fn fence(l: &mut Lower) -> Done {
 
 fn proxy_fence(l: &mut Lower) -> Done {
     if l.modifiers.flag("alias") {
+        l.finish(0..=0)?;
+    } else if l.modifiers.flag("async::generic") {
+        let order = l.modifiers.order();
+        let fits = match order {
+            Some(Order::Acquire) => l.modifiers.flag("sync_restrict::shared::cluster"),
+            Some(Order::Release) => l.modifiers.flag("sync_restrict::shared::cta"),
+            _ => false,
+        };
+        if !fits || l.modifiers.scope() != Some(Scope::Cluster) {
+            return Err("fence.proxy.async::generic is .acquire or .release, .sync_restrict, .cluster".into());
+        }
         l.finish(0..=0)?;
     } else {
         l.modifiers.require("proxy", &[("async", ())])?;
@@ -64,7 +83,7 @@ pub(super) fn barrier(l: &mut Lower) -> Done {
         return Ok(());
     }
     if l.modifiers.has("cluster") {
-        return Err("cluster barriers are not supported".into());
+        return cluster_barrier(l);
     }
     l.modifiers.flag("cta");
     let aligned = l.modifiers.flag("aligned") || short;
@@ -76,6 +95,26 @@ pub(super) fn barrier(l: &mut Lower) -> Done {
     let id = l.source(0, Type::U32)?;
     let threads = if l.operands() > 1 { Some(l.source(1, Type::U32)?) } else { None };
     l.emit(Op::Barrier(Barrier { kind, aligned, id, threads }.into()), Args::default());
+    Ok(())
+}
+
+/// `barrier.cluster.arrive` and `.wait`.
+fn cluster_barrier(l: &mut Lower) -> Done {
+    l.modifiers.flag("cluster");
+    let arrives = l.modifiers.require("kind", &[("arrive", true), ("wait", false)])?;
+    let order = l.modifiers.order();
+    l.modifiers.flag("aligned");
+    l.finish(0..=0)?;
+    let fits = match order {
+        None => true,
+        Some(Order::Release | Order::Relaxed) => arrives,
+        Some(Order::Acquire) => !arrives,
+        _ => false,
+    };
+    if !fits {
+        return Err("an arrival is .release or .relaxed, a wait .acquire".into());
+    }
+    l.emit(if arrives { Op::ClusterArrive } else { Op::ClusterWait }, Args::default());
     Ok(())
 }
 

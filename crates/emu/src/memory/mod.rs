@@ -17,6 +17,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 pub const SHARED_WINDOW: u64 = 1 << 32;
 /// Generic address of byte 0 of the executing thread's local memory.
 pub const LOCAL_WINDOW: u64 = 2 << 32;
+/// Addresses of functions begin here; nothing is mapped.
+pub(crate) const FUNCTION_WINDOW: u64 = 4 << 32;
 /// First slot that holds regions.
 const FIRST_SLOT: usize = 16;
 /// Most slots: 56-bit addresses. A slot is used once, so that a stale pointer is always found.
@@ -247,6 +249,7 @@ impl Memory {
         match address >> 32 {
             0 => return "null or a bare offset".to_string(),
             1 => return format!("shared window +{:#x}", address & 0xffff_ffff),
+            4 => return "address of a function".to_string(),
             2 => return format!("local window +{:#x}", address & 0xffff_ffff),
             _ => {}
         }
@@ -353,6 +356,15 @@ impl Memory {
         self.changes += 1;
         if target.is_watched() {
             target.touched(offset, piece.bytes.len(), &mut self.woken);
+        }
+    }
+
+    /// A checked range has changed: wakes whoever watches it.
+    pub fn wake(&mut self, storage: usize, offset: usize, bytes: usize) {
+        let target = self.storages[storage].as_mut().expect("a live region has a storage");
+        self.changes += 1;
+        if target.is_watched() {
+            target.touched(offset, bytes, &mut self.woken);
         }
     }
 

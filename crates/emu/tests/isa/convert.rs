@@ -25,10 +25,24 @@ fn integers() {
 #[test]
 fn float_and_integer() {
     check("cvt.rzi.s32.f32 d32, a32;", "d32", |a, _, _| f(a) as i32 as u32 as u64);
-    check("cvt.rzi.u64.f32 d, a32;", "d", |a, _, _| f(a) as u64);
+    check("cvt.rzi.u64.f32 d, a32;", "d", |a, _, _| if f(a).is_nan() { 1 << 63 } else { f(a) as u64 });
     check("cvt.rni.s32.f32 d32, a32;", "d32", |a, _, _| f(a).round_ties_even() as i32 as u32 as u64);
-    check("cvt.rmi.s64.f64 d, a;", "d", |a, _, _| f64::from_bits(a).floor() as i64 as u64);
-    check("cvt.rpi.u32.f64 d32, a;", "d32", |a, _, _| f64::from_bits(a).ceil() as u32 as u64);
+    check("cvt.rmi.s64.f64 d, a;", "d", |a, _, _| {
+        let v = f64::from_bits(a);
+        if v.is_nan() {
+            1 << 63
+        } else {
+            v.floor() as i64 as u64
+        }
+    });
+    check("cvt.rpi.u32.f64 d32, a;", "d32", |a, _, _| {
+        let v = f64::from_bits(a);
+        if v.is_nan() {
+            1 << 31
+        } else {
+            v.ceil() as u32 as u64
+        }
+    });
     check("cvt.rn.f32.s32 d32, a32;", "d32", |a, _, _| (a as i32 as f32).to_bits() as u64);
     check("cvt.rn.f32.u64 d32, a;", "d32", |a, _, _| (a as f32).to_bits() as u64);
     check("cvt.rn.f64.s64 d, a;", "d", |a, _, _| (a as i64 as f64).to_bits());
@@ -52,16 +66,16 @@ fn float_and_integer() {
 #[test]
 fn floats() {
     let nan = |v: f32| if v.is_nan() { 0x7fff_ffff } else { v.to_bits() as u64 };
-    check("cvt.rn.f32.f64 d32, a;", "d32", |a, _, _| nan(f64::from_bits(a) as f32));
-    check("cvt.f64.f32 d, a32;", "d", |a, _, _| {
-        let v = f(a) as f64;
-        if v.is_nan() {
-            0x7fff_ffff_ffff_ffff
-        } else {
-            v.to_bits()
-        }
+    // Between f32 and f64 a NaN keeps its sign and the upper bits of its payload.
+    check("cvt.rn.f32.f64 d32, a;", "d32", |a, _, _| match f64::from_bits(a) {
+        v if v.is_nan() => (a >> 63 << 31) | 0x7fc0_0000 | (a << 12 >> 41),
+        v => (v as f32).to_bits() as u64,
     });
-    check("cvt.f32.bf16 d32, a16;", "d32", |a, _, _| nan(f32::from_bits((a as u32 & 0xffff) << 16)));
+    check("cvt.f64.f32 d, a32;", "d", |a, _, _| match f(a) {
+        v if v.is_nan() => (a << 32 >> 63 << 63) | 0x7ff8 << 48 | (a & 0x7f_ffff) << 29,
+        v => (v as f64).to_bits(),
+    });
+    check("cvt.f32.bf16 d32, a16;", "d32", |a, _, _| (a & 0xffff) << 16);
     check("cvt.rni.f32.f32 d32, a32;", "d32", |a, _, _| nan(f(a).round_ties_even()));
     let cases = [
         (1.0f32, 0x3c00u64),

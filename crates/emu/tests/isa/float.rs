@@ -16,11 +16,12 @@ fn bits(v: f32) -> u64 {
     }
 }
 
-fn bits64(v: f64) -> u64 {
-    if v.is_nan() {
-        0x7fff_ffff_ffff_ffff
-    } else {
-        v.to_bits()
+/// NaN operands stay, made quiet, the first before others; an invalid operation gives the default NaN.
+fn bits64(v: f64, operands: &[u64]) -> u64 {
+    match operands.iter().find(|o| f64::from_bits(**o).is_nan()) {
+        _ if !v.is_nan() => v.to_bits(),
+        Some(operand) => operand | 1 << 51,
+        None => 0xfff8 << 48,
     }
 }
 
@@ -33,15 +34,15 @@ fn single_precision() {
     check("div.rn.f32 d32, a32, b32;", "d32", |a, b, _| bits(f(a) / f(b)));
     check("rcp.rn.f32 d32, a32;", "d32", |a, _, _| bits(1.0 / f(a)));
     check("sqrt.rn.f32 d32, a32;", "d32", |a, _, _| bits(f(a).sqrt()));
-    check("abs.f32 d32, a32;", "d32", |a, _, _| a & 0x7fff_ffff);
-    check("neg.f32 d32, a32;", "d32", |a, _, _| (a ^ 0x8000_0000) & 0xffff_ffff);
+    check("abs.f32 d32, a32;", "d32", |a, _, _| bits(f(a & 0x7fff_ffff)));
+    check("neg.f32 d32, a32;", "d32", |a, _, _| bits(f(a ^ 0x8000_0000)));
     check("copysign.f32 d32, a32, b32;", "d32", |a, b, _| (a & 0x8000_0000) | (b & 0x7fff_ffff));
     check("add.sat.f32 d32, a32, b32;", "d32", |a, b, _| {
         let s = f(a) + f(b);
-        if s.is_nan() {
-            0
+        if s > 0.0 {
+            s.min(1.0).to_bits() as u64
         } else {
-            s.clamp(0.0, 1.0).to_bits() as u64
+            0
         }
     });
 }
@@ -49,11 +50,11 @@ fn single_precision() {
 #[test]
 fn double_precision() {
     let d = f64::from_bits;
-    check("add.f64 d, a, b;", "d", |a, b, _| bits64(d(a) + d(b)));
-    check("mul.rn.f64 d, a, b;", "d", |a, b, _| bits64(d(a) * d(b)));
-    check("fma.rn.f64 d, a, b, c;", "d", |a, b, c| bits64(d(a).mul_add(d(b), d(c))));
-    check("div.rn.f64 d, a, b;", "d", |a, b, _| bits64(d(a) / d(b)));
-    check("sqrt.rn.f64 d, a;", "d", |a, _, _| bits64(d(a).sqrt()));
+    check("add.f64 d, a, b;", "d", |a, b, _| bits64(d(a) + d(b), &[a, b]));
+    check("mul.rn.f64 d, a, b;", "d", |a, b, _| bits64(d(a) * d(b), &[a, b]));
+    check("fma.rn.f64 d, a, b, c;", "d", |a, b, c| bits64(d(a).mul_add(d(b), d(c)), &[a, b, c]));
+    check("div.rn.f64 d, a, b;", "d", |a, b, _| bits64(d(a) / d(b), &[a, b]));
+    check("sqrt.rn.f64 d, a;", "d", |a, _, _| bits64(d(a).sqrt(), &[a]));
 }
 
 /// A directed result is the nearest one or its neighbour, on the right side.

@@ -59,7 +59,7 @@ fn two_operands() {
         case("min", &|a, b| a.min(b));
         case("max", &|a, b| a.max(b));
         case("div", &|a, b| if b == 0 { -1 } else { a / b });
-        case("rem", &|a, b| if b == 0 { a } else { a % b });
+        case("rem", &|a, b| if b == 0 { -1 } else { a % b });
     }
 }
 

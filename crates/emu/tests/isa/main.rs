@@ -1,14 +1,21 @@
 //! Instructions against plain Rust: every test runs a few lines of PTX on 32 lanes with drawn operands and compares
 //! each lane with a value computed another way.
 
+mod clusters;
 mod control;
 mod convert;
+mod coverage;
+mod exact;
 mod float;
 mod integer;
 mod logic;
 mod memory;
+pub mod programs;
 mod warp;
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use warpferry_emu::{Launch, LoadError, Machine, MachineConfig, Schedule, StreamId};
 
 /// Draws numbers; the seed is in every failure message by way of the test's name and constants.
@@ -51,7 +58,7 @@ pub fn kernel(body: &str, result: &str) -> String {
         other => panic!("no result {other}"),
     };
     format!(
-        ".version 8.2\n.target sm_90\n.address_size 64\n
+        ".version 8.6\n.target sm_90\n.address_size 64\n
         .visible .entry test(.param .u64 arg_in, .param .u64 arg_out) {{
             .reg .b64 in, out, d, a, b, c, e;
             .reg .b32 d32, a32, b32, c32, e32, lane;
@@ -71,6 +78,40 @@ pub fn kernel(body: &str, result: &str) -> String {
             ret;
         }}"
     )
+}
+
+/// The assembler, when there is one: `PTXAS`, or `tools/cuda/bin`. `PTXAS=none` is none.
+fn ptxas() -> Option<PathBuf> {
+    let named = std::env::var_os("PTXAS").map(PathBuf::from);
+    if named.as_deref() == Some(Path::new("none")) {
+        return None;
+    }
+    let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/cuda/bin/ptxas");
+    named.into_iter().chain([local]).find(|place| place.is_file())
+}
+
+/// A test's program must be one that the assembler takes. Without one this says so once and checks nothing.
+pub fn must_assemble(text: &str) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    let Some(ptxas) = ptxas() else {
+        SAID.call_once(|| {
+            let _ =
+                writeln!(std::io::stderr(), "skipped: test programs are not assembled: no PTXAS, no tools/cuda/bin");
+        });
+        return;
+    };
+    let target = if text.contains("sm_90a") { "sm_90a" } else { "sm_90" };
+    let mut child = Command::new(ptxas)
+        .args(["-O0", "-arch", target, "-", "-o", "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ptxas starts");
+    child.stdin.take().expect("stdin is piped").write_all(text.as_bytes()).expect("ptxas reads its input");
+    let output = child.wait_with_output().expect("ptxas ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{text}");
 }
 
 /// Loads a kernel, or tells why it cannot be loaded.
@@ -115,6 +156,7 @@ pub fn run_scheduled(body: &str, result: &str, inputs: [[u64; 32]; 3], schedule:
 
 /// Compares `body` with `expected` lane by lane, over several draws, converged and under a varying mask.
 pub fn check(body: &str, result: &str, expected: impl Fn(u64, u64, u64) -> u64) {
+    must_assemble(&kernel(body, result));
     let mut draw = Draw(0xc0ffee ^ body.len() as u64);
     for round in 0..6 {
         let [a, b, c] = [draw.lanes(), draw.lanes(), draw.lanes()];

@@ -165,8 +165,8 @@ fn exited_lanes_are_not_waited_for() {
 fn special_registers() {
     check("mov.u32 d32, %lanemask_lt; popc.b32 d32, d32; sub.u32 d32, d32, lane;", "d32", |_, _, _| 0);
     check("mov.u32 d32, %lanemask_ge; popc.b32 d32, d32; add.u32 d32, d32, lane;", "d32", |_, _, _| 32);
-    check("mov.u32 d32, %lanemask_le; xor.b32 d32, d32, %lanemask_gt;", "d32", |_, _, _| M32);
-    check("mov.u32 d32, %ntid.x; mad.lo.u32 d32, d32, 100, %nctaid.y;", "d32", |_, _, _| 3201);
+    check("mov.u32 d32, %lanemask_le; mov.u32 e32, %lanemask_gt; xor.b32 d32, d32, e32;", "d32", |_, _, _| M32);
+    check("mov.u32 d32, %ntid.x; mov.u32 e32, %nctaid.y; mad.lo.u32 d32, d32, 100, e32;", "d32", |_, _, _| 3201);
     check("mov.u32 d32, WARP_SZ;", "d32", |_, _, _| 32);
 }
 

@@ -42,7 +42,7 @@ pub fn run(options: &LitmusOptions) -> bool {
     let Model::Ptx = options.model;
     let width = options.files.iter().map(|file| file.display().to_string().len()).max().unwrap_or(0);
     // Every file is decided, whatever came of the ones before.
-    options.files.iter().fold(true, |good, file| one(file, width, options) && good)
+    options.files.iter().filter(|file| !one(file, width, options)).count() == 0
 }
 
 fn one(file: &Path, width: usize, options: &LitmusOptions) -> bool {

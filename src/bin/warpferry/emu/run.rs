@@ -7,7 +7,8 @@ use std::str::FromStr;
 use clap::Parser;
 use serde_json::{json, Value};
 use warpferry_emu::{
-    Checks, EntryInfo, Fault, Launch, LoadError, Machine, MachineConfig, ModuleId, RunOutcome, Schedule, StreamId,
+    Checks, EntryInfo, Fault, Launch, LoadError, Machine, MachineConfig, MachineError, ModuleId, RunOutcome, Schedule,
+    StreamId,
 };
 
 use super::argument::Argument;
@@ -130,7 +131,10 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
     // Texts handed from program to program often end with a zero byte.
     let module = machine.load_module(&name, text.trim_end_matches('\0')).map_err(Failure::Load)?;
     let entry = entry(&machine, module, options)?;
-    let info = machine.entry_info(module, &entry).map_err(|error| Failure::Usage(error.to_string()))?;
+    let info = machine.entry_info(module, &entry).map_err(|error| match error {
+        MachineError::Unloadable(error) => Failure::Load(*error),
+        error => Failure::Usage(error.to_string()),
+    })?;
     let (args, buffers) = pack(&mut machine, &info, &options.arguments)?;
     for dump in &options.dumps {
         if !matches!(buffers.get(dump.index), Some(Some(_))) {
@@ -236,7 +240,7 @@ fn buffer(machine: &mut Machine, contents: &[u8]) -> Result<u64, Failure> {
     if contents.is_empty() {
         return Ok(0);
     }
-    let usage = |error: warpferry_emu::MachineError| Failure::Usage(error.to_string());
+    let usage = |error: MachineError| Failure::Usage(error.to_string());
     let address = machine.alloc(0, contents.len() as u64).map_err(usage)?;
     machine.write(address, contents).map_err(usage)?;
     Ok(address)

@@ -104,6 +104,7 @@ impl Memory {
             shared_bytes: 0,
             memory_bytes: BYTES as u64,
             backend: Backend::Null,
+            gpu: None,
         };
         Arc::new(MemoryDriver { info, memory: self.clone() })
     }
