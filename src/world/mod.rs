@@ -261,7 +261,7 @@ impl World {
     ///
     /// # Errors
     /// As [`World::on_gpu`]; [`Error::Argument`] when the ranks do not divide by the GPUs; [`Error::Unsupported`] when two
-    /// GPUs whose ranks share a window have no peer access.
+    /// GPUs whose ranks reach each other have no peer access.
     #[cfg(feature = "cuda")]
     pub fn on_gpus(config: &WorldConfig, gpus: &[Gpu]) -> Result<World> {
         let kernels = KernelSet::embedded(config.fabric)?;
@@ -280,6 +280,10 @@ impl World {
         let drivers: Vec<Arc<dyn Driver>> = drivers.into_iter().flatten().collect();
         let mut devices: Vec<Device> = drivers.iter().map(|driver| Device::new(Arc::clone(driver))).collect();
         if config.fabric == Fabric::Mlx5 && config.topology.nodes() > 1 {
+            // Served NICs write from one GPU into the windows of all others.
+            for (from, to) in gpus.iter().flat_map(|from| gpus.iter().map(move |to| (from, to))) {
+                from.reach(to)?;
+            }
             let nics = ServedNetwork::new(&drivers)?.nics();
             devices = devices.into_iter().zip(nics).map(|(device, nic)| device.nic(nic)).collect();
         }
