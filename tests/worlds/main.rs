@@ -20,6 +20,11 @@ mod race_mutants;
 mod races;
 mod random;
 mod replay;
+#[path = "../said/replay.rs"]
+mod said;
 mod shapes;
+#[cfg(feature = "cuda")]
+#[path = "../said/skip.rs"]
+mod skip;
 #[cfg(feature = "cuda")]
 mod standin;
