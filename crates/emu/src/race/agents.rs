@@ -311,7 +311,7 @@ impl Race {
                 (self.host.0, self.host.1, self.hosts.lock().expect("no panic holds the lock").know[index].clone())
             }
         };
-        let word = self.acting.is_none() && bytes <= 8 && offset % bytes == 0;
+        let word = self.acting.is_none() && bytes <= 8 && offset.is_multiple_of(bytes);
         let what =
             if word { What::WRITE.strong(Order::Release, Scope::Sys, bytes.next_power_of_two()) } else { What::WRITE };
         let mark = Mark { slot, time: now, lanes: 1, site: HostAct::Write as u32, what: what.by_device(), bytes: 0 };
@@ -335,7 +335,7 @@ impl Race {
     /// The write that an acquiring read saw is no race for reads behind it.
     pub fn host_reads(&self, gpus: std::ops::Range<usize>, (storage, offset): (usize, usize), bytes: usize) -> Checked {
         let Some(shadow) = self.shadows.get(storage).filter(|_| bytes > 0) else { return Ok(()) };
-        let word = self.acting.is_none() && bytes <= 8 && offset % bytes == 0;
+        let word = self.acting.is_none() && bytes <= 8 && offset.is_multiple_of(bytes);
         let what = if word { What::READ.strong(Order::Acquire, Scope::Sys, 8) } else { What::READ };
         let mut found = Ok(());
         let Race { seats, running, completions, .. } = self;

@@ -4,6 +4,9 @@
 //! lane or copy after another: then it holds one write and two reads as patterns. Otherwise it is *fine*: a cell for
 //! every four bytes, with one write and one read at hand and a list of others.
 
+// A fine block moves between its place and the spare ones without being copied.
+#![allow(clippy::vec_box)]
+
 use super::actor::{Actor, Missing};
 use super::mark::Mark;
 
