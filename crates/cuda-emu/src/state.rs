@@ -1,6 +1,8 @@
 //! Handles, contexts and GPUs.
 
 use crate::engine::{engine, Turn};
+use crate::hold::Holds;
+use crate::left::Left;
 use crate::memory::Blocks;
 use crate::module::Modules;
 use crate::result::{codes, fail, Outcome};
@@ -29,6 +31,12 @@ pub(crate) struct State {
     pub blocks: Blocks,
     /// Since when nothing moves and the machine's clock has to follow the real one.
     pub still_since: Option<Instant>,
+    /// Work that is held back, if any is to be.
+    pub holds: Option<Holds>,
+    /// Things that went with their contexts instead of being ended.
+    pub lost: Left,
+    /// Copies that went through the host for want of peer access.
+    pub staged: u64,
     next_handle: u64,
 }
 
@@ -90,6 +98,9 @@ impl State {
             modules: Modules::default(),
             blocks: Blocks::default(),
             still_since: None,
+            holds: settings().hold.map(Holds::new),
+            lost: Left::default(),
+            staged: 0,
             next_handle: 1,
         }
     }
@@ -139,6 +150,7 @@ impl State {
 
     /// Frees all that belongs to a context; its streams have run dry or its GPU is broken.
     pub fn drop_context(&mut self, here: Here) {
+        self.lost.add(self.count_left(Some(here.context)));
         self.drop_streams(here.context);
         self.drop_modules(here.context);
         self.drop_blocks(here.context);
