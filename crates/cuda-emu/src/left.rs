@@ -1,7 +1,7 @@
 //! What a program has made and never ended, told when the process ends.
 
 use crate::engine::engine;
-use crate::state::State;
+use crate::state::{pushed, State};
 use std::ffi::c_int;
 use std::fmt;
 
@@ -77,7 +77,7 @@ extern "C" fn tell() {
             let turn = engine.turn();
             let mut left = turn.count_left(None);
             left.add(turn.lost);
-            eprintln!("cuda-emu: left: {left}");
+            eprintln!("cuda-emu: left: {left}, {} pushed contexts", pushed());
         }
     });
     drop(told);

@@ -12,6 +12,7 @@ use crate::{CUcontext, CUdevice, CUresult};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Instant;
 use warpferry_emu::{Fault, FaultKind, Machine};
 
@@ -19,6 +20,9 @@ thread_local! {
     /// This thread's stack of contexts; the last one is current. Zero is none.
     static CURRENT: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Pushes without their pops, of all threads.
+static PUSHED: AtomicIsize = AtomicIsize::new(0);
 
 /// Everything behind the interface.
 #[derive(Debug)]
@@ -284,12 +288,20 @@ pub(crate) fn set_current(context: u64) {
 
 /// Puts a context on top.
 pub(crate) fn push_current(context: u64) {
+    PUSHED.fetch_add(1, Ordering::Relaxed);
     CURRENT.with_borrow_mut(|stack| stack.push(context));
+}
+
+/// Contexts pushed and not popped, of all threads.
+pub(crate) fn pushed() -> usize {
+    usize::try_from(PUSHED.load(Ordering::Relaxed)).unwrap_or(0)
 }
 
 /// Takes the current context off.
 pub(crate) fn pop_current() -> Option<u64> {
-    CURRENT.with_borrow_mut(Vec::pop)
+    let popped = CURRENT.with_borrow_mut(Vec::pop);
+    PUSHED.fetch_sub(isize::from(popped.is_some()), Ordering::Relaxed);
+    popped
 }
 
 /// A context's handle for the C side.
