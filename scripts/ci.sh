@@ -59,6 +59,7 @@ unset PTXAS
 
 step fetch-ptxas bash scripts/fetch-ptxas.sh
 PTXAS=$PWD/tools/cuda/bin/ptxas WARPFERRY_REQUIRE_PTXAS=1 step tests-with-ptxas bash -c "$test_command"
+still_skipped=$(grep -c 'skipped: ' "$log/tests-with-ptxas" || true)
 step main bash -c "$main_command"
 grep -q '^verified' "$log/main" || { echo "ci: \`$main_command\` did not print verified" >&2; exit 1; }
 
@@ -71,4 +72,5 @@ WARPFERRY_CUDA_EMU_SMS=32 LD_LIBRARY_PATH=$log/driver step device-on-the-stand-i
 left_out=$(cat "$log"/device-on-* | grep -c '^skipped: ' || true)
 
 echo "ci: device.sh left out $left_out steps, each said so above"
-echo "ci: all green; $skipped skipped without ptxas, each said so above and ran with it; $SECONDS s"
+echo "ci: tests skipped $skipped things without ptxas and $still_skipped with it, each said so above: those need a GPU"
+echo "ci: all green; $SECONDS s"

@@ -3,8 +3,9 @@
 #
 # Needs what scripts/pack-device.sh packed (PACK_DIR, by default the folder of this script), the NVIDIA driver, bash and
 # coreutils: no Rust, no source tree, no CUDA toolkit. Writes device-result.json and device-result.txt into DIR (default:
-# device-result here) and ends with 0 only when every step passed. A step that fails stops nothing; a step that this
-# machine cannot run is skipped and says why. All of it ends within 8 minutes: steps have limits of their own, and late
+# device-result here) and ends with 0 only when every step passed. Damaged files, and a machine without a GPU that the
+# kernels can run on, stop it at once; no other step that fails does. A step that this machine cannot run is skipped and
+# says why. All of it ends within 8 minutes: steps have limits of their own, and late
 # ones are shortened or left out, which counts as not passed.
 #
 # --backend emu runs the same on the emulator, in small: a test of the script. --tiny: small on a GPU too.
@@ -14,14 +15,29 @@ set -uo pipefail
 total=455
 kept_for_benches=150
 kept_for_report=10
+# Seconds for what answers at once: a list of tests, a version, the report.
+answer_s=${WARPFERRY_DEVICE_ANSWER_S:-10}
+[[ $answer_s =~ ^[1-9][0-9]?$ ]] || { echo "device: WARPFERRY_DEVICE_ANSWER_S = $answer_s: valid is 1 to 99" >&2; exit 2; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-pack=$here out=$PWD/device-result backend=cuda tiny=0
+pack='' out=$PWD/device-result backend=cuda tiny=0
+
+usage_line="usage: device.sh [PACK_DIR] [--out DIR] [--backend cuda|emu] [--tiny]"
 
 usage() {
     echo "device: $1" >&2
-    echo "usage: device.sh [PACK_DIR] [--out DIR] [--backend cuda|emu] [--tiny]" >&2
+    echo "$usage_line" >&2
     exit 2
+}
+
+help() {
+    echo "$usage_line"
+    echo "Checks and measures warpferry on this machine's GPU with what scripts/pack-device.sh packed."
+    echo "  PACK_DIR            folder of the programs (default: the folder of this script)"
+    echo "  --out DIR           folder of device-result.json and device-result.txt (default: device-result here)"
+    echo "  --backend cuda|emu  where kernels run (default: cuda); emu is the same on the emulator, in small"
+    echo "  --tiny              in small on a GPU too"
+    echo "Ends with 0 when every step passed, with 1 when one did not, with 2 for bad usage."
 }
 
 while (($#)); do
@@ -29,10 +45,13 @@ while (($#)); do
         --out) out=${2:-}; [[ -n $out ]] || usage "--out needs a folder"; shift 2 ;;
         --backend) backend=${2:-}; [[ $backend == cuda || $backend == emu ]] || usage "--backend is cuda or emu"; shift 2 ;;
         --tiny) tiny=1; shift ;;
+        -h | --help) help; exit 0 ;;
         -*) usage "$1 is no option" ;;
-        *) pack=$1; shift ;;
+        '') usage "a folder without a name" ;;
+        *) [[ -z $pack ]] || usage "$1 is one folder too many: PACK_DIR is $pack"; pack=$1; shift ;;
     esac
 done
+pack=${pack:-$here}
 [[ $backend == emu ]] && tiny=1
 [[ -d $pack ]] || usage "$pack is no folder"
 pack=$(cd "$pack" && pwd)
@@ -42,9 +61,17 @@ done
 mkdir -p "$out" || usage "$out cannot be made"
 out=$(cd "$out" && pwd)
 
-record=$out/record
-rm -rf "$record" "$out/device-result.json" "$out/device-result.txt"
-mkdir -p "$record/facts" "$record/steps"
+# Only what this script made is removed: its own mark says so.
+record=$out/.device-record
+mark=$record/made-by-warpferry-device
+if [[ -e $record || -L $record ]]; then
+    [[ -d $record && ! -L $record && -f $mark ]] || usage "$record is not of this script's making: take it away, or choose another --out"
+    rm -rf "$record"
+fi
+rm -f "$out/device-result.json" "$out/device-result.txt"
+if ! { mkdir -p "$record/facts" "$record/steps" && : >"$mark"; }; then
+    usage "$record cannot be made"
+fi
 deadline=$((SECONDS + total))
 number=0
 # Ranks that share a GPU need a hardware queue for each of their streams.
@@ -55,7 +82,7 @@ export RUST_BACKTRACE=${RUST_BACKTRACE:-1}
 fact() {
     local name=$1
     shift
-    timeout 10 "$@" >"$record/facts/$name" 2>/dev/null || rm -f "$record/facts/$name"
+    timeout -k 2 10 "$@" >"$record/facts/$name" 2>/dev/null || rm -f "$record/facts/$name"
 }
 
 # begin NAME: the folder of the next step, in $step.
@@ -103,15 +130,66 @@ demo() {
     step "$name" "$limit" "$pack/warpferry" demo --json --backend "$backend" --timeout-s 10 "$@"
 }
 
-# tests NAME LIMIT_S PROGRAM FILTER...: what of a test program the filters leave; nothing at all is a failure.
+# tests NAME LIMIT_S PROGRAM FILTER...: what of a test program the filters leave. A program that cannot even list its tests,
+# and filters that leave none, are failures.
 tests() {
-    local name=$1 limit=$2 program=$pack/$3 list
+    local name=$1 limit=$2 program=$pack/$3 list=$record/list code
     shift 3
-    if list=$(timeout 20 "$program" --list "$@" 2>/dev/null) && [[ $list != *": test"* ]]; then
-        step "$name" 10 bash -c 'echo "no test of $0 is left by: $*"; exit 1' "$program" "$@"
+    timeout -k 2 "$answer_s" "$program" --list "$@" >"$list.stdout" 2>"$list.stderr" </dev/null
+    code=$?
+    if ((code == 0)) && grep -q ': test$' "$list.stdout"; then
+        step "$name" "$limit" env WARPFERRY_BACKEND="$backend" "$program" --nocapture --test-threads 1 "$@"
         return
     fi
-    step "$name" "$limit" env WARPFERRY_BACKEND="$backend" "$program" --nocapture --test-threads 1 "$@"
+    begin "$name"
+    mv "$list.stdout" "$step/stdout"
+    mv "$list.stderr" "$step/stderr"
+    echo "$program --list $*" >"$step/command"
+    echo "$answer_s" >"$step/limit"
+    ((code)) || echo "no test of $program is left by: $*" >>"$step/stderr"
+    echo "$((code ? code : 1))" >"$step/exit"
+    echo "FAILED ($code): $name: it lists no tests"
+}
+
+# checked TOOL LIMIT_S COMMAND...: under the sanitizer, which may not know this device or may not be whole: that is no
+# finding, so such a step counts as skipped. Only its own lines, which begin with a bar, tell.
+checked() {
+    local tool=$1 limit=$2 said
+    shift 2
+    step "$tool" "$limit" "$checker" --tool "$tool" --error-exitcode 9 "$@"
+    [[ -f $step/exit && $(<"$step/exit") != 0 ]] || return
+    said=$(cat "$step/stdout" "$step/stderr" | grep '^=========')
+    grep -qE 'Invalid |Misaligned |Program hit|[Rr]ace reported|[Hh]azard |Leaked ' <<<"$said" && return
+    said=$(grep -iE -m 1 'not supported|unable to' <<<"$said") || return
+    echo "compute-sanitizer refuses: ${said#=========}" >"$step/skipped"
+    echo "skipped: $tool: $(<"$step/skipped")"
+}
+
+# finish: writes the results of what was recorded and ends.
+finish() {
+    local code=1 why
+    echo "$((SECONDS - deadline + total))" >"$record/facts/seconds"
+    echo
+    timeout -k 2 "$answer_s" "$pack/warpferry" device-report "$record" --json "$out/device-result.json" \
+        --text "$out/device-result.txt" && code=0
+    if [[ ! -s $out/device-result.json ]]; then
+        # The program does not even start here: the reason is all there is to tell.
+        timeout -k 2 "$answer_s" "$pack/warpferry" --version >"$record/version" 2>&1 </dev/null
+        why="exit code $? of --version: $(head -n 3 "$record/version" | tr '\n' ' ' | tr -d '"\\[:cntrl:]')"
+        printf '{"schema": 1, "passed": false, "commit": "%s", "error": "warpferry does not run: %s"}\n' \
+            "${commit:-unknown}" "$why" >"$out/device-result.json"
+        echo "NOT PASSED: warpferry does not run: $why" | tee "$out/device-result.txt"
+        code=1
+    fi
+    echo "device: results in $out/device-result.json and $out/device-result.txt"
+    exit "$code"
+}
+
+# stop WHY: after a step without which the others would show nothing.
+stop() {
+    echo "$1" >"$record/facts/stopped"
+    echo "device: stopped: $1"
+    finish
 }
 
 sanitizer() {
@@ -145,12 +223,20 @@ fi
 
 if [[ -f $pack/MANIFEST ]] && command -v sha256sum >/dev/null; then
     step pack 30 bash -c 'cd "$1" && sed -n "s/^sha256: *//p" MANIFEST | sha256sum --check --strict --quiet' - "$pack"
+    [[ $(<"$step/exit") == 0 ]] || stop "files of $pack are not those that were packed: copy the folder again"
 else
     skip pack "no MANIFEST or no sha256sum: the files were not checked"
 fi
 
-step doctor 20 "$pack/warpferry" doctor --json
+required=()
+[[ $backend == cuda ]] && required=(--require-gpu)
+step doctor 20 "$pack/warpferry" doctor --json "${required[@]}"
 [[ -s $step/stdout ]] && cp "$step/stdout" "$record/doctor.json"
+if [[ $(<"$step/exit") != 0 ]]; then
+    why=$(head -n 3 "$step/stderr" | tr '\n' ' ')
+    why=${why% }
+    stop "${why:-doctor failed with $(<"$step/exit")}"
+fi
 
 # Mutants are damaged kernels: they belong on the emulator, which stops what runs wild.
 if ((tiny)); then
@@ -192,9 +278,9 @@ if [[ $backend == emu ]]; then
     skip racecheck "the emulator checks memory itself"
 elif checker=$(sanitizer); then
     # shellcheck disable=SC2086 # options are several words
-    step memcheck 50 "$checker" --tool memcheck --error-exitcode 9 "$pack/warpferry" $small
+    checked memcheck 50 "$pack/warpferry" $small
     # shellcheck disable=SC2086
-    step racecheck 50 "$checker" --tool racecheck --error-exitcode 9 "$pack/warpferry" $small
+    checked racecheck 50 "$pack/warpferry" $small
 else
     skip memcheck "there is no compute-sanitizer (PATH, CUDA_HOME, /usr/local/cuda)"
     skip racecheck "there is no compute-sanitizer (PATH, CUDA_HOME, /usr/local/cuda)"
@@ -207,20 +293,4 @@ options=()
 ((tiny)) && options=(--tiny)
 step bench $((seconds + 20)) "$pack/device" --backend "$backend" --json "$record/bench.json" --seconds "$seconds" "${options[@]}"
 
-echo "$((SECONDS - deadline + total))" >"$record/facts/seconds"
-echo
-if timeout 10 "$pack/warpferry" device-report "$record" --json "$out/device-result.json" --text "$out/device-result.txt"; then
-    code=0
-else
-    code=1
-fi
-if [[ ! -s $out/device-result.json ]]; then
-    # The program does not even start here: the reason is all there is to tell.
-    why=$("$pack/warpferry" --version 2>&1 | head -n 3 | tr -d '"\\' | tr '\n' ' ')
-    printf '{"schema": 1, "passed": false, "commit": "%s", "error": "warpferry does not run: %s"}\n' \
-        "${commit:-unknown}" "$why" >"$out/device-result.json"
-    echo "NOT PASSED: warpferry does not run: $why" | tee "$out/device-result.txt"
-    code=1
-fi
-echo "device: results in $out/device-result.json and $out/device-result.txt"
-exit "$code"
+finish

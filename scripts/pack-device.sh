@@ -74,4 +74,7 @@ fi
 bytes=$(du -cb "$out"/{warpferry,checkptx,worlds,device,device.sh,MANIFEST} | tail -n 1 | cut -f 1)
 cat "$out/MANIFEST"
 echo "pack-device: $((bytes >> 10)) KiB in $out"
+if [[ $ptxas == none* ]]; then
+    echo "pack-device: no ptxas: the packed programs have no assembled kernels; scripts/fetch-ptxas.sh fetches one"
+fi
 ((bytes < limit_bytes)) || { echo "pack-device: more than $((limit_bytes >> 20)) MiB" >&2; exit 1; }

@@ -38,7 +38,7 @@ pub enum Error {
         message: String,
     },
     /// A kernel gave up: a peer was late, a NIC failed, a slot was stale, or the ranks disagree.
-    #[error("{op} on rank {rank} ended early: {report}")]
+    #[error("{op} on rank {rank} ended early: {report}{}", beneath.as_ref().map(|why| format!("; its NIC: {why}")).unwrap_or_default())]
     Ended {
         /// Operation.
         op: &'static str,
@@ -46,6 +46,8 @@ pub enum Error {
         rank: u32,
         /// What the kernel's status says.
         report: StatusReport,
+        /// Why the rank's NIC failed, when it knows.
+        beneath: Option<Box<Error>>,
     },
     /// An earlier call broke the communicator; its cause is kept. Only a new communicator goes on.
     #[error("communicator of rank {rank} is broken since an earlier call: {cause}")]
@@ -79,6 +81,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// An [`Error::Driver`] that also says what it was about; other errors as they are.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn of_driver(self, what: &str) -> Error {
+        match self {
+            Error::Driver { call, message } => Error::Driver { call, message: format!("{message} ({what})") },
+            other => other,
+        }
+    }
+
     /// [`Error::Argument`] from anything printable.
     pub fn argument(argument: impl Into<String>, value: impl fmt::Display, valid: impl Into<String>) -> Error {
         Error::Argument { argument: argument.into(), value: value.to_string(), valid: valid.into() }

@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "said/skip.rs"]
+mod skip;
+use skip::skipped;
+
 /// A run that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(240);
 /// What a small world needs beside its topology.
@@ -47,7 +51,8 @@ impl Libraries {
             let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
             let required = std::env::var_os("WARPFERRY_REQUIRE_STANDIN").is_some_and(|value| value == "1");
             assert!(!required, "WARPFERRY_REQUIRE_STANDIN=1 and no libcuda_emu.so");
-            println!("{test}: skipped: no libcuda_emu.so (cargo build -p warpferry-cuda-emu); {count} so far");
+            let why = format_args!("no libcuda_emu.so (cargo build -p warpferry-cuda-emu); {count} so far");
+            skipped(&format!("stand-in: {test}"), why);
             return None;
         };
         let libraries = Libraries::empty(test);
@@ -269,7 +274,7 @@ fn a_driver_is_installed() -> bool {
 #[test]
 fn without_a_driver_library_it_says_so() {
     if a_driver_is_installed() {
-        return println!("skipped: a CUDA driver is installed here, so none cannot be tried");
+        return skipped("no driver library", "a CUDA driver is installed here, so none cannot be tried");
     }
     let libraries = Libraries::empty("none");
     let said = libraries.refused(&small(&[]), &[]);
@@ -303,7 +308,7 @@ fn a_driver_library_that_lacks_functions_is_told_by_name() {
 #[test]
 fn a_file_that_is_no_library_is_no_driver() {
     if a_driver_is_installed() {
-        return println!("skipped: a CUDA driver is installed here and would be found instead");
+        return skipped("a file that is no library", "a CUDA driver is installed here and would be found instead");
     }
     let libraries = Libraries::empty("garbage");
     fs::write(libraries.0.join("libcuda.so.1"), "not a library").expect("the folder can be written");

@@ -182,14 +182,16 @@ fn setting(suite: &mut Suite, inputs: &Inputs, moved: [Bytes; 2], tuning: &Tunin
         let mut slowest_us = Samples::default();
         slowest_us.push(slowest / 1e3);
         let sms = tuning.dispatch_sms;
-        let derived = vec![
+        let mut derived = vec![
             ("gb_per_s", gb_per_s),
             ("gb_per_s_per_sm", gb_per_s / f64::from(sms * ranks)),
             ("copy_gb_per_s", limit),
-            ("share_of_copy", if limit > 0.0 { gb_per_s / limit } else { 0.0 }),
-            ("goal", goal),
             ("sm_ms_per_token", f64::from(sms) * slowest / 1e6 / f64::from(work.tokens)),
         ];
+        // Of the emulator's virtual times a share would say nothing.
+        if !suite.report.is_virtual() {
+            derived.extend([("share_of_copy", if limit > 0.0 { gb_per_s / limit } else { 0.0 }), ("goal", goal)]);
+        }
         let range = Some((samples.least(), samples.most()));
         let figure = Figure { range, derived, ..Figure::new(name, parameters(work, tuning), "us", slowest_us) };
         suite.report.operation("operations", figure);

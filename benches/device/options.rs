@@ -48,6 +48,17 @@ pub enum BackendChoice {
     Cuda,
 }
 
+impl BackendChoice {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            BackendChoice::Auto => "auto",
+            BackendChoice::Emu => "emu",
+            BackendChoice::Cuda => "cuda",
+        }
+    }
+}
+
 /// Groups of measurements, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Group {

@@ -228,6 +228,27 @@ impl Report {
         Report { head, is_virtual, skips, probes, operations, took, verbose, rows }
     }
 
+    /// A report of a run that ended before it had a device, for the file alone.
+    pub fn without_device(options: &Options, backend: &str, failure: &Failure) -> Report {
+        let mut head = Map::new();
+        head.insert("schema".into(), SCHEMA.into());
+        head.insert("commit".into(), options.commit.clone().into());
+        head.insert("backend".into(), backend.into());
+        head.insert("date".into(), date().into());
+        head.insert("command".into(), std::env::args().collect::<Vec<_>>().join(" ").into());
+        let empty = || (Vec::new(), Map::new());
+        let ((skips, took), probes, operations) = (empty(), Vec::new(), Vec::new());
+        let mut report =
+            Report { head, is_virtual: false, skips, probes, operations, took, verbose: false, rows: Vec::new() };
+        report.fail(failure);
+        report
+    }
+
+    /// Whether times are virtual: then nothing is compared with a goal.
+    pub fn is_virtual(&self) -> bool {
+        self.is_virtual
+    }
+
     /// Notes what was not measured, and why.
     pub fn skip(&mut self, what: &str, why: &str) {
         let known = self.skips.iter_mut().find(|skip| skip["what"] == what && skip["why"] == why);

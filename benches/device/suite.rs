@@ -57,18 +57,29 @@ impl Scale {
     }
 }
 
-/// Runs the groups that `options` ask for.
+fn open(options: &Options) -> Result<(Backend, Lab), Failure> {
+    let backend = Backend::open(options.backend)?;
+    let lab = backend.lab()?;
+    Ok((backend, lab))
+}
+
+/// Runs the groups that `options` ask for. The file of `--json` is written whatever happens; it says why under `failure`.
 ///
 /// # Errors
 /// [`Failure`] when a device call fails or a probe gave wrong data.
 pub fn run(options: &Options) -> Result<Report, Failure> {
-    let backend = Backend::open(options.backend)?;
+    let (backend, lab) = match open(options) {
+        Ok(opened) => opened,
+        Err(failure) => {
+            Report::without_device(options, options.backend.name(), &failure).save(options.json.as_deref())?;
+            return Err(failure);
+        }
+    };
     let scale = match (options.tiny || backend.is_emulator(), options.quick) {
         (true, _) => Scale::Tiny,
         (false, true) => Scale::Quick,
         (false, false) => Scale::Full,
     };
-    let lab = backend.lab()?;
     let report = Report::new(options, &backend, lab.driver().info());
     let limits = copies::Limits::default();
     let mut suite = Suite { backend, lab, report, scale, began: Instant::now(), seconds: options.seconds, limits };

@@ -431,10 +431,12 @@ impl Shared {
                 format!("0 to {last}, or -1 for no expert"),
             );
         }
+        // A NIC whose own driver failed gives its kernels an error code only; the driver's words are with the NIC.
+        let beneath = self.nic.as_ref().and_then(|nic| nic.counters().err()).map(Box::new);
         let only_followed = report.lines.iter().all(|line| line.cause == Cause::Aborted);
         match &self.calls().broken {
             Some(cause) if only_followed => Error::Broken { rank: self.rank, cause: Box::new(cause.clone()) },
-            _ => Error::Ended { op, rank: self.rank, report },
+            _ => Error::Ended { op, rank: self.rank, report, beneath },
         }
     }
 

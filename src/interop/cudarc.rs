@@ -20,6 +20,10 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
 
+/// The module `driver` of the crate, in the version that this library was built with: a program that takes it from here
+/// needs no cudarc of its own and cannot have another version.
+pub use ::cudarc::driver;
+
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr as _, DevicePtrMut as _, DriverError};
 
 use super::Bits;

@@ -233,6 +233,21 @@ impl World {
     /// device memory. With fabric mlx5 and more than one node the NICs are the model that the emulator uses, served by a
     /// thread of this process ([`crate::fabric::served`]): for correctness, not for speed.
     ///
+    /// ```no_run
+    /// use warpferry::driver::cuda::{use_all_hardware_queues, Gpu};
+    /// use warpferry::{Fabric, Result, Shape, Topology, World, WorldConfig};
+    ///
+    /// fn main() -> Result<()> {
+    ///     use_all_hardware_queues(); // before any CUDA call and any thread
+    ///     let shape = Shape::new(4096, 64, 8, 128)?;
+    ///     let config = WorldConfig::new(Topology::new(1, 4)?, shape).fabric(Fabric::Loopback);
+    ///     let mut world = World::on_gpu(&config, &Gpu::open(0)?)?; // four ranks that share GPU 0
+    ///     let ranks = world.run(|comm| comm.rank())?; // here dispatch and combine
+    ///     assert_eq!(ranks, [0, 1, 2, 3]);
+    ///     world.close()
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// As [`connect`]; [`Error::Argument`] when the GPU has fewer SMs than the world ranks, or fewer hardware queues than
     /// their streams need.
@@ -246,7 +261,7 @@ impl World {
     ///
     /// # Errors
     /// As [`World::on_gpu`]; [`Error::Argument`] when the ranks do not divide by the GPUs; [`Error::Unsupported`] when two
-    /// GPUs whose ranks share a window have no peer access.
+    /// GPUs whose ranks reach each other have no peer access.
     #[cfg(feature = "cuda")]
     pub fn on_gpus(config: &WorldConfig, gpus: &[Gpu]) -> Result<World> {
         let kernels = KernelSet::embedded(config.fabric)?;
@@ -265,6 +280,10 @@ impl World {
         let drivers: Vec<Arc<dyn Driver>> = drivers.into_iter().flatten().collect();
         let mut devices: Vec<Device> = drivers.iter().map(|driver| Device::new(Arc::clone(driver))).collect();
         if config.fabric == Fabric::Mlx5 && config.topology.nodes() > 1 {
+            // Served NICs write from one GPU into the windows of all others.
+            for (from, to) in gpus.iter().flat_map(|from| gpus.iter().map(move |to| (from, to))) {
+                from.reach(to)?;
+            }
             let nics = ServedNetwork::new(&drivers)?.nics();
             devices = devices.into_iter().zip(nics).map(|(device, nic)| device.nic(nic)).collect();
         }

@@ -8,6 +8,8 @@ use warpferry::kernel::KernelImage;
 use crate::backend::{amount, backends, Backend};
 use crate::cases::{Case, Mismatch};
 use crate::rig::Rig;
+use crate::said;
+use crate::skip::skipped as say_skipped;
 
 /// Random schedules of the emulator for each case.
 const SCHEDULES: u64 = 2;
@@ -69,7 +71,7 @@ pub fn report(name: &str, cases: usize, runs: usize, skipped: Option<&str>) {
     static PASSED: AtomicUsize = AtomicUsize::new(0);
     static SKIPPED: AtomicUsize = AtomicUsize::new(0);
     if let Some(reason) = skipped {
-        println!("{name}: skipped on cuda: {reason}");
+        say_skipped(&format!("checkptx {name} on cuda"), reason);
     }
     let passed = PASSED.fetch_add(runs, Ordering::Relaxed) + runs;
     let left_out = if skipped.is_some() { cases } else { 0 };
@@ -79,7 +81,8 @@ pub fn report(name: &str, cases: usize, runs: usize, skipped: Option<&str>) {
 
 /// A mismatch with the line that replays it.
 pub fn failure(case: &Case, on: Backend, mismatch: &Mismatch) -> String {
-    format!("{mismatch}\n  WARPFERRY_CHECK='{case} {on}' cargo test --test checkptx replay -- --nocapture")
+    let case = format_args!("{case} {on}");
+    format!("{mismatch}\n  {}", said::line("WARPFERRY_CHECK", case, "checkptx", "replay::replay"))
 }
 
 /// Seeds 1, 2, ..: `count` times the factor.

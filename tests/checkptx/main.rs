@@ -23,6 +23,10 @@ mod draws;
 mod play;
 mod queues;
 mod rig;
+#[path = "../said/replay.rs"]
+mod said;
+#[path = "../said/skip.rs"]
+mod skip;
 #[cfg(feature = "cuda")]
 #[path = "../worlds/standin.rs"]
 mod standin;

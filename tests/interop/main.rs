@@ -10,6 +10,8 @@
 mod handles;
 mod refusals;
 mod rounds;
+#[path = "../said/skip.rs"]
+mod skip;
 mod slices;
 mod standin;
 mod support;

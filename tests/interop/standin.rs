@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::skip::skipped;
+
 /// The tests that need a driver, and must all have run.
 const TESTS: [&str; 8] = [
     "slices::a_world_in_the_streams_of_a_program",
@@ -24,8 +26,12 @@ fn on_the_stand_in() {
     let named = std::env::var_os("WARPFERRY_CUDA_STANDIN").map(PathBuf::from);
     let beside = own.parent().map(|folder| folder.join("libcuda_emu.so"));
     let Some(library) = named.or(beside).filter(|path| path.is_file()) else {
-        println!("skipped: no stand-in for the CUDA driver library (libcuda_emu.so) beside {}", own.display());
-        return;
+        let required = std::env::var_os("WARPFERRY_REQUIRE_STANDIN").is_some_and(|value| value == "1");
+        assert!(!required, "WARPFERRY_REQUIRE_STANDIN=1 and no libcuda_emu.so beside {}", own.display());
+        return skipped(
+            "stand-in for the CUDA driver library",
+            format_args!("no libcuda_emu.so beside {}", own.display()),
+        );
     };
     let folder = std::env::temp_dir().join(format!("warpferry-interop-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder can be made");

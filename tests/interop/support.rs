@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use cudarc::driver::{sys, CudaContext};
 
+use crate::skip::skipped;
+
 /// Set in a process that the tests started.
 pub const CHILD: &str = "WARPFERRY_INTEROP_CHILD";
 
@@ -13,7 +15,7 @@ pub const CHILD: &str = "WARPFERRY_INTEROP_CHILD";
 pub fn context() -> Option<Arc<CudaContext>> {
     let backend = std::env::var("WARPFERRY_BACKEND").unwrap_or_else(|_| "auto".to_string());
     if backend == "emu" {
-        println!("skipped on cuda: WARPFERRY_BACKEND=emu");
+        skipped("interop on cuda", "WARPFERRY_BACKEND=emu");
         return None;
     }
     warpferry::driver::cuda::use_all_hardware_queues();
@@ -22,7 +24,7 @@ pub fn context() -> Option<Arc<CudaContext>> {
         Ok(_) => Some(CudaContext::new(0).expect("the GPU has a primary context")),
         Err(error) if backend == "cuda" => panic!("WARPFERRY_BACKEND=cuda: {error}"),
         Err(error) => {
-            println!("skipped on cuda: {error}");
+            skipped("interop on cuda", error);
             None
         }
     }

@@ -12,6 +12,8 @@ use warpferry::World;
 
 use crate::case::{Case, Link, Pattern, Warps};
 use crate::play::attempt_in;
+use crate::said;
+use crate::skip::skipped;
 use crate::standin;
 
 /// Streams of a rank: kernels, control, and those of a served NIC.
@@ -47,17 +49,13 @@ fn fits(case: &Case) -> bool {
 fn on_a_gpu() {
     let backend = std::env::var("WARPFERRY_BACKEND").unwrap_or_else(|_| "auto".to_string());
     if backend == "emu" {
-        println!("skipped on cuda: WARPFERRY_BACKEND=emu");
-        return;
+        return skipped("worlds on cuda", "WARPFERRY_BACKEND=emu");
     }
     use_all_hardware_queues();
     let gpu = match Gpu::open(0) {
         Ok(gpu) => gpu,
         Err(error) if backend == "cuda" => panic!("WARPFERRY_BACKEND=cuda: {error}"),
-        Err(error) => {
-            println!("skipped on cuda: {error}");
-            return;
-        }
+        Err(error) => return skipped("worlds on cuda", error),
     };
     let mut failures = Vec::new();
     let (tried, left): (Vec<Case>, Vec<Case>) = cases().into_iter().partition(fits);
@@ -66,7 +64,7 @@ fn on_a_gpu() {
         let gpu = if number % 2 == 0 { gpu.clone() } else { gpu.clone().compile_kernels() };
         if let Err(what) = play(case, &[gpu]) {
             println!("failed: {case}: {what}");
-            let replay = format!("WARPFERRY_CASE='{case}' cargo test --test worlds device::replay_on_a_gpu");
+            let replay = said::line("WARPFERRY_CASE", case, "worlds", "device::replay_on_a_gpu");
             failures.push(format!("{what}\n  replay: {replay}"));
         }
     }
@@ -80,14 +78,13 @@ fn on_a_gpu() {
 #[test]
 fn replay_on_a_gpu() {
     let Ok(text) = std::env::var("WARPFERRY_CASE") else {
-        println!("skipped on cuda: WARPFERRY_CASE names no case");
-        return;
+        return skipped("replay on cuda", "WARPFERRY_CASE names no case");
     };
     let case: Case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("WARPFERRY_CASE: {error}"));
     use_all_hardware_queues();
     match Gpu::open(0) {
         Ok(gpu) => play(&case, &[gpu]).unwrap_or_else(|what| panic!("{what}")),
-        Err(error) => println!("skipped on cuda: {error}"),
+        Err(error) => skipped("replay on cuda", error),
     }
 }
 
@@ -97,10 +94,10 @@ fn on_several_gpus() {
     use_all_hardware_queues();
     let gpus: Vec<Gpu> = match summary() {
         Ok(summary) => (0..summary.gpus.len()).filter_map(|gpu| Gpu::open(gpu).ok()).collect(),
-        Err(error) => return println!("skipped on cuda: {error}"),
+        Err(error) => return skipped("worlds on several GPUs", error),
     };
     if gpus.len() < 2 {
-        return println!("skipped on cuda: several GPUs are needed, here is {}", gpus.len());
+        return skipped("worlds on several GPUs", format_args!("two are needed, here is {}", gpus.len()));
     }
     let count = gpus.len() as u32;
     for fabric in [Link::Loopback, Link::Mlx5] {

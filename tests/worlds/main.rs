@@ -20,6 +20,11 @@ mod mutants;
 mod play;
 mod random;
 mod replay;
+#[path = "../said/replay.rs"]
+mod said;
 mod shapes;
+#[cfg(feature = "cuda")]
+#[path = "../said/skip.rs"]
+mod skip;
 #[cfg(feature = "cuda")]
 mod standin;

@@ -14,6 +14,7 @@ use warpferry::{
 
 use crate::case::{Case, Link};
 use crate::draw::{self, Inputs};
+use crate::said;
 
 /// Longest that kernels go without progress, in the cluster's time.
 pub const TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ pub struct Failure(String);
 
 impl Failure {
     fn new(case: &Case, what: &str) -> Failure {
-        Failure(format!("{what}\n  replay: WARPFERRY_CASE='{case}' cargo test --features emu --test worlds replay"))
+        Failure(format!("{what}\n  replay: {}", said::line("WARPFERRY_CASE", case, "worlds", "replay::replay")))
     }
 }
 

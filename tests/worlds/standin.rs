@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::skip::skipped;
+
 /// A folder with the stand-in under the driver library's name; it goes with its owner.
 pub struct Folder(PathBuf);
 
@@ -25,7 +27,9 @@ pub fn folder() -> Option<Folder> {
     let named = std::env::var_os("WARPFERRY_CUDA_STANDIN").map(PathBuf::from);
     let beside = own.parent().map(|folder| folder.join("libcuda_emu.so"));
     let Some(library) = named.or(beside).filter(|path| path.is_file()) else {
-        println!("skipped: no stand-in for the CUDA driver library (libcuda_emu.so) beside {}", own.display());
+        let required = std::env::var_os("WARPFERRY_REQUIRE_STANDIN").is_some_and(|value| value == "1");
+        assert!(!required, "WARPFERRY_REQUIRE_STANDIN=1 and no libcuda_emu.so beside {}", own.display());
+        skipped("stand-in for the CUDA driver library", format_args!("no libcuda_emu.so beside {}", own.display()));
         return None;
     };
     let folder = std::env::temp_dir().join(format!("warpferry-standin-{}-{:p}", std::process::id(), &library));

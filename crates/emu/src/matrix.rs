@@ -40,15 +40,15 @@ pub(crate) fn matrix(
     let addresses = door::addresses(&warp.registers, op.base, op.offset.wrapping_sub(window as i64));
     let used = u32::MAX >> (32 - 8 * op.count as u32);
     door::aligned(&addresses, used, ROW_BYTES, pc)?;
-    for lane in 0..8 * op.count as usize {
-        if addresses[lane].saturating_add(ROW_BYTES) > cta.shared.bytes.len() as u64 {
+    for (lane, &address) in addresses.iter().enumerate().take(8 * op.count as usize) {
+        if address.saturating_add(ROW_BYTES) > cta.shared.bytes.len() as u64 {
             let kind = FaultKind::OutOfBounds { bytes: ROW_BYTES };
-            return Err(door::trouble(kind, lane, pc, addresses[lane].wrapping_add(SHARED_WINDOW)));
+            return Err(door::trouble(kind, lane, pc, address.wrapping_add(SHARED_WINDOW)));
         }
-        let from = addresses[lane] as usize;
+        let from = address as usize;
         let reads = op.kind == MatrixKind::Load && env.checks.uninitialized;
         if reads && !cta.shared.is_initialized(from, ROW_BYTES as usize) {
-            return Err(door::trouble(FaultKind::Uninitialized, lane, pc, addresses[lane] + SHARED_WINDOW));
+            return Err(door::trouble(FaultKind::Uninitialized, lane, pc, address + SHARED_WINDOW));
         }
     }
     for index in 0..op.count as usize {
@@ -61,8 +61,9 @@ pub(crate) fn matrix(
         }
         let elements = gather(warp, column);
         for (row, start) in rows.into_iter().enumerate() {
-            for at in 0..8 {
-                let value = if op.transposed { elements[at][row] } else { elements[row][at] };
+            let values: [u16; 8] =
+                std::array::from_fn(|at| if op.transposed { elements[at][row] } else { elements[row][at] });
+            for (at, value) in values.into_iter().enumerate() {
                 cta.shared.store(start + 2 * at, 2, value as u64);
             }
             if cta.shared.is_watched() {

@@ -260,6 +260,7 @@ fn join_cluster(cta: &CtaState) {
 
 impl Cta {
     /// A CTA at its first instruction, registers full of garbage.
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         shape: Arc<LaunchShape>,
         slot: u32,

@@ -49,7 +49,7 @@ fn choose<'a>(
     let rest = &later[chosen.len() + 1];
     let before = written.len();
     for path in paths {
-        effort.spend().map_err(|_| Failure::Budget)?;
+        effort.choose().map_err(|_| Failure::Budget)?;
         written.extend(writes(test, path));
         chosen.push(path);
         let found = |read: (usize, i64)| written.contains(&read) || rest.contains(&read);

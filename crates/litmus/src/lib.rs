@@ -21,6 +21,7 @@ mod frame;
 mod instruction;
 mod lexer;
 mod liveness;
+mod loops;
 mod machine;
 mod model;
 mod parse;
@@ -28,6 +29,7 @@ mod paths;
 mod question;
 mod relation;
 mod search;
+mod values;
 mod verdict;
 
 pub use ast::{

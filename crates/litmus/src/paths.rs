@@ -7,10 +7,12 @@
 //! nothing but constraints: whatever an execution with it shows, the execution without it shows too. Such loops are cut
 //! at the jump back, exactly. Other loops are unrolled up to a bound, and a path that would go on is marked.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use crate::ast::{Access, Instruction, Operand, Order, Proxy, ProxyFence, Scope, Test, Thread, Update};
+use crate::ast::{Access, Binary, Instruction, Operand, Order, Proxy, ProxyFence, Scope, Test, Thread, Update};
+use crate::loops::loops_of;
 use crate::relation::{Set, EVENTS};
+use crate::values::{self, Values};
 
 /// One operation of a thread with its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(crate) struct Step {
     pub(crate) line: usize,
     /// The reads of this path that it depends on, by address, data or control.
     pub(crate) depends: Set,
+    /// For a write: the reads that its value is computed from.
+    pub(crate) data: Set,
     /// For the write of an atomic: its read.
     pub(crate) partner: Option<usize>,
 }
@@ -72,7 +76,11 @@ pub(crate) enum TooMuch {
 
 /// Every path of every thread.
 pub(crate) fn all(test: &Test, loop_bound: usize, limit: usize) -> Result<Paths, TooMuch> {
-    let mut values: Vec<BTreeSet<i64>> = test.initial.iter().map(|&value| BTreeSet::from([value])).collect();
+    // Each place has the write of its initial value.
+    if test.initial.len() > EVENTS {
+        return Err(TooMuch::Events);
+    }
+    let mut values: Vec<Values> = test.initial.iter().map(|&value| Values::from([(value, 0)])).collect();
     let mut rounds = 0;
     loop {
         let mut threads = Vec::new();
@@ -91,19 +99,9 @@ pub(crate) fn all(test: &Test, loop_bound: usize, limit: usize) -> Result<Paths,
             count += walker.found.len();
             threads.push(walker.found);
         }
-        let mut grown = values.clone();
-        for path in threads.iter().flatten() {
-            for step in &path.steps {
-                if let Action::Write { location, value } = step.action {
-                    grown[test.locations[location].memory].insert(value);
-                }
-            }
-        }
+        let grown = values::grow(test, &values, &threads);
         rounds += 1;
-        // A chain of writes, each from a read of the one before, is no longer than the writes of an execution.
-        let longest = |paths: &Vec<Path>| paths.iter().map(writes).max().unwrap_or(0);
-        let chain: usize = threads.iter().map(longest).sum();
-        if grown == values || rounds > chain {
+        if grown == values || rounds > values::longest_chain(&threads) {
             let ended = |end: fn(&End) -> bool| threads.iter().flatten().any(|path| end(&path.end));
             let cut = ended(|end| *end == End::Cut);
             let loops = cut || ended(|end| matches!(end, End::Spins(_)));
@@ -111,84 +109,6 @@ pub(crate) fn all(test: &Test, loop_bound: usize, limit: usize) -> Result<Paths,
         }
         values = grown;
     }
-}
-
-fn writes(path: &Path) -> usize {
-    path.steps.iter().filter(|step| matches!(step.action, Action::Write { .. })).count()
-}
-
-/// A jump back, and whether an iteration without writes repeats nothing but its reads.
-fn loops_of(thread: &Thread) -> HashMap<usize, bool> {
-    let mut loops = HashMap::new();
-    for (at, instruction) in thread.instructions.iter().enumerate() {
-        if let Instruction::Branch { target, .. } | Instruction::Jump { target } = *instruction {
-            if target <= at {
-                loops.insert(at, forgets(thread, target, at));
-            }
-        }
-    }
-    loops
-}
-
-/// Whether each iteration of the loop `head..=back` writes its registers before it, or anybody, looks at them.
-fn forgets(thread: &Thread, head: usize, back: usize) -> bool {
-    let region = head..=back;
-    let enters = |(at, instruction): (usize, &Instruction)| match instruction {
-        Instruction::Branch { target, .. } | Instruction::Jump { target } => {
-            !region.contains(&at) && *target > head && *target <= back
-        }
-        _ => false,
-    };
-    if thread.instructions.iter().enumerate().any(enters) {
-        return false;
-    }
-    let body = &thread.instructions[head..=back];
-    let written: BTreeSet<usize> = body.iter().filter_map(register_written).collect();
-    let mut fresh = BTreeSet::new();
-    let mut straight = true;
-    for instruction in body {
-        if registers_read(instruction).any(|register| written.contains(&register) && !fresh.contains(&register)) {
-            return false;
-        }
-        if matches!(instruction, Instruction::Branch { .. } | Instruction::Jump { .. }) {
-            straight = false;
-        }
-        if let Some(register) = register_written(instruction) {
-            if !straight {
-                return false;
-            }
-            fresh.insert(register);
-        }
-    }
-    true
-}
-
-fn register_written(instruction: &Instruction) -> Option<usize> {
-    match *instruction {
-        Instruction::Load { into, .. } | Instruction::Compute { into, .. } => Some(into),
-        Instruction::Atomic { into, .. } => into,
-        _ => None,
-    }
-}
-
-fn registers_read(instruction: &Instruction) -> impl Iterator<Item = usize> {
-    let operands: [Option<Operand>; 3] = match *instruction {
-        Instruction::Load { .. }
-        | Instruction::Fence { .. }
-        | Instruction::FenceProxy(_)
-        | Instruction::Jump { .. } => [None; 3],
-        Instruction::Store { value, .. } => [Some(value), None, None],
-        Instruction::Atomic { update: Update::Apply(_, operand), .. } => [Some(operand), None, None],
-        Instruction::Atomic { update: Update::CompareAndSwap { expected, replacement }, .. } => {
-            [Some(expected), Some(replacement), None]
-        }
-        Instruction::Barrier { id, resource, quorum, .. } => [Some(id), resource, quorum],
-        Instruction::Compute { a, b, .. } | Instruction::Branch { a, b, .. } => [Some(a), Some(b), None],
-    };
-    operands.into_iter().flatten().filter_map(|operand| match operand {
-        Operand::Register(register) => Some(register),
-        Operand::Constant(_) => None,
-    })
 }
 
 /// A thread in the middle of a path.
@@ -243,7 +163,7 @@ impl State {
 struct Walker<'a> {
     test: &'a Test,
     thread: &'a Thread,
-    values: &'a [BTreeSet<i64>],
+    values: &'a [Values],
     loop_bound: usize,
     found: Vec<Path>,
     room: usize,
@@ -265,7 +185,7 @@ impl Walker<'_> {
             state.seen.insert(at, state.steps.len());
             let line = self.thread.lines[at];
             let mut step =
-                Step { action: Action::Fence, access: ORDERLESS, line, depends: state.control, partner: None };
+                Step { action: Action::Fence, access: ORDERLESS, line, depends: state.control, data: 0, partner: None };
             state.at += 1;
             match self.thread.instructions[at] {
                 Instruction::Load { into, location, access } => {
@@ -282,7 +202,8 @@ impl Walker<'_> {
                     });
                 }
                 Instruction::Store { location, value, access } => {
-                    step.depends |= state.taint(value);
+                    step.data = state.taint(value);
+                    step.depends |= step.data;
                     step.access = access;
                     step.action = Action::Write { location, value: state.value(value) };
                     state.steps.push(step);
@@ -333,7 +254,7 @@ impl Walker<'_> {
         location: usize,
         after: impl Fn(&mut State, i64, Set),
     ) -> Result<(), TooMuch> {
-        for &value in &self.values[self.test.locations[location].memory] {
+        for &value in self.values[self.test.locations[location].memory].keys() {
             let mut next = state.clone();
             let read = 1 << next.steps.len();
             next.steps.push(Step { action: Action::Read { location, value }, ..step });
@@ -381,10 +302,10 @@ impl Walker<'_> {
 fn finish_atomic(state: &mut State, update: Update, location: usize, value: i64, step: Step, access: Access) {
     let partner = state.steps.len() - 1;
     let read: Set = 1 << partner;
-    let (written, depends) = match update {
+    let (written, data) = match update {
         Update::Apply(operation, operand) => {
             // An exchange writes what it is given, whatever it read.
-            let from_read = if operation == crate::ast::Binary::Second { 0 } else { read };
+            let from_read = if operation == Binary::Second { 0 } else { read };
             (operation.apply(value, state.value(operand)), from_read | state.taint(operand))
         }
         Update::CompareAndSwap { expected, replacement } => {
@@ -395,6 +316,6 @@ fn finish_atomic(state: &mut State, update: Update, location: usize, value: i64,
         }
     };
     let action = Action::Write { location, value: written };
-    let depends = step.depends | depends;
-    state.steps.push(Step { action, access, line: step.line, depends, partner: Some(partner) });
+    let depends = step.depends | data;
+    state.steps.push(Step { action, access, line: step.line, depends, data, partner: Some(partner) });
 }

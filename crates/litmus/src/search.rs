@@ -28,10 +28,15 @@ pub(crate) enum Stop {
     Enough,
 }
 
+/// A check costs about as much as this many choices of paths.
+const CHOICES_PER_CHECK: u64 = 16;
+
 /// What the search looked at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     shortcuts: bool,
+    /// Choices of paths looked at, each far cheaper than a check.
+    choices: u64,
     /// Partial executions checked.
     pub(crate) checked: u64,
     /// The most that may be.
@@ -42,9 +47,19 @@ pub(crate) struct Effort {
 
 impl Effort {
     pub(crate) fn new(options: &Options) -> Self {
-        Self { shortcuts: options.shortcuts, checked: 0, budget: options.budget, blocked: false }
+        Self { shortcuts: options.shortcuts, choices: 0, checked: 0, budget: options.budget, blocked: false }
     }
 
+    /// Counts a choice of a path.
+    pub(crate) fn choose(&mut self) -> Result<(), Stop> {
+        if self.choices >= self.budget.saturating_mul(CHOICES_PER_CHECK) {
+            return Err(Stop::Budget);
+        }
+        self.choices += 1;
+        Ok(())
+    }
+
+    /// Counts a check of a partial execution.
     pub(crate) fn spend(&mut self) -> Result<(), Stop> {
         if self.checked >= self.budget {
             return Err(Stop::Budget);
@@ -105,6 +120,8 @@ struct Search<'a> {
 struct Flow {
     reads_from: Relation,
     observation: Relation,
+    /// What the choices imply for the order of morally strong writes.
+    strong_order: Relation,
 }
 
 impl Search<'_> {
@@ -139,7 +156,8 @@ impl Search<'_> {
         }
         let observation = model::observation_order(self.frame, &reads_from);
         let synchronizes = model::synchronizes(self.frame, &observation);
-        let flow = Flow { reads_from, observation };
+        let strong_order = order.and(&self.frame.morally_strong).and(&self.frame.same_memory);
+        let flow = Flow { reads_from, observation, strong_order };
         for barriers in self.barriers.clone() {
             let base = model::base_causality_order(self.frame, &synchronizes, &barriers);
             self.fences(&flow, base, Relation::empty(self.frame.count()), 0)?;
@@ -224,7 +242,7 @@ impl Search<'_> {
         for memory in 0..self.at.len() {
             let writes = self.at[memory] & self.frame.writes;
             // The write of the initial value is the place's own event, before all others.
-            let mut coherence = causality.between(writes, writes).and(&self.frame.same_memory);
+            let mut coherence = causality.and(&self.frame.same_memory).or(&flow.strong_order).between(writes, writes);
             for write in members(writes & !(1 << memory)) {
                 coherence.add(memory, write);
             }

@@ -118,6 +118,26 @@ fn message_passing() {
 }
 
 #[test]
+fn message_passing_with_fences_of_other_scopes() {
+    let shapes = Shapes::new();
+    for (apart, flag, fence, reach) in sides() {
+        for kind in ["acq_rel", "sc"] {
+            let lines =
+                |lines: &[&str]| lines.iter().map(|line| line.replace("FLAG", flag).replace("FENCE", fence)).collect();
+            let fenced = format!("fence.{kind}.FENCE");
+            let writer = lines(&["st.weak x, 1", &fenced, "st.relaxed.FLAG y, 1"]);
+            let reader = lines(&["ld.relaxed.FLAG r0, y", &fenced, "ld.weak r1, x"]);
+            // fence.sc order by themselves: the reader's fence cannot come first once it has seen the flag.
+            let fences = SCOPES.iter().position(|scope| *scope == fence).is_some_and(|scope| apart.within(scope));
+            let allowed = if kind == "sc" { !fences } else { !reach };
+            let why = "forbidden exactly where fence.sc, or flag and fences both, include the other thread";
+            shapes.check(apart, &[writer, reader], "P1:r0 == 1 /\\ P1:r1 == 0", allowed, why);
+        }
+    }
+    shapes.done("message passing, fences of other scopes", 54);
+}
+
+#[test]
 fn store_buffering_and_two_plus_two_writes() {
     let shapes = Shapes::new();
     for (apart, a, b, reach) in sides() {

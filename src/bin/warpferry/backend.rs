@@ -2,14 +2,22 @@
 
 #[cfg(feature = "cuda")]
 use warpferry::driver::cuda::{summary, DeviceFacts, Gpu};
+#[cfg(feature = "cuda")]
+use warpferry::plan::Fabric;
 use warpferry::{Error, Result, Topology, World, WorldConfig};
 
+#[cfg(feature = "cuda")]
+use crate::doctor::{QUEUES_DEFAULT, QUEUES_MAX, QUEUES_VARIABLE};
 use crate::memory::{self, Room};
 use crate::options::{BackendOption, DemoOptions};
 
 /// Compute capability that the kernels need: bulk copies and their barriers came with Hopper.
 #[cfg(feature = "cuda")]
 const COMPUTE_MIN: (u32, u32) = (9, 0);
+
+/// Streams of a rank: its kernels', and the one that cancels them. A served NIC has one more.
+#[cfg(feature = "cuda")]
+const STREAMS_OF_RANK: u32 = 2;
 
 /// What runs the kernels.
 #[derive(Debug)]
@@ -38,19 +46,25 @@ impl Choice {
     pub fn new(options: &DemoOptions) -> Result<Choice> {
         let (of_gpu, of_emulator) = (options_of_gpu(options), options_of_emulator(options));
         match (options.backend, of_gpu, of_emulator) {
-            (BackendOption::Cuda, _, Some((option, value))) => {
-                Err(Error::argument(option, value, "an option of the emulator: leave it out, or `--backend emu`"))
-            }
-            (BackendOption::Emu, Some((option, value)), _) => {
-                Err(Error::argument(option, value, "an option of a GPU: leave it out, or `--backend cuda`"))
-            }
-            (BackendOption::Auto, Some((option, value)), Some((other, _))) => {
-                Err(Error::argument(option, value, format!("an option of a GPU: it does not go with `{other}`")))
-            }
+            (BackendOption::Cuda, _, Some(option)) => Err(Error::argument(
+                "--backend",
+                "cuda",
+                format!("emu with option `{option}`, which is the emulator's: here a GPU runs, leave it out"),
+            )),
+            (BackendOption::Emu, Some(option), _) => Err(Error::argument(
+                "--backend",
+                "emu",
+                format!("cuda with option `{option}`, which is a GPU's: here the emulator runs, leave it out"),
+            )),
+            (BackendOption::Auto, Some(option), Some(other)) => Err(Error::argument(
+                "--backend",
+                "auto",
+                format!("cuda with option `{option}` or emu with option `{other}`: leave one of them out"),
+            )),
             (BackendOption::Cuda, _, None) => open(options, "--backend cuda was given".to_string()),
-            (BackendOption::Auto, Some((option, _)), None) => open(options, format!("{option} was given")),
+            (BackendOption::Auto, Some(option), None) => open(options, format!("{option} was given")),
             (BackendOption::Emu, None, _) => Ok(emulator("--backend emu was given".to_string())),
-            (BackendOption::Auto, None, Some((option, _))) => Ok(emulator(format!("{option} was given"))),
+            (BackendOption::Auto, None, Some(option)) => Ok(emulator(format!("{option} was given"))),
             (BackendOption::Auto, None, None) => auto(options),
         }
     }
@@ -120,19 +134,43 @@ fn emulator(why: String) -> Choice {
     Choice { backend: Backend::Emulator, why }
 }
 
-/// An option that means something on a GPU only, with its value.
-fn options_of_gpu(options: &DemoOptions) -> Option<(&'static str, String)> {
-    match (options.gpu, options.jit) {
-        (Some(gpu), _) => Some(("--gpu", gpu.to_string())),
-        (None, true) => Some(("--jit", "given".to_string())),
-        (None, false) => None,
-    }
+/// An option that means something on a GPU only.
+fn options_of_gpu(options: &DemoOptions) -> Option<&'static str> {
+    let given = [("--gpu", options.gpu.is_some()), ("--jit", options.jit)];
+    given.into_iter().find_map(|(option, given)| given.then_some(option))
 }
 
-/// An option that means something on the emulator only, with its value.
-fn options_of_emulator(options: &DemoOptions) -> Option<(&'static str, String)> {
+/// An option that means something on the emulator only.
+fn options_of_emulator(options: &DemoOptions) -> Option<&'static str> {
     let given = [("--unordered", options.unordered), ("--no-checks", options.no_checks)];
-    given.into_iter().find(|&(_, given)| given).map(|(option, _)| (option, "given".to_string()))
+    given.into_iter().find_map(|(option, given)| given.then_some(option))
+}
+
+/// Refuses more ranks than can share a GPU: every stream of theirs needs a hardware queue of its own, since a kernel that
+/// waits for a peer must not stand before the peer's.
+#[cfg(feature = "cuda")]
+fn check_queues(options: &DemoOptions, queues: u32) -> Result<()> {
+    let topology = options.topology()?;
+    let fabric = options.fabric.fabric();
+    let served_nics = u32::from(fabric == Fabric::Mlx5 && topology.nodes() > 1);
+    let (ranks, streams) = (topology.ranks(), STREAMS_OF_RANK + served_nics);
+    let most = (queues / streams).max(1);
+    if ranks <= most {
+        return Ok(());
+    }
+    let fabric = if fabric == Fabric::Mlx5 { "mlx5" } else { "loopback" };
+    let valid = format!(
+        "at most {most} ranks that share this GPU with fabric {fabric} (it has {queues} hardware queues, \
+         `{QUEUES_VARIABLE}` of {QUEUES_MAX}, and a rank takes {streams}): fewer ranks, several GPUs, or `--backend emu`"
+    );
+    Err(Error::argument("ranks", ranks, valid))
+}
+
+/// Hardware queues of a context of this process, as the CUDA driver reads them.
+#[cfg(feature = "cuda")]
+fn hardware_queues() -> u32 {
+    let said = std::env::var(QUEUES_VARIABLE).ok().and_then(|value| value.trim().parse().ok());
+    said.unwrap_or(QUEUES_DEFAULT).clamp(1, QUEUES_MAX)
 }
 
 /// A GPU in a line.
@@ -158,7 +196,13 @@ fn auto(options: &DemoOptions) -> Result<Choice> {
         Err(error) => return Ok(emulator(format!("no GPU can be asked: {error}"))),
     };
     match first_that_fits(&gpus) {
-        Some(facts) => open(options, format!("the driver finds {}", describe(facts))),
+        Some(facts) => match check_queues(options, hardware_queues()) {
+            Ok(()) => open(options, format!("the driver finds {}", describe(facts))),
+            Err(Error::Argument { value, valid, .. }) => {
+                Ok(emulator(format!("{} cannot take {value} ranks: {valid}", describe(facts))))
+            }
+            Err(error) => Err(error),
+        },
         None => {
             let seen: Vec<String> = gpus.iter().map(describe).collect();
             Ok(emulator(format!("no GPU here has compute capability 9.0: {}", seen.join("; "))))
@@ -168,6 +212,7 @@ fn auto(options: &DemoOptions) -> Result<Choice> {
 
 #[cfg(feature = "cuda")]
 fn open(options: &DemoOptions, why: String) -> Result<Choice> {
+    check_queues(options, hardware_queues())?;
     let number = match options.gpu {
         Some(number) => number,
         None => first_that_fits(&summary()?.gpus).map_or(0, |facts| facts.ordinal),
@@ -205,7 +250,7 @@ mod tests {
         for (words, option, valid) in [
             (&["--backend", "cuda", "--unordered"][..], "`--unordered`", "the emulator"),
             (&["--backend", "cuda", "--no-checks"], "`--no-checks`", "the emulator"),
-            (&["--backend", "emu", "--gpu", "3"], "`--gpu` = 3", "a GPU"),
+            (&["--backend", "emu", "--gpu", "3"], "`--gpu`", "a GPU"),
             (&["--backend", "emu", "--jit"], "`--jit`", "a GPU"),
             (&["--jit", "--no-checks"], "`--jit`", "`--no-checks`"),
         ] {
@@ -229,6 +274,25 @@ mod tests {
     fn auto_says_why() {
         let choice = choice(&[]).expect("auto runs anywhere");
         assert!(!choice.why.is_empty());
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn more_ranks_than_hardware_queues_are_refused() {
+        for (words, queues, most) in [
+            (&["--nodes", "2", "--gpus-per-node", "5"][..], 32, 10),
+            (&["--nodes", "1", "--gpus-per-node", "16"], 32, 16),
+            (&["--nodes", "4", "--gpus-per-node", "4", "--fabric", "loopback"], 32, 16),
+            (&["--nodes", "1", "--gpus-per-node", "1"], 1, 1),
+        ] {
+            let options = |more: &[&str]| DemoOptions::parse_from([&["demo"], words, more].concat());
+            check_queues(&options(&[]), queues).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+            let more = (most + 1).to_string();
+            let mut over = options(&[]);
+            (over.nodes, over.gpus_per_node) = if over.nodes == 1 { (1, most + 1) } else { (most + 1, 1) };
+            let said = check_queues(&over, queues).expect_err("refused").to_string();
+            assert!(said.contains(&format!("= {more}: valid is at most {most} ranks")), "{words:?}: {said}");
+        }
     }
 
     #[cfg(feature = "cuda")]

@@ -14,15 +14,15 @@ use clap::Parser;
 use serde_json::json;
 use warpferry::kernel::KERNELS;
 
-use crate::output::say;
+use crate::output::{complain, say};
 
 /// Compute capability that the kernels need: bulk copies and their barriers came with Hopper.
 const COMPUTE_MIN: (u32, u32) = (9, 0);
 /// Environment variable that says how many hardware queues a context has, their number without it, and their most.
 /// Source: CUDA programming guide, "Environment Variables".
-const QUEUES_VARIABLE: &str = "CUDA_DEVICE_MAX_CONNECTIONS";
-const QUEUES_DEFAULT: u32 = 8;
-const QUEUES_MAX: u32 = 32;
+pub const QUEUES_VARIABLE: &str = "CUDA_DEVICE_MAX_CONNECTIONS";
+pub const QUEUES_DEFAULT: u32 = 8;
+pub const QUEUES_MAX: u32 = 32;
 /// Streams of a rank: its kernels', the one that cancels them, its NIC's when a thread plays that.
 const STREAMS_PER_RANK: u32 = 3;
 /// Folders of shared libraries on common distributions.
@@ -43,6 +43,9 @@ pub struct DoctorOptions {
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
+    /// End with 1, and say why, unless the kernels can run on a GPU here
+    #[arg(long)]
+    pub require_gpu: bool,
 }
 
 /// One line of the report.
@@ -128,20 +131,27 @@ fn ask_driver() -> Cuda {
     Cuda::Refused("this build has no feature `cuda` and asked nobody".into())
 }
 
-/// Prints the report.
-pub fn run(options: &DoctorOptions) {
+/// Prints the report; false when a GPU is required and none is of use.
+pub fn run(options: &DoctorOptions) -> bool {
     let machine = Machine::here();
     let findings = machine.findings();
     if options.json {
         say(machine.to_json(&findings));
-        return;
+    } else {
+        for finding in &findings {
+            let mark = if finding.found { "yes" } else { "no" };
+            say(format_args!("{:<10} {mark:<4} {}", finding.what, finding.detail));
+            say(format_args!("{:<15} {}", "", finding.follows));
+        }
+        say(format_args!("\n{}", conclusion(&findings)));
     }
-    for finding in &findings {
-        let mark = if finding.found { "yes" } else { "no" };
-        say(format_args!("{:<10} {mark:<4} {}", finding.what, finding.detail));
-        say(format_args!("{:<15} {}", "", finding.follows));
+    match machine.no_gpu() {
+        Some(why) if options.require_gpu => {
+            complain(format_args!("no GPU that the kernels can run on: {why}"));
+            false
+        }
+        _ => true,
     }
-    say(format_args!("\n{}", conclusion(&findings)));
 }
 
 fn conclusion(findings: &[Finding]) -> String {
@@ -162,6 +172,7 @@ fn conclusion(findings: &[Finding]) -> String {
 }
 
 /// A machine seen through its files and its CUDA driver.
+#[derive(Debug)]
 struct Machine {
     /// What the driver library says.
     cuda: Cuda,
@@ -213,6 +224,8 @@ impl Machine {
             .collect();
         let mut report = json!({ "findings": list, "conclusion": conclusion(findings), "driver_version": null });
         report["kernel_driver"] = json!(self.kernel_driver());
+        report["gpu_usable"] = json!(self.no_gpu().is_none());
+        report["no_gpu_why"] = json!(self.no_gpu());
         let Cuda::Works { version, gpus } = &self.cuda else {
             report["gpus"] = json!([]);
             return report;
@@ -232,6 +245,18 @@ impl Machine {
             })
             .collect();
         report
+    }
+
+    /// Why no kernel can run on a GPU here; `None` when it can.
+    fn no_gpu(&self) -> Option<String> {
+        match &self.cuda {
+            Cuda::Refused(why) => Some(why.clone()),
+            Cuda::Works { gpus, .. } if gpus.iter().any(Gpu::fits) => None,
+            Cuda::Works { .. } => {
+                let gpu = self.gpu();
+                Some(format!("{}; {}", gpu.detail, gpu.follows))
+            }
+        }
     }
 
     fn gpu(&self) -> Finding {
@@ -496,6 +521,8 @@ mod tests {
         assert!(machine.driver().detail.contains("here is none; no kernel driver"), "{}", machine.driver().detail);
         let report = machine.to_json(&findings);
         assert!(report["driver_version"].is_null() && report["gpus"] == json!([]), "{report}");
+        let why = report["no_gpu_why"].as_str().expect("a reason");
+        assert!(report["gpu_usable"] == false && why.contains("here is none"), "{report}");
         let _ = fs::remove_dir_all(machine.root);
     }
 
@@ -544,6 +571,7 @@ mod tests {
         assert!(machine.driver().detail.contains("CUDA 12.4; kernel driver 550.54.15"), "{}", machine.driver().detail);
         let report = machine.to_json(&findings);
         assert_eq!((&report["driver_version"], &report["gpus"][0]["fits"]), (&json!(12040), &json!(true)));
+        assert_eq!((&report["gpu_usable"], &report["no_gpu_why"]), (&json!(true), &json!(null)));
         let _ = fs::remove_dir_all(machine.root);
     }
 
@@ -571,6 +599,7 @@ mod tests {
         assert!(!found(&findings, "gpu") && found(&findings, "driver"), "{findings:?}");
         assert!(machine.gpu().follows.contains("too old"), "{}", machine.gpu().follows);
         assert!(conclusion(&findings).contains("in the emulator here"));
+        assert!(machine.no_gpu().is_some_and(|why| why.contains("V100") && why.contains("too old")), "{machine:?}");
         let _ = fs::remove_dir_all(machine.root);
     }
 

@@ -51,10 +51,7 @@ fn main() -> ExitCode {
     let command = command.unwrap_or_else(|| Command::Demo(Box::new(demo)));
     let outcome = match command {
         Command::Demo(options) => demo::run(&options),
-        Command::Doctor(options) => {
-            doctor::run(&options);
-            Ok(true)
-        }
+        Command::Doctor(options) => Ok(doctor::run(&options)),
         Command::DeviceReport(options) => device_report::run(&options),
         Command::Emu(options) => emu::run(&options),
     };

@@ -17,7 +17,9 @@ pub(super) type Code = c_int;
 pub(super) const SUCCESS: Code = 0;
 pub(super) const OUT_OF_MEMORY: Code = 2;
 pub(super) const NO_DEVICE: Code = 100;
+pub(super) const INVALID_IMAGE: Code = 200;
 pub(super) const NO_BINARY_FOR_GPU: Code = 209;
+pub(super) const UNSUPPORTED_PTX_VERSION: Code = 222;
 pub(super) const NOT_READY: Code = 600;
 pub(super) const PEER_ACCESS_ALREADY_ENABLED: Code = 704;
 
@@ -171,6 +173,7 @@ fn open() -> Result<Api> {
         });
     }
     let api = Api::load(version)?;
+    super::hardware_queues();
     // SAFETY: the documented signature; 0 is the only flag.
     match unsafe { (api.cuInit)(0) } {
         SUCCESS => Ok(api),

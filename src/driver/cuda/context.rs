@@ -189,26 +189,37 @@ impl Context {
 
     /// Device memory.
     pub fn alloc(&self, bytes: u64) -> Result<u64> {
-        let mut pool = lock(&self.memory);
-        self.sweep(&mut pool)?;
-        if let Some(address) = pool.arena.take(bytes) {
+        if let Some(address) = self.take(&self.memory, bytes) {
             return Ok(address);
         }
-        self.grow(&mut pool, bytes)?;
+        // Without the lock: the driver may wait for running kernels, and others must not wait for it meanwhile.
+        let (base, taken) = self.device_block(bytes)?;
+        let mut pool = lock(&self.memory);
+        pool.arena.add(base, taken);
         pool.arena.take(bytes).ok_or_else(|| no_room("alloc", bytes))
+    }
+
+    /// A piece of what is at hand.
+    fn take(&self, pool: &Mutex<Pool>, bytes: u64) -> Option<u64> {
+        let mut pool = lock(pool);
+        self.sweep(&mut pool);
+        pool.arena.take(bytes)
     }
 
     /// Has `bytes` more of device memory at hand than was asked for so far.
     pub fn reserve(&self, bytes: u64) -> Result<()> {
-        let mut pool = lock(&self.memory);
-        self.sweep(&mut pool)?;
-        let wanted = pool.promised.saturating_add(bytes);
-        let lacking = wanted.saturating_sub(pool.arena.free_bytes());
-        if lacking > 0 {
-            // Whole, so that the pieces asked for later fit.
-            self.grow(&mut pool, lacking.max(bytes))?;
+        let lacking = {
+            let mut pool = lock(&self.memory);
+            self.sweep(&mut pool);
+            pool.promised = pool.promised.saturating_add(bytes);
+            pool.promised.saturating_sub(pool.arena.free_bytes())
+        };
+        if lacking == 0 {
+            return Ok(());
         }
-        pool.promised = wanted;
+        // Whole, so that the pieces asked for later fit.
+        let (base, taken) = self.device_block(lacking.max(bytes)).inspect_err(|_| self.unreserve(bytes))?;
+        lock(&self.memory).arena.add(base, taken);
         Ok(())
     }
 
@@ -230,15 +241,14 @@ impl Context {
 
     /// Host memory that the device has mapped: its addresses on the host and on the device.
     pub fn alloc_host(&self, bytes: u64) -> Result<(u64, u64)> {
-        let mut pool = lock(&self.host);
-        self.sweep(&mut pool)?;
-        let address = match pool.arena.take(bytes) {
+        let address = match self.take(&self.host, bytes) {
             Some(address) => address,
             None => {
-                self.grow_host(&mut pool, bytes)?;
-                pool.arena.take(bytes).ok_or_else(|| no_room("alloc_host", bytes))?
+                self.add_host_block(bytes)?;
+                lock(&self.host).arena.take(bytes).ok_or_else(|| no_room("alloc_host", bytes))?
             }
         };
+        let pool = lock(&self.host);
         let (base, _) = pool.arena.block(address).ok_or_else(|| no_room("alloc_host", bytes))?;
         let device = pool.mapped.get(&base).copied().unwrap_or(base);
         Ok((address, device + (address - base)))
@@ -246,12 +256,15 @@ impl Context {
 
     /// Makes sure that `bytes` of host memory are at hand in one piece.
     pub fn reserve_host(&self, bytes: u64) -> Result<()> {
-        let mut pool = lock(&self.host);
-        self.sweep(&mut pool)?;
-        if pool.arena.largest_free() >= bytes {
+        let at_hand = {
+            let mut pool = lock(&self.host);
+            self.sweep(&mut pool);
+            pool.arena.largest_free()
+        };
+        if at_hand >= bytes {
             return Ok(());
         }
-        self.grow_host(&mut pool, bytes)
+        self.add_host_block(bytes)
     }
 
     /// Takes host memory back once `events` are reached.
@@ -267,9 +280,16 @@ impl Context {
     /// Gives blocks of which nothing is in use back to the system. Call it when no kernel runs: the driver may wait for
     /// all of them.
     pub fn trim(&self) -> Result<()> {
-        let mut pool = lock(&self.memory);
-        self.sweep(&mut pool)?;
-        self.release_idle(&mut pool)
+        let blocks = {
+            let mut pool = lock(&self.memory);
+            self.sweep(&mut pool);
+            pool.arena.idle_blocks()
+        };
+        // SAFETY: nothing of the block is handed out, and it is in no list any more.
+        let freed = |block| self.with(|api| api.check("cuMemFree_v2", unsafe { (api.cuMemFree_v2)(block) }));
+        // All of them, whatever fails; the first error.
+        let ended: Vec<Result<()>> = blocks.into_iter().map(freed).collect();
+        ended.into_iter().collect()
     }
 
     /// An event without a time.
@@ -297,7 +317,7 @@ impl Context {
     }
 
     /// Hands pieces out again whose last use is over.
-    fn sweep(&self, pool: &mut Pool) -> Result<()> {
+    fn sweep(&self, pool: &mut Pool) {
         let mut kept = Vec::new();
         for (address, mut events) in std::mem::take(&mut pool.resting) {
             while let Some(&event) = events.last() {
@@ -315,53 +335,52 @@ impl Context {
             }
         }
         pool.resting = kept;
-        Ok(())
     }
 
-    fn grow(&self, pool: &mut Pool, bytes: u64) -> Result<()> {
-        let take = |bytes: u64| {
-            self.with(|api| {
-                let mut address = 0;
-                // SAFETY: one address is written.
-                Ok((unsafe { (api.cuMemAlloc_v2)(&mut address, bytes as usize) }, address))
-            })
-        };
+    /// A block of device memory with room for `bytes`: start and size. Nothing is given back to make room: that waits for
+    /// running kernels.
+    fn device_block(&self, bytes: u64) -> Result<(u64, u64)> {
         let exact =
             bytes.max(1).checked_next_multiple_of(super::arena::GRAIN).ok_or_else(|| no_room("alloc", bytes))?;
-        let wanted = exact.max(DEVICE_BLOCK_BYTES);
-        let (mut code, mut address) = take(wanted)?;
-        let mut taken = wanted;
-        if code == api::OUT_OF_MEMORY {
-            self.release_idle(pool)?;
-            taken = exact;
-            (code, address) = take(exact)?;
+        let mut address = 0;
+        let mut last = Ok(());
+        for wanted in [exact.max(DEVICE_BLOCK_BYTES), exact] {
+            // SAFETY: one address is written.
+            let code = self.with(|api| Ok(unsafe { (api.cuMemAlloc_v2)(&mut address, wanted as usize) }))?;
+            last = self.api.check("cuMemAlloc_v2", code);
+            match &last {
+                Ok(()) => return Ok((address, wanted)),
+                Err(_) if code == api::OUT_OF_MEMORY => {}
+                Err(_) => break,
+            }
         }
-        self.api.check("cuMemAlloc_v2", code)?;
-        pool.arena.add(address, taken);
-        Ok(())
+        let at_hand = lock(&self.memory).arena.free_bytes();
+        let name = &self.facts.name;
+        let more =
+            format!("{bytes} bytes on {name}; {at_hand} bytes here are free in pieces, `Gpu::trim` gives them back");
+        last.map_err(|error| error.of_driver(&more)).map(|()| (address, exact))
     }
 
-    fn grow_host(&self, pool: &mut Pool, bytes: u64) -> Result<()> {
-        let bytes = bytes.max(HOST_BLOCK_BYTES);
-        self.with(|api| {
+    fn add_host_block(&self, bytes: u64) -> Result<()> {
+        let taken = bytes.max(HOST_BLOCK_BYTES);
+        let (host, device) = self.with(|api| {
             let (mut host, mut device) = (std::ptr::null_mut(), 0);
             let flags = api::HOST_PORTABLE | api::HOST_DEVICE_MAP;
             // SAFETY: one pointer is written.
-            api.check("cuMemHostAlloc", unsafe { (api.cuMemHostAlloc)(&mut host, bytes as usize, flags) })?;
+            let code = unsafe { (api.cuMemHostAlloc)(&mut host, taken as usize, flags) };
+            let more = format!("{taken} bytes of host memory for the GPU");
+            api.check("cuMemHostAlloc", code).map_err(|error| error.of_driver(&more))?;
             // SAFETY: `host` was just allocated with a device mapping.
             let mapped = unsafe { (api.cuMemHostGetDevicePointer_v2)(&mut device, host, 0) };
-            api.check("cuMemHostGetDevicePointer_v2", mapped)?;
-            pool.arena.add(host as u64, bytes);
-            pool.mapped.insert(host as u64, device);
-            Ok(())
-        })
-    }
-
-    fn release_idle(&self, pool: &mut Pool) -> Result<()> {
-        for block in pool.arena.idle_blocks() {
-            // SAFETY: nothing of the block is handed out.
-            self.with(|api| api.check("cuMemFree_v2", unsafe { (api.cuMemFree_v2)(block) }))?;
-        }
+            api.check("cuMemHostGetDevicePointer_v2", mapped).inspect_err(|_| {
+                // SAFETY: allocated above, and known to nobody.
+                unsafe { (api.cuMemFreeHost)(host) };
+            })?;
+            Ok((host as u64, device))
+        })?;
+        let mut pool = lock(&self.host);
+        pool.arena.add(host, taken);
+        pool.mapped.insert(host, device);
         Ok(())
     }
 }
@@ -463,22 +482,22 @@ impl Drop for Context {
             lock(&self.events).extend(resting.into_iter().flat_map(|(_, events)| events));
         }
         let freed = self.with(|api| {
+            // All of it, whatever fails; the first error is told.
+            let mut ended = Vec::new();
             for event in lock(&self.events).drain(..) {
                 // SAFETY: ours, and recorded nowhere that still runs.
-                api.check("cuEventDestroy_v2", unsafe { (api.cuEventDestroy_v2)(event.0) })?;
+                ended.push(api.check("cuEventDestroy_v2", unsafe { (api.cuEventDestroy_v2)(event.0) }));
             }
-            for (_, loaded) in lock(&self.modules).drain() {
-                loaded.unload(api)?;
-            }
+            ended.extend(lock(&self.modules).drain().map(|(_, loaded)| loaded.unload(api)));
             for block in lock(&self.memory).arena.blocks() {
-                // SAFETY: a block that `grow` took.
-                api.check("cuMemFree_v2", unsafe { (api.cuMemFree_v2)(block) })?;
+                // SAFETY: a block that `device_block` took.
+                ended.push(api.check("cuMemFree_v2", unsafe { (api.cuMemFree_v2)(block) }));
             }
             for block in lock(&self.host).arena.blocks() {
-                // SAFETY: a block that `grow_host` took.
-                api.check("cuMemFreeHost", unsafe { (api.cuMemFreeHost)(block as *mut c_void) })?;
+                // SAFETY: a block that `add_host_block` took.
+                ended.push(api.check("cuMemFreeHost", unsafe { (api.cuMemFreeHost)(block as *mut c_void) }));
             }
-            Ok(())
+            ended.into_iter().collect::<Result<()>>()
         });
         if let Err(error) = freed {
             tracing::warn!(%error, "a CUDA context was left with memory of ours");

@@ -157,9 +157,11 @@ impl CudaDriver {
     }
 
     /// Events behind everything that this driver's streams hold now.
-    fn marks(&self) -> Result<Vec<EventHandle>> {
-        let streams: Vec<StreamHandle> = lock(&self.streams).values().copied().collect();
-        streams.into_iter().map(|stream| staging::mark(&self.context, stream.raw)).collect()
+    fn marks(&self) -> Vec<EventHandle> {
+        // Under the lock: a stream that is in the list is not ended by another thread meanwhile.
+        let streams = lock(&self.streams);
+        // A stream that takes no mark has failed, and with it its context, which runs nothing any more.
+        streams.values().filter_map(|stream| staging::mark(&self.context, stream.raw).ok()).collect()
     }
 
     fn idle(&self, stream: StreamHandle) -> Result<bool> {
@@ -200,7 +202,7 @@ impl Driver for CudaDriver {
     }
 
     fn free(&self, ptr: DevicePtr) -> Result<()> {
-        self.context.free(ptr.address(), self.marks()?)
+        self.context.free(ptr.address(), self.marks())
     }
 
     fn check_range(&self, ptr: DevicePtr, bytes: u64) -> Result<()> {
@@ -239,7 +241,7 @@ impl Driver for CudaDriver {
     }
 
     fn free_host(&self, block: &HostBlock) -> Result<()> {
-        self.context.free_host(block.id, self.marks()?)
+        self.context.free_host(block.id, self.marks())
     }
 
     fn read_host(&self, block: &HostBlock, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -480,8 +482,9 @@ impl Drop for CudaDriver {
         self.context.unreserve(self.reserved.load(Ordering::Relaxed));
         let streams: Vec<u64> = lock(&self.streams).keys().copied().collect();
         let events: Vec<u64> = lock(&self.events).keys().copied().collect();
-        let ended = streams.into_iter().try_for_each(|name| self.destroy_stream(StreamId(name)));
-        let ended = ended.and(events.into_iter().try_for_each(|name| self.destroy_event(EventId(name))));
+        let streams: Vec<Result<()>> = streams.into_iter().map(|name| self.destroy_stream(StreamId(name))).collect();
+        let events: Vec<Result<()>> = events.into_iter().map(|name| self.destroy_event(EventId(name))).collect();
+        let ended: Result<()> = streams.into_iter().chain(events).collect();
         if let Err(error) = ended {
             tracing::warn!(%error, "a stream or event of a CUDA driver could not be ended");
         }

@@ -25,7 +25,7 @@ pub use driver::CudaDriver;
 
 use std::any::Any;
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::driver::{Backend, Driver, DriverId, DriverInfo, GpuShare};
 use crate::error::{Error, Result};
@@ -61,16 +61,21 @@ pub fn summary() -> Result<Summary> {
 }
 
 /// Asks the driver for all its hardware queues, unless the environment says a number already. To be called before the
-/// process's first CUDA call and before it has other threads: it sets an environment variable.
+/// process's first CUDA call and before it has other threads: it sets an environment variable. Later it does nothing.
 pub fn use_all_hardware_queues() {
-    if std::env::var_os(QUEUES_VARIABLE).is_none() {
+    if QUEUES.get().is_none() && std::env::var_os(QUEUES_VARIABLE).is_none() {
         std::env::set_var(QUEUES_VARIABLE, QUEUES_MAX.to_string());
     }
 }
 
+/// What the environment said when the driver was opened: it does not look again.
+static QUEUES: OnceLock<u32> = OnceLock::new();
+
 fn hardware_queues() -> u32 {
-    let said = std::env::var(QUEUES_VARIABLE).ok().and_then(|value| value.trim().parse().ok());
-    said.unwrap_or(QUEUES_DEFAULT).clamp(1, QUEUES_MAX)
+    *QUEUES.get_or_init(|| {
+        let said = std::env::var(QUEUES_VARIABLE).ok().and_then(|value| value.trim().parse().ok());
+        said.unwrap_or(QUEUES_DEFAULT).clamp(1, QUEUES_MAX)
+    })
 }
 
 /// A GPU, by one of its contexts. Clones are the same.
@@ -117,6 +122,17 @@ impl Gpu {
         let gpu = unsafe { Gpu::from_raw_context(context) }?;
         gpu.context.keep(keeper);
         Ok(gpu)
+    }
+
+    /// Lets this GPU reach all memory of `other`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when there is no peer access between them.
+    pub fn reach(&self, other: &Gpu) -> Result<()> {
+        if self.context.raw() == other.context.raw() {
+            return Ok(());
+        }
+        window::reach(&self.context, &other.context)
     }
 
     /// With kernels compiled by the driver from their text, even where the build has assembled them.

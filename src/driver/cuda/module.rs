@@ -33,10 +33,19 @@ unsafe impl Sync for Loaded {}
 /// Loads `image` into the current context. `compile`: from its text, even where a cubin fits.
 pub(super) fn load(api: &'static Api, facts: &DeviceFacts, image: &KernelImage, compile: bool) -> Result<Loaded> {
     let cubin = cubin(image, facts.compute).filter(|_| !compile);
-    let module = match cubin.map(|code| load_cubin(api, code)).transpose()?.flatten() {
+    let module = match cubin.map(|code| load_cubin(api, image, code)).transpose()?.flatten() {
         Some(module) => module,
         None => load_text(api, image)?,
     };
+    entry(api, facts, image, module).map_err(|error| {
+        // SAFETY: loaded above, and nothing of it is in use.
+        unsafe { (api.cuModuleUnload)(module) };
+        error.of_driver(&format!("kernel {}", image.name))
+    })
+}
+
+/// Finds the kernel in its module and sets its attributes.
+fn entry(api: &'static Api, facts: &DeviceFacts, image: &KernelImage, module: CUmodule) -> Result<Loaded> {
     let name = CString::new(image.name).map_err(|_| Error::Bug("a kernel's name holds a NUL".into()))?;
     let mut function = std::ptr::null_mut();
     // SAFETY: the module is loaded, the name ends with NUL, one handle is written.
@@ -73,17 +82,20 @@ fn cubin(image: &KernelImage, (major, minor): (u32, u32)) -> Option<&'static [u8
     image.cubins.iter().filter(|&&(sm, _)| fits(sm)).max_by_key(|&&(sm, _)| sm).map(|&(_, code)| code)
 }
 
-/// `None` when the driver knows no way to run it: the text may still do.
-fn load_cubin(api: &'static Api, code: &[u8]) -> Result<Option<CUmodule>> {
+/// `None` when the driver cannot run it, because it is older than the assembler or for another GPU: the text may do.
+fn load_cubin(api: &'static Api, image: &KernelImage, code: &[u8]) -> Result<Option<CUmodule>> {
     let mut module = std::ptr::null_mut();
     // SAFETY: `code` is a whole cubin, which tells its own length.
     let result = unsafe {
         (api.cuModuleLoadDataEx)(&mut module, code.as_ptr().cast(), 0, std::ptr::null_mut(), std::ptr::null_mut())
     };
-    if result == api::NO_BINARY_FOR_GPU {
+    if [api::INVALID_IMAGE, api::NO_BINARY_FOR_GPU, api::UNSUPPORTED_PTX_VERSION].contains(&result) {
+        let why = api.error("cuModuleLoadDataEx", result);
+        tracing::info!(kernel = image.name, %why, "the assembled kernel does not suit the driver: it compiles the text");
         return Ok(None);
     }
-    api.check("cuModuleLoadDataEx", result)?;
+    let loaded = api.check("cuModuleLoadDataEx", result);
+    loaded.map_err(|error| error.of_driver(&format!("kernel {}, assembled", image.name)))?;
     Ok(Some(module))
 }
 

@@ -19,14 +19,16 @@ use crate::mem::DevicePtr;
 pub(super) const PIECE_BYTES: usize = 2 << 20;
 /// Pieces of one copy to the device that may be under way.
 const PIECES_UNDER_WAY: usize = 4;
-/// Longest that a copy waits for its stream: kernels end by their own deadlines before.
-const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Longest that a copy waits for its stream. Kernels end by their own deadlines long before, but a caller's stream may
+/// hold anything.
+const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// An event behind what the stream holds now.
 pub(super) fn mark(context: &Arc<Context>, stream: CUstream) -> Result<EventHandle> {
     let event = context.event()?;
     // SAFETY: the stream is alive: its driver holds it.
-    context.with(|api| api.check("cuEventRecord", unsafe { (api.cuEventRecord)(event.0, stream) }))?;
+    let recorded = context.with(|api| api.check("cuEventRecord", unsafe { (api.cuEventRecord)(event.0, stream) }));
+    recorded.inspect_err(|_| context.recycle(event))?;
     Ok(event)
 }
 

@@ -60,7 +60,7 @@ pub(super) fn import(context: &Arc<Context>, handle: &WindowHandle) -> Result<De
 }
 
 /// Lets `context` reach all memory of `peer`.
-fn reach(context: &Arc<Context>, peer: &Arc<Context>) -> Result<()> {
+pub(super) fn reach(context: &Arc<Context>, peer: &Arc<Context>) -> Result<()> {
     let mut can = 0;
     context.with(|api| {
         // SAFETY: one integer is written.

@@ -323,8 +323,8 @@ fn extreme(l: &mut Lower, greatest: bool) -> Done {
     let run = match (relu, ty, greatest) {
         (false, _, false) => by_integer!(ty, |a, b| if a < b { a } else { b }),
         (false, _, true) => by_integer!(ty, |a, b| if a > b { a } else { b }),
-        (true, Type::S32, false) => by_integer!(ty, |a, b| a.min(b).max(0)),
-        (true, Type::S32, true) => by_integer!(ty, |a, b| a.max(b).max(0)),
+        (true, Type::S32, false) => Some(binary!(|a, b| (a as i32).min(b as i32).max(0) as u64)),
+        (true, Type::S32, true) => Some(binary!(|a, b| (a as i32).max(b as i32).max(0) as u64)),
         (true, ..) => None,
     };
     binary_of(l, ty, run)

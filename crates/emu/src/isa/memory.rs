@@ -414,7 +414,7 @@ pub(super) fn createpolicy(l: &mut Lower) -> Done {
 /// The address of the same place in the CTA whose rank is `b`.
 fn map_rank(r: &mut Registers, mask: u32, s: &Args) {
     let offset = (1u64 << RANK_SHIFT) - 1;
-    r.binary(mask, s, |a, rank| a & (offset | !0xffff_ffff) | (rank + 1 & 0xff) << RANK_SHIFT)
+    r.binary(mask, s, |a, rank| a & (offset | !0xffff_ffff) | ((rank + 1) & 0xff) << RANK_SHIFT)
 }
 
 pub(super) fn mapa(l: &mut Lower) -> Done {

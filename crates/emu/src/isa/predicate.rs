@@ -329,6 +329,9 @@ pub(super) fn set(l: &mut Lower) -> Done {
     let (out, ty) = (l.modifiers.ty()?, l.modifiers.ty()?);
     let count = if join == 0 { 3 } else { 4 };
     l.finish(count..=count)?;
+    if let (Some(half), true) = (half_of(ty), out == ty) {
+        return set_halves(l, ty, half, what, join, ftz);
+    }
     let is_half = matches!(ty, Type::F16 | Type::BF16);
     let truth = match out {
         Type::U32 | Type::S32 => u32::MAX,
@@ -344,6 +347,24 @@ pub(super) fn set(l: &mut Lower) -> Done {
     l.emit_pure(compare.run, compare.args);
     let d = l.dest_for(0, out)?;
     l.emit_pure(spread, Args { d, a: bits, imm: truth, ..Args::default() });
+    Ok(())
+}
+
+/// `set` of a packed type to the same type: 1.0 in each half for which the comparison holds.
+fn set_halves(l: &mut Lower, ty: Type, half: Type, what: Comparison, join: u32, ftz: bool) -> Done {
+    let one = if half == Type::F16 { 0x3c00 } else { 0x3f80 };
+    let columns = halves(l, ty)?;
+    let mut parts = Vec::new();
+    for (columns, shift) in columns.into_iter().zip([0, 16]) {
+        let (bits, part) = (l.linker.predicate()?, l.temporary()?);
+        let mut compare = compared(l, half, what, join, ftz, 1, columns)?;
+        compare.args.d = bits;
+        l.emit_pure(compare.run, compare.args);
+        l.emit_pure(spread, Args { d: part, a: bits, imm: one << shift, ..Args::default() });
+        parts.push(part);
+    }
+    let d = l.dest_for(0, ty)?;
+    l.emit_pure(binary!(|a, b| a | b), Args { d, a: parts[0], b: parts[1], ..Args::default() });
     Ok(())
 }
 

@@ -263,7 +263,7 @@ fn conversions_to_narrow_floats() {
             let (result, shift) = if ty == "tf32" { ("d32", 13) } else { ("d16", 0) };
             check(&format!("cvt.{mode}.{ty}.f32 {result}, a32;"), result, |a, _, _| match F32.exact(a & 0xffff_ffff) {
                 Some(exact) => format.round(exact, mode, false) << shift,
-                None if a & 0x7f_ffff == 0 => (a >> 31 & 1) * (format.sign() << shift) | format.infinity() << shift,
+                None if a & 0x7f_ffff == 0 => (((a >> 31 & 1) * format.sign()) | format.infinity()) << shift,
                 None if ty == "tf32" => 0x7fff_ffff,
                 None => 0x7fff,
             });
@@ -283,7 +283,7 @@ fn conversions_to_narrow_floats() {
     });
     check("cvt.rna.tf32.f32 d32, a32;", "d32", |a, _, _| match a & 0x7fff_ffff > 0x7f80_0000 {
         true => a & 0xffff_e000,
-        false => (a & 0xffff_ffff) + 0x1000 & 0xffff_e000,
+        false => ((a & 0xffff_ffff) + 0x1000) & 0xffff_e000,
     });
 }
 
@@ -331,6 +331,21 @@ fn packed_integers_and_reductions_to_zero() {
     check("testp.normal.f32 p, a32;", "p", |a, _, _| {
         let v = f32::from_bits(a as u32);
         (v.is_normal() || v == 0.0) as u64
+    });
+    check("set.gt.and.bf16x2.bf16x2 d32, a32, b32, pa;", "d32", |a, b, _| {
+        let half = |a: u64, b: u64| {
+            let value = |v: u64| f32::from_bits((v as u32 & 0xffff) << 16);
+            if value(a) > value(b) {
+                0x3f80
+            } else {
+                0
+            }
+        };
+        if a & 1 == 1 {
+            half(a, b) | half(a >> 16, b >> 16) << 16
+        } else {
+            0
+        }
     });
     check("setp.lt.f16x2 p|q, a32, b32; xor.pred p, p, q;", "p", |a, b, _| {
         let less = |a: u64, b: u64| {
