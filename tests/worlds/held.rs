@@ -10,6 +10,7 @@ use warpferry::driver::{Driver, Wait};
 use warpferry::kernel::{KernelImage, KERNELS};
 
 use crate::device::stand_in;
+use crate::skip::skipped;
 
 /// What a process has left that has ended everything.
 const NOTHING_LEFT: &str =
@@ -51,7 +52,10 @@ fn kernels_of_the_stand_in_that_do_not_compile_are_told() {
 #[test]
 fn memory_is_not_used_early() {
     use_all_hardware_queues();
-    let Ok(gpu) = Gpu::open(0) else { return println!("skipped on cuda: no GPU") };
+    let gpu = match Gpu::open(0) {
+        Ok(gpu) => gpu,
+        Err(error) => return skipped("work of a CUDA driver", error),
+    };
     let driver = gpu.driver().expect("the GPU takes a rank");
     let (first, second) = (driver.create_stream().expect("a stream"), driver.create_stream().expect("a stream"));
     let kept = driver.alloc(BYTES as u64).expect("room");
@@ -101,7 +105,10 @@ fn memory_is_not_used_early() {
 #[test]
 fn kernels_that_do_not_compile_are_told() {
     use_all_hardware_queues();
-    let Ok(gpu) = Gpu::open(0) else { return println!("skipped on cuda: no GPU") };
+    let gpu = match Gpu::open(0) {
+        Ok(gpu) => gpu,
+        Err(error) => return skipped("work of a CUDA driver", error),
+    };
     let text =
         ".version 8.2\n.target sm_90\n.address_size 64\n.visible .entry broken() {\n    nonsense.u32;\n    ret;\n}\n";
     let any = KERNELS.first().expect("the build has kernels");
