@@ -113,7 +113,10 @@ fn on_several_gpus() {
 #[test]
 fn ranks_that_share_a_gpu_must_know() {
     use_all_hardware_queues();
-    let Ok(gpu) = Gpu::open(0) else { return println!("skipped on cuda: no GPU") };
+    let gpu = match Gpu::open(0) {
+        Ok(gpu) => gpu,
+        Err(error) => return skipped("ranks that share a GPU", error),
+    };
     let config = Case { nodes: 1, experts_per_rank: 4, fabric: Link::Loopback, ..Case::default() }.config();
     let config = config.expect("a small case is valid");
     let alone = || Device::new(gpu.driver().expect("the GPU takes a rank"));
