@@ -113,7 +113,10 @@ fn on_several_gpus() {
 #[test]
 fn ranks_that_share_a_gpu_must_know() {
     use_all_hardware_queues();
-    let Ok(gpu) = Gpu::open(0) else { return println!("skipped on cuda: no GPU") };
+    let gpu = match Gpu::open(0) {
+        Ok(gpu) => gpu,
+        Err(error) => return skipped("ranks that share a GPU", error),
+    };
     let config = Case { nodes: 1, experts_per_rank: 4, fabric: Link::Loopback, ..Case::default() }.config();
     let config = config.expect("a small case is valid");
     let alone = || Device::new(gpu.driver().expect("the GPU takes a rank"));
@@ -127,7 +130,7 @@ fn ranks_that_share_a_gpu_must_know() {
 
 #[test]
 fn ranks_that_share_a_gpu_of_the_stand_in_must_know() {
-    let Some((ended_well, said)) = stand_in("ranks_that_share_a_gpu_must_know", &[]) else { return };
+    let Some((ended_well, said)) = stand_in("device::ranks_that_share_a_gpu_must_know", &[]) else { return };
     assert!(ended_well && said.contains("both were refused"), "{said}");
 }
 
@@ -138,12 +141,12 @@ fn play(case: &Case, gpus: &[Gpu]) -> Result<(), String> {
     world.close().map_err(|error| format!("close: {error}"))
 }
 
-/// A test of this file in a process whose driver library is the stand-in, with these settings; what it said.
-fn stand_in(test: &str, settings: &[(&str, &str)]) -> Option<(bool, String)> {
+/// A test in a process whose driver library is the stand-in, with these settings; what it said.
+pub fn stand_in(test: &str, settings: &[(&str, &str)]) -> Option<(bool, String)> {
     let folder = standin::folder()?;
     let own = std::env::current_exe().expect("a test has a program");
     let output = Command::new(own)
-        .args([&format!("device::{test}"), "--exact", "--nocapture"])
+        .args([test, "--exact", "--nocapture"])
         .env("LD_LIBRARY_PATH", folder.path())
         .env("WARPFERRY_BACKEND", "cuda")
         .env("RUST_BACKTRACE", "0")
@@ -157,13 +160,17 @@ fn stand_in(test: &str, settings: &[(&str, &str)]) -> Option<(bool, String)> {
 /// Method: every case; taking, freeing and loading wait for running kernels, as a GPU's driver may.
 #[test]
 fn on_the_stand_in() {
-    let Some((ended_well, said)) = stand_in("on_a_gpu", &[("WARPFERRY_CUDA_EMU_STRICT_SYNC", "1")]) else { return };
+    let Some((ended_well, said)) = stand_in("device::on_a_gpu", &[("WARPFERRY_CUDA_EMU_STRICT_SYNC", "1")]) else {
+        return;
+    };
     assert!(ended_well && said.contains(" cases verified on"), "{said}");
 }
 
 #[test]
 fn on_two_gpus_of_the_stand_in() {
-    let Some((ended_well, said)) = stand_in("on_several_gpus", &[("WARPFERRY_CUDA_EMU_DEVICES", "2")]) else { return };
+    let Some((ended_well, said)) = stand_in("device::on_several_gpus", &[("WARPFERRY_CUDA_EMU_DEVICES", "2")]) else {
+        return;
+    };
     assert!(ended_well && said.contains("worlds verified on 2 GPUs"), "{said}");
 }
 
@@ -195,7 +202,8 @@ fn failures_of_the_driver_are_told() {
     ];
     for (test, name, value, want) in tried {
         let settings = [(name, value), ("WARPFERRY_CASE", &case), ("WARPFERRY_CUDA_EMU_DEVICES", "2")];
-        let Some((ended_well, said)) = stand_in(test, &settings) else { return };
+        let test = format!("device::{test}");
+        let Some((ended_well, said)) = stand_in(&test, &settings) else { return };
         assert!(!ended_well && said.contains(want), "{name}={value}: `{want}` is not in\n{said}");
     }
 }

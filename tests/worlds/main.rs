@@ -12,6 +12,8 @@ mod case;
 mod device;
 mod draw;
 mod faults;
+#[cfg(feature = "cuda")]
+mod held;
 mod independence;
 mod lanes;
 mod mutants;

@@ -1,5 +1,6 @@
 //! The thread that drives the machine, and the lock under which calls and that thread take turns.
 
+use crate::left;
 use crate::result::{codes, fail, failure, Outcome};
 use crate::settings::settings;
 use crate::state::State;
@@ -55,6 +56,9 @@ pub(crate) fn start() -> Outcome<&'static Engine> {
         }));
         let spawned = std::thread::Builder::new().name("cuda-emu".into()).spawn(move || engine.drive_guarded());
         spawned.map_err(|e| (codes::ERROR_UNKNOWN, e.to_string()))?;
+        if settings.leaks {
+            left::tell_at_exit().map_err(|why| (codes::ERROR_UNKNOWN, why))?;
+        }
         Ok(engine)
     });
     made.as_ref().copied().map_err(|(code, why)| failure(*code, why.clone()))
@@ -118,6 +122,7 @@ impl Engine {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.callers.fetch_sub(1, Ordering::SeqCst);
         guard.catch_up();
+        guard.look_at_holds(false);
         Turn { guard: Some(guard), engine: self }
     }
 
@@ -141,6 +146,7 @@ impl Engine {
                 state = self.rest(state, POLL);
             }
             state.catch_up();
+            state.look_at_holds(false);
             state.machine.poke_shared();
             let slice = state.machine.run_slice(SLICE_ACTIONS);
             if let Err(fault) = &slice {
@@ -158,6 +164,7 @@ impl Engine {
             state = match slice {
                 Ok(Slice::More) | Err(_) if tell => self.rest(state, POLL),
                 Ok(Slice::More) | Err(_) => state,
+                Ok(Slice::Idle) if state.holds_back() => self.rest(state, POLL),
                 Ok(Slice::Idle) => self.rest(state, REST),
                 Ok(Slice::Waiting { until_ns }) => self.pause(state, until_ns),
             };

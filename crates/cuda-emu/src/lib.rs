@@ -28,8 +28,11 @@
 //! | `WARPFERRY_CUDA_EMU_CHECKS` | `bounds` does not look for uninitialized memory and misalignment | `all` |
 //! | `WARPFERRY_CUDA_EMU_SEED` | draws the schedule from a seed | round robin |
 //! | `WARPFERRY_CUDA_EMU_STRICT_SYNC` | 1: taking memory and loading modules wait for all work of the GPU | 0 |
+//! | `WARPFERRY_CUDA_EMU_HOLD` | holds copies, fills and words back, by a seed: up to 3 ms at the head of a stream | |
+//! | `WARPFERRY_CUDA_EMU_CUBIN` | what loading machine code gives: 209, not for this GPU, or 200, not valid | 209 |
+//! | `WARPFERRY_CUDA_EMU_LEAKS` | 1: says on stderr at the end of the process what was never ended | 0 |
 //! | `WARPFERRY_CUDA_EMU_FAIL` | `cuLaunchKernel:719:3`: the third call gives 719; several with commas | |
-//! | `WARPFERRY_CUDA_EMU_LOG` | 1: says on stderr why a call failed | 0 |
+//! | `WARPFERRY_CUDA_EMU_LOG` | 1: says on stderr why a call failed, and which copies lack peer access | 0 |
 //! | `CUDA_DEVICE_MAX_CONNECTIONS` | hardware queues of each GPU, 1 to 32 | 8 |
 //!
 //! A fault of a kernel is told on stderr always, with file, line and thread.
@@ -40,6 +43,8 @@
 mod api;
 mod call;
 mod engine;
+mod hold;
+mod left;
 mod memory;
 mod module;
 mod result;

@@ -1,6 +1,7 @@
 //! Memory: what is allocated, on the device and on the host.
 
 use crate::result::{codes, fail, invalid, Outcome};
+use crate::settings::settings;
 use crate::state::{Here, State};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -76,6 +77,13 @@ impl Blocks {
         self.blocks.values().filter(own).map(|block| block.bytes).sum()
     }
 
+    /// Allocations of devices and of the host, of one context or of all.
+    pub fn count(&self, context: Option<u64>) -> (usize, usize) {
+        let own = |block: &&Block| context.is_none_or(|context| block.owner.context == context);
+        let (host, device): (Vec<_>, Vec<_>) = self.blocks.values().filter(own).partition(|block| block.host.is_some());
+        (device.len(), host.len())
+    }
+
     /// A range within one allocation.
     pub fn range(&self, address: u64, bytes: u64, what: &str) -> Outcome<&Block> {
         let Some(block) = self.at(address) else {
@@ -120,6 +128,38 @@ pub(crate) enum Place {
 }
 
 impl State {
+    /// A range that the work of a stream writes or reads itself: a GPU's only with access to that GPU.
+    pub fn reachable(&self, here: Here, address: u64, bytes: u64, what: &str) -> Outcome {
+        if self.is_reachable(here, address, bytes, what)? {
+            return Ok(());
+        }
+        invalid(format!(
+            "{what} {address:#x} is memory of another device, without peer access from device {}",
+            here.device
+        ))
+    }
+
+    /// A range of a copy: without access to its GPU the copy goes through host memory, which is slow but right. Counted.
+    pub fn copied(&mut self, here: Here, address: u64, bytes: u64, what: &str) -> Outcome {
+        if !self.is_reachable(here, address, bytes, what)? {
+            self.staged += 1;
+            if settings().log {
+                let (device, count) = (here.device, self.staged);
+                eprintln!(
+                    "cuda-emu: {what} {address:#x} of a copy is memory of another device, without peer access from \
+                     device {device}: copies through the host so far: {count}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn is_reachable(&self, here: Here, address: u64, bytes: u64, what: &str) -> Outcome<bool> {
+        let block = self.blocks.range(address, bytes, what)?;
+        let owner = block.owner.device;
+        Ok(block.host.is_some() || owner == here.device || self.is_peer(here, owner))
+    }
+
     /// Frees an allocation.
     pub fn free_block(&mut self, address: u64) -> Outcome {
         self.blocks.remove(address);

@@ -1,6 +1,6 @@
 //! Settings from the environment, read once.
 
-use crate::CUresult;
+use crate::{codes, CUresult};
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use warpferry_emu::{Checks, MachineConfig, Schedule};
@@ -17,6 +17,12 @@ pub(crate) struct Settings {
     pub checks: Checks,
     pub schedule: Schedule,
     pub strict_sync: bool,
+    /// What loading machine code gives.
+    pub cubin: CUresult,
+    /// Seed of how long the work of streams is held back, if it is.
+    pub hold: Option<u64>,
+    /// What is left is told when the process ends.
+    pub leaks: bool,
     pub log: bool,
     /// Function, code, and which call of it fails.
     pub failures: Vec<(String, CUresult, u64)>,
@@ -51,6 +57,8 @@ impl Settings {
         let peers = number("WARPFERRY_CUDA_EMU_PEERS", 1, 0..=1) == 1;
         let strict_sync = number("WARPFERRY_CUDA_EMU_STRICT_SYNC", 0, 0..=1) == 1;
         let log = number("WARPFERRY_CUDA_EMU_LOG", 0, 0..=1) == 1;
+        let leaks = number("WARPFERRY_CUDA_EMU_LEAKS", 0, 0..=1) == 1;
+        let hold = variable("WARPFERRY_CUDA_EMU_HOLD").map(|_| number("WARPFERRY_CUDA_EMU_HOLD", 0, 0..=u64::MAX));
         let connections = number("CUDA_DEVICE_MAX_CONNECTIONS", 8, 1..=32) as u32;
         let seed = variable("WARPFERRY_CUDA_EMU_SEED").map(|_| number("WARPFERRY_CUDA_EMU_SEED", 0, 0..=u64::MAX));
         let schedule = seed.map_or(Schedule::RoundRobin, |seed| Schedule::Random { seed });
@@ -62,6 +70,14 @@ impl Settings {
                 complaints.push(format!("WARPFERRY_CUDA_EMU_CHECKS is {other:?}, must be all or bounds"));
             }
         }
+        let cubin = match variable("WARPFERRY_CUDA_EMU_CUBIN").as_deref().map(str::trim) {
+            None | Some("209") => codes::ERROR_NO_BINARY_FOR_GPU,
+            Some("200") => codes::ERROR_INVALID_IMAGE,
+            Some(other) => {
+                complaints.push(format!("WARPFERRY_CUDA_EMU_CUBIN is {other:?}, must be 200 or 209"));
+                codes::ERROR_NO_BINARY_FOR_GPU
+            }
+        };
         let mut failures = Vec::new();
         let list = variable("WARPFERRY_CUDA_EMU_FAIL").unwrap_or_default();
         for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
@@ -83,6 +99,9 @@ impl Settings {
             checks,
             schedule,
             strict_sync,
+            cubin,
+            hold,
+            leaks,
             log,
             failures,
             connections,
@@ -141,9 +160,12 @@ mod tests {
             ("WARPFERRY_CUDA_EMU_FAIL", "cuInit:0,cuInit,cuInit:1:2:3"),
             ("CUDA_DEVICE_MAX_CONNECTIONS", "33"),
             ("WARPFERRY_CUDA_EMU_CHECKS", "some"),
+            ("WARPFERRY_CUDA_EMU_CUBIN", "300"),
+            ("WARPFERRY_CUDA_EMU_HOLD", "yes"),
+            ("WARPFERRY_CUDA_EMU_LEAKS", "2"),
         ];
         let settings = Settings::read(|name| values.iter().find(|v| v.0 == name).map(|v| v.1.to_string()));
-        assert_eq!(settings.complaints.len(), 6, "{:?}", settings.complaints);
+        assert_eq!(settings.complaints.len(), 9, "{:?}", settings.complaints);
         assert_eq!((settings.devices, settings.connections), (1, 8));
     }
 }

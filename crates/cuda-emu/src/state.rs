@@ -1,6 +1,8 @@
 //! Handles, contexts and GPUs.
 
 use crate::engine::{engine, Turn};
+use crate::hold::Holds;
+use crate::left::Left;
 use crate::memory::Blocks;
 use crate::module::Modules;
 use crate::result::{codes, fail, Outcome};
@@ -10,6 +12,7 @@ use crate::{CUcontext, CUdevice, CUresult};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Instant;
 use warpferry_emu::{Fault, FaultKind, Machine};
 
@@ -17,6 +20,9 @@ thread_local! {
     /// This thread's stack of contexts; the last one is current. Zero is none.
     static CURRENT: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Pushes without their pops, of all threads.
+static PUSHED: AtomicIsize = AtomicIsize::new(0);
 
 /// Everything behind the interface.
 #[derive(Debug)]
@@ -29,6 +35,12 @@ pub(crate) struct State {
     pub blocks: Blocks,
     /// Since when nothing moves and the machine's clock has to follow the real one.
     pub still_since: Option<Instant>,
+    /// Work that is held back, if any is to be.
+    pub holds: Option<Holds>,
+    /// Things that went with their contexts instead of being ended.
+    pub lost: Left,
+    /// Copies that went through the host for want of peer access.
+    pub staged: u64,
     next_handle: u64,
 }
 
@@ -90,6 +102,9 @@ impl State {
             modules: Modules::default(),
             blocks: Blocks::default(),
             still_since: None,
+            holds: settings().hold.map(Holds::new),
+            lost: Left::default(),
+            staged: 0,
             next_handle: 1,
         }
     }
@@ -139,6 +154,7 @@ impl State {
 
     /// Frees all that belongs to a context; its streams have run dry or its GPU is broken.
     pub fn drop_context(&mut self, here: Here) {
+        self.lost.add(self.count_left(Some(here.context)));
         self.drop_streams(here.context);
         self.drop_modules(here.context);
         self.drop_blocks(here.context);
@@ -272,12 +288,20 @@ pub(crate) fn set_current(context: u64) {
 
 /// Puts a context on top.
 pub(crate) fn push_current(context: u64) {
+    PUSHED.fetch_add(1, Ordering::Relaxed);
     CURRENT.with_borrow_mut(|stack| stack.push(context));
+}
+
+/// Contexts pushed and not popped, of all threads.
+pub(crate) fn pushed() -> usize {
+    usize::try_from(PUSHED.load(Ordering::Relaxed)).unwrap_or(0)
 }
 
 /// Takes the current context off.
 pub(crate) fn pop_current() -> Option<u64> {
-    CURRENT.with_borrow_mut(Vec::pop)
+    let popped = CURRENT.with_borrow_mut(Vec::pop);
+    PUSHED.fetch_sub(isize::from(popped.is_some()), Ordering::Relaxed);
+    popped
 }
 
 /// A context's handle for the C side.

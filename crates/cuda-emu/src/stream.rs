@@ -97,6 +97,16 @@ impl State {
         }
     }
 
+    /// Streams, without those of the library, and events, of one context or of all.
+    pub fn count_streams(&self, context: Option<u64>) -> (usize, usize) {
+        let own = |owner: Here| context.is_none_or(|context| owner.context == context);
+        let streams = self.streams.streams.iter().filter(|(handle, stream)| {
+            own(stream.owner) && !stream.is_default && !self.streams.per_thread.values().any(|other| other == *handle)
+        });
+        let events = self.streams.events.values().filter(|event| own(event.owner));
+        (streams.count(), events.count())
+    }
+
     /// A stream that work is about to be put into: the default stream and blocking streams wait for each other.
     pub fn stream_for_work(&mut self, stream: u64, here: Here) -> Outcome<Stream> {
         let target = self.stream(stream, here)?;

@@ -325,6 +325,22 @@ impl Machine {
         self.enqueue(gpu, stream, Command::Wait { event: event.0, count })
     }
 
+    /// Records an event by hand, in no stream: it is not reached before [`Machine::reach_event`].
+    pub fn arm_event(&mut self, event: EventId) -> Result<(), MachineError> {
+        let count = self.event(event)?.recorded + 1;
+        self.events[event.0 as usize].recorded = count;
+        Ok(())
+    }
+
+    /// All records of an event are reached now: what waits for them goes on.
+    pub fn reach_event(&mut self, event: EventId) -> Result<(), MachineError> {
+        let count = self.event(event)?.recorded;
+        self.events[event.0 as usize] = EventState { recorded: count, reached: count, reached_ns: self.now_ns };
+        self.memory.changes += 1;
+        self.advance_streams();
+        Ok(())
+    }
+
     /// Whether the latest record of an event was reached.
     pub fn event_reached(&self, event: EventId) -> Result<bool, MachineError> {
         let state = self.event(event)?;

@@ -51,8 +51,9 @@ entries! {
         if bytes == 0 {
             return Ok(());
         }
-        turn.blocks.range(to, bytes as u64, "the target")?;
-        turn.blocks.range(from, bytes as u64, "the source")?;
+        turn.copied(here, to, bytes as u64, "the target")?;
+        turn.copied(here, from, bytes as u64, "the source")?;
+        turn.hold(here.device, stream.id)?;
         turn.machine.stream_copy(here.device, stream.id, from, to, bytes as u64).or_else(refused)
     }
 
@@ -63,7 +64,8 @@ entries! {
         if bytes == 0 {
             return Ok(());
         }
-        turn.blocks.range(to, bytes as u64, "the target")?;
+        turn.reachable(here, to, bytes as u64, "the target")?;
+        turn.hold(here.device, stream.id)?;
         turn.machine.stream_fill(here.device, stream.id, to, byte, bytes as u64).or_else(refused)
     }
 }
@@ -91,8 +93,10 @@ unsafe fn to_device(
     if bytes == 0 {
         return Ok(());
     }
-    turn.blocks.range(to, bytes as u64, "the target")?;
-    match turn.blocks.place(from, bytes as u64, "the source")? {
+    turn.copied(here, to, bytes as u64, "the target")?;
+    let place = turn.blocks.place(from, bytes as u64, "the source")?;
+    turn.hold(here.device, stream.id)?;
+    match place {
         Place::Pinned(from) => turn.machine.stream_copy(here.device, stream.id, from, to, bytes as u64),
         Place::Pageable => {
             // SAFETY: the caller says that these bytes can be read.
@@ -118,8 +122,10 @@ unsafe fn to_host(
     if bytes == 0 {
         return Ok(());
     }
-    turn.blocks.range(from, bytes as u64, "the source")?;
-    if let Place::Pinned(to) = turn.blocks.place(to, bytes as u64, "the target")? {
+    turn.copied(here, from, bytes as u64, "the source")?;
+    let place = turn.blocks.place(to, bytes as u64, "the target")?;
+    turn.hold(here.device, stream.id)?;
+    if let Place::Pinned(to) = place {
         return turn.machine.stream_copy(here.device, stream.id, from, to, bytes as u64).or_else(refused);
     }
     let transfer = turn.machine.stream_read(here.device, stream.id, from, bytes as u64).or_else(refused)?;

@@ -50,6 +50,7 @@ entries! {
     /// Whether an event was reached.
     fn cuEventQuery(event: CUevent) {
         let (mut turn, _) = here()?;
+        turn.look_at_holds(true);
         if !turn.event_is_reached(handle(event))? {
             return fail(codes::ERROR_NOT_READY, "the event was not reached");
         }

@@ -136,7 +136,7 @@ unsafe fn load(module: *mut CUmodule, image: *const c_void) -> Outcome {
     // SAFETY: an image is a text with a zero byte at its end, or has at least four bytes before a zero byte.
     let text = unsafe { CStr::from_ptr(image.cast()) }.to_bytes();
     if text.starts_with(&ELF) || text.starts_with(&FATBIN) {
-        return fail(codes::ERROR_NO_BINARY_FOR_GPU, "machine code cannot be run here: load the PTX text");
+        return fail(settings::settings().cubin, "machine code cannot be run here: load the PTX text");
     }
     let Ok(text) = std::str::from_utf8(text) else {
         return fail(codes::ERROR_INVALID_IMAGE, "the image is neither text nor machine code");

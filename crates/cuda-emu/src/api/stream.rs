@@ -39,6 +39,7 @@ entries! {
     fn cuStreamQuery(stream: CUstream) {
         let (mut turn, here) = here()?;
         let stream = turn.stream(handle(stream), here)?;
+        turn.look_at_holds(true);
         if !turn.stream_is_idle(&stream) {
             return fail(codes::ERROR_NOT_READY, "the stream has work");
         }
@@ -49,6 +50,7 @@ entries! {
     fn cuStreamSynchronize(stream: CUstream) {
         let (mut turn, here) = here()?;
         let stream = turn.stream(handle(stream), here)?;
+        turn.look_at_holds(true);
         turn.wait(|state| match state.check_device(here.device) {
             Err(failure) => Some(Err(failure)),
             Ok(()) => state.stream_is_idle(&stream).then_some(Ok(())),
@@ -84,8 +86,9 @@ entries! {
         if flags & !NO_MEMORY_BARRIER != 0 || !address.is_multiple_of(8) {
             return invalid(format!("address {address:#x}, flags {flags:#x}"));
         }
-        turn.blocks.range(address, 8, "the address")?;
+        turn.reachable(here, address, 8, "the address")?;
         let stream = turn.stream_for_work(handle(stream), here)?;
+        turn.hold(here.device, stream.id)?;
         let bytes = value.to_le_bytes().to_vec();
         turn.machine.stream_write(here.device, stream.id, address, bytes).or_else(refused)
     }

@@ -24,6 +24,21 @@ fn peers_use_the_owners_addresses() {
         ok(cuPointerGetAttribute(room, 3, memory));
         assert_eq!(mapped, memory);
     }
+    let own = zeroed(8);
+    // SAFETY: all ranges have 8 bytes.
+    unsafe {
+        ok(cuStreamWriteValue64_v2(null_mut(), memory, 3, 0));
+        ok(cuMemsetD8Async(memory, 1, 8, null_mut()));
+        ok(cuCtxDisablePeerAccess(owner.handle));
+        assert_eq!(cuStreamWriteValue64_v2(null_mut(), memory, 3, 0), codes::ERROR_INVALID_VALUE);
+        assert_eq!(cuMemsetD8Async(memory, 2, 8, null_mut()), codes::ERROR_INVALID_VALUE);
+        // Copies go through the host.
+        ok(cuMemcpyDtoDAsync_v2(own, memory, 8, null_mut()));
+        ok(cuMemcpyHtoDAsync_v2(memory, c"7777777".as_ptr().cast(), 8, null_mut()));
+        ok(synchronize(null_mut()));
+        assert_eq!(word(own), 0x0101_0101_0101_0101);
+        ok(cuCtxEnablePeerAccess(owner.handle, 0));
+    }
     let function = load("st.global.u64 [x0], x2;");
     ok(launch(function, null_mut(), [memory, 0, 41]));
     ok(synchronize(null_mut()));

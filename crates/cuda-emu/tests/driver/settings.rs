@@ -183,3 +183,25 @@ fn reasons_are_told() {
         assert!(text.contains("cuMemFree_v2 gives 1: 0x4d is not the start of a live allocation"), "{text}");
     }
 }
+
+fn cubin(test: &str, settings: &[(&str, &str)], gives: CUresult) {
+    passed(in_child(test, settings, || {
+        let _context = Context::new(0);
+        let mut module = null_mut();
+        // SAFETY: there is room for the handle; the image has more than four bytes and a zero.
+        let result =
+            unsafe { cuModuleLoadDataEx(&mut module, c"\x7fELF\x02".as_ptr().cast(), 0, null_mut(), null_mut()) };
+        assert_eq!(result, gives);
+    }));
+}
+
+#[test]
+fn machine_code_is_not_for_this_gpu() {
+    cubin("settings::machine_code_is_not_for_this_gpu", &[], codes::ERROR_NO_BINARY_FOR_GPU);
+}
+
+#[test]
+fn machine_code_is_not_valid() {
+    let settings = [("WARPFERRY_CUDA_EMU_CUBIN", "200")];
+    cubin("settings::machine_code_is_not_valid", &settings, codes::ERROR_INVALID_IMAGE);
+}
