@@ -33,8 +33,12 @@ impl Pattern {
         if self.shift == u8::MAX {
             return all;
         }
-        let first = (start as u32).wrapping_sub(self.origin) >> self.shift;
-        let last = (end as u32 - 1).wrapping_sub(self.origin) >> self.shift;
+        // Bytes before lane 0 and behind lane 31 belong to no lane; an origin may lie before the page.
+        let lane = |at: usize| ((at as u32).wrapping_sub(self.origin) as i32) >> self.shift;
+        let (first, last) = (lane(start).max(0), lane(end - 1).min(31));
+        if first > last {
+            return 0;
+        }
         (u32::MAX << first) & (u32::MAX >> (31 - last))
     }
 }
