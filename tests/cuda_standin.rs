@@ -8,16 +8,19 @@
 #![cfg(all(feature = "cli", feature = "cuda", target_os = "linux"))]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-#[path = "said/skip.rs"]
+#[path = "shared/skip.rs"]
 mod skip;
+#[path = "shared/standin.rs"]
+mod standin;
+
 use skip::skipped;
+use standin::Folder;
 
 /// A run that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -25,45 +28,24 @@ const LIMIT: Duration = Duration::from_secs(240);
 const SMALL: [&str; 10] =
     ["demo", "--json", "--backend", "cuda", "--hidden", "256", "--tokens", "16", "--timeout-s", "30"];
 
-/// A folder for `LD_LIBRARY_PATH`, with or without a library; it goes with its owner.
-struct Libraries(PathBuf);
-
-impl Drop for Libraries {
-    fn drop(&mut self) {
-        // What is left in the system's folder for such things is no reason to fail.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+/// A folder for `LD_LIBRARY_PATH`, with or without a library.
+struct Libraries(Folder);
 
 impl Libraries {
     /// Without a library.
-    fn empty(test: &str) -> Libraries {
-        let path = std::env::temp_dir().join(format!("warpferry-cuda-{}-{test}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a temporary folder can be made");
-        Libraries(path)
+    fn empty() -> Libraries {
+        Libraries(Folder::empty())
     }
 
     /// With the stand-in; `None`, printed and counted, where there is none.
-    fn standin(test: &str) -> Option<Libraries> {
-        static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-        let Some(library) = standin() else {
-            let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-            let required = std::env::var_os("WARPFERRY_REQUIRE_STANDIN").is_some_and(|value| value == "1");
-            assert!(!required, "WARPFERRY_REQUIRE_STANDIN=1 and no libcuda_emu.so");
-            let why = format_args!("no libcuda_emu.so (cargo build -p warpferry-cuda-emu); {count} so far");
-            skipped(&format!("stand-in: {test}"), why);
-            return None;
-        };
-        let libraries = Libraries::empty(test);
-        fs::copy(library, libraries.0.join("libcuda.so.1")).expect("the stand-in can be copied");
-        Some(libraries)
+    fn standin() -> Option<Libraries> {
+        standin::folder().map(Libraries)
     }
 
     /// With a library made of C text.
-    fn compiled(test: &str, text: &str) -> Libraries {
-        let libraries = Libraries::empty(test);
-        let (source, library) = (libraries.0.join("stub.c"), libraries.0.join("libcuda.so.1"));
+    fn compiled(text: &str) -> Libraries {
+        let libraries = Libraries::empty();
+        let (source, library) = (libraries.0.path().join("stub.c"), libraries.0.path().join("libcuda.so.1"));
         fs::write(&source, text).expect("the folder can be written");
         let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_string());
         let made = Command::new(&compiler)
@@ -78,9 +60,9 @@ impl Libraries {
     /// Runs the program with these libraries; panics when it does not end.
     fn run(&self, words: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_warpferry"));
-        command.args(words).env("LD_LIBRARY_PATH", &self.0).env_remove("CUDA_DEVICE_MAX_CONNECTIONS");
+        command.args(words).env("LD_LIBRARY_PATH", self.0.path()).env_remove("CUDA_DEVICE_MAX_CONNECTIONS");
         command.envs(variables.iter().copied());
-        let (out, err) = (self.0.join("stdout"), self.0.join("stderr"));
+        let (out, err) = (self.0.path().join("stdout"), self.0.path().join("stderr"));
         command
             .stdout(fs::File::create(&out).expect("can be made"))
             .stderr(fs::File::create(&err).expect("can be made"));
@@ -119,24 +101,13 @@ impl Libraries {
     }
 }
 
-/// The stand-in library: named, or beside this test or a folder above, where cargo puts it.
-fn standin() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("WARPFERRY_CUDA_STANDIN") {
-        let path = PathBuf::from(named);
-        assert!(path.is_file(), "WARPFERRY_CUDA_STANDIN={} is no file", path.display());
-        return Some(path);
-    }
-    let own = std::env::current_exe().expect("a test has a program");
-    own.ancestors().skip(1).take(2).map(|folder| folder.join("libcuda_emu.so")).find(|path| path.is_file())
-}
-
 fn small(more: &[&'static str]) -> Vec<&'static str> {
     [&SMALL[..], more].concat()
 }
 
 #[test]
 fn worlds_on_a_gpu_are_verified_over_both_fabrics() {
-    let Some(libraries) = Libraries::standin("worlds") else { return };
+    let Some(libraries) = Libraries::standin() else { return };
     for world in [["--nodes", "2", "--gpus-per-node", "2"], ["--nodes", "1", "--gpus-per-node", "1"]] {
         for fabric in ["loopback", "mlx5"] {
             let report = libraries.json(&small(&[&world[..], &["--fabric", fabric]].concat()), &[]);
@@ -159,7 +130,7 @@ fn worlds_on_a_gpu_are_verified_over_both_fabrics() {
 
 #[test]
 fn the_driver_can_compile_the_kernels() {
-    let Some(libraries) = Libraries::standin("jit") else { return };
+    let Some(libraries) = Libraries::standin() else { return };
     let report = libraries.json(&small(&["--nodes", "1", "--gpus-per-node", "2", "--jit"]), &[]);
     assert_eq!((&report["verified"], &report["jit"]), (&true.into(), &true.into()), "{report}");
 }
@@ -167,7 +138,7 @@ fn the_driver_can_compile_the_kernels() {
 /// Defaults bend to what a rank has; what was asked for does not.
 #[test]
 fn ranks_that_share_few_sms_take_fewer() {
-    let Some(libraries) = Libraries::standin("few-sms") else { return };
+    let Some(libraries) = Libraries::standin() else { return };
     let four = small(&["--nodes", "2", "--gpus-per-node", "2"]);
     let report = libraries.json(&four, &[("WARPFERRY_CUDA_EMU_SMS", "14")]);
     let sms = report["sms"].as_u64().expect("a number");
@@ -181,7 +152,7 @@ fn ranks_that_share_few_sms_take_fewer() {
 /// Without `--backend` a GPU is taken where there is one, and an option of the emulator leaves it alone.
 #[test]
 fn auto_takes_the_gpu() {
-    let Some(libraries) = Libraries::standin("auto") else { return };
+    let Some(libraries) = Libraries::standin() else { return };
     let words = ["demo", "--json", "--hidden", "64", "--tokens", "8", "--nodes", "1", "--gpus-per-node", "2"];
     let report = libraries.json(&words, &[]);
     assert_eq!((&report["verified"], &report["backend"]), (&true.into(), &"cuda".into()), "{report}");
@@ -198,7 +169,7 @@ fn auto_takes_the_gpu() {
 
 #[test]
 fn doctor_sees_gpus() {
-    let Some(libraries) = Libraries::standin("doctor") else { return };
+    let Some(libraries) = Libraries::standin() else { return };
     let report = libraries.json(&["doctor", "--json"], &[("WARPFERRY_CUDA_EMU_DEVICES", "2")]);
     assert_eq!(report["gpus"].as_array().map(Vec::len), Some(2), "{report}");
     assert_eq!((&report["gpus"][1]["fits"], &report["gpus"][1]["compute"]), (&true.into(), &"9.0".into()), "{report}");
@@ -210,7 +181,7 @@ fn doctor_sees_gpus() {
 
 #[test]
 fn a_gpu_that_does_not_fit_is_refused() {
-    let Some(libraries) = Libraries::standin("unfit") else { return };
+    let Some(libraries) = Libraries::standin() else { return };
     let two = small(&["--nodes", "1", "--gpus-per-node", "2"]);
     for (variable, value, parts) in [
         ("WARPFERRY_CUDA_EMU_COMPUTE", "80", ["unsupported", "9.0", "8.0"]),
@@ -226,7 +197,7 @@ fn a_gpu_that_does_not_fit_is_refused() {
 
 #[test]
 fn ranks_that_share_a_gpu_need_hardware_queues() {
-    let Some(libraries) = Libraries::standin("queues") else { return };
+    let Some(libraries) = Libraries::standin() else { return };
     let four = small(&["--nodes", "1", "--gpus-per-node", "4"]);
     let said = libraries.refused(&four, &[("CUDA_DEVICE_MAX_CONNECTIONS", "1")]);
     assert!(said.contains("`CUDA_DEVICE_MAX_CONNECTIONS`") && said.contains("32"), "{said}");
@@ -235,7 +206,7 @@ fn ranks_that_share_a_gpu_need_hardware_queues() {
 /// The other ranks are stopped, not waited for.
 #[test]
 fn a_failed_launch_is_told_at_once() {
-    let Some(libraries) = Libraries::standin("launch") else { return };
+    let Some(libraries) = Libraries::standin() else { return };
     let mut words = small(&["--nodes", "1", "--gpus-per-node", "2"]);
     let began = Instant::now();
     for (call, name) in
@@ -276,7 +247,7 @@ fn without_a_driver_library_it_says_so() {
     if a_driver_is_installed() {
         return skipped("no driver library", "a CUDA driver is installed here, so none cannot be tried");
     }
-    let libraries = Libraries::empty("none");
+    let libraries = Libraries::empty();
     let said = libraries.refused(&small(&[]), &[]);
     assert!(said.contains("unsupported") && said.contains("libcuda.so.1"), "{said}");
     let report = libraries.json(&["doctor", "--json"], &[]);
@@ -295,7 +266,7 @@ fn a_driver_library_that_lacks_functions_is_told_by_name() {
         ("half", &format!("{version} int cuInit(unsigned f) {{ return f; }}"), "cuDeviceGetCount"),
         ("failing", "int cuDriverGetVersion(int *v) { *v = 0; return 999; }", "cuDriverGetVersion"),
     ] {
-        let libraries = Libraries::compiled(test, text);
+        let libraries = Libraries::compiled(text);
         let said = libraries.refused(&small(&[]), &[]);
         assert!(said.contains(part), "{test}: {said}");
         let report = libraries.json(&["doctor", "--json"], &[]);
@@ -310,8 +281,8 @@ fn a_file_that_is_no_library_is_no_driver() {
     if a_driver_is_installed() {
         return skipped("a file that is no library", "a CUDA driver is installed here and would be found instead");
     }
-    let libraries = Libraries::empty("garbage");
-    fs::write(libraries.0.join("libcuda.so.1"), "not a library").expect("the folder can be written");
+    let libraries = Libraries::empty();
+    fs::write(libraries.0.path().join("libcuda.so.1"), "not a library").expect("the folder can be written");
     let said = libraries.refused(&small(&[]), &[]);
     assert!(said.contains("unsupported") && said.contains("libcuda.so.1"), "{said}");
     let report = libraries.json(&["doctor", "--json"], &[]);

@@ -4,10 +4,10 @@
 #![cfg(feature = "cli")]
 
 #[cfg(feature = "cuda")]
-#[path = "said/skip.rs"]
+#[path = "shared/skip.rs"]
 mod skip;
 #[cfg(feature = "cuda")]
-#[path = "worlds/standin.rs"]
+#[path = "shared/standin.rs"]
 mod standin;
 #[path = "../benches/device/suite.rs"]
 mod suite;

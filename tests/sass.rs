@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-#[path = "said/skip.rs"]
+#[path = "shared/skip.rs"]
 mod skip;
 
 use warpferry::kernel::{KernelImage, KERNELS};

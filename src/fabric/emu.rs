@@ -2,9 +2,9 @@
 
 use warpferry_nic as nic;
 
-use super::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
+use super::{failed, Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
 use crate::driver::emu::{failed as machine_failed, EmuMachine};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mem::DevicePtr;
 
 /// NIC of one GPU of the cluster.
@@ -12,22 +12,6 @@ use crate::mem::DevicePtr;
 pub(crate) struct EmuNic {
     machine: EmuMachine,
     gpu: usize,
-}
-
-fn failed(call: &'static str) -> impl Fn(nic::ConfigError) -> Error {
-    move |error| Error::Driver { call, message: error.to_string() }
-}
-
-fn counted(counters: &nic::Counters) -> NicCounters {
-    NicCounters {
-        writes: counters.writes,
-        write_bytes: counters.write_bytes,
-        inline_writes: counters.inline_writes,
-        atomics: counters.atomics,
-        doorbells: counters.doorbells,
-        completions: counters.completions,
-        errors: counters.errors,
-    }
 }
 
 impl EmuNic {
@@ -92,12 +76,12 @@ impl Nic for EmuNic {
     fn counters(&self) -> Result<NicCounters> {
         self.machine.with(|machine| {
             let id = machine.nic(self.gpu).map_err(machine_failed("counters"))?;
-            machine.network().nic_counters(id).map(|counters| counted(&counters)).map_err(failed("counters"))
+            machine.network().nic_counters(id).map(NicCounters::from).map_err(failed("counters"))
         })
     }
 
     fn queue_counters(&self, number: u32) -> Result<NicCounters> {
         let number = nic::QueuePairNumber(number);
-        self.network("queue_counters", |network| network.counters(number)).map(|counters| counted(&counters))
+        self.network("queue_counters", |network| network.counters(number)).map(NicCounters::from)
     }
 }

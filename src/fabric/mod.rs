@@ -99,6 +99,27 @@ impl NicCounters {
     }
 }
 
+#[cfg(any(feature = "cuda", feature = "emu"))]
+impl From<warpferry_nic::Counters> for NicCounters {
+    fn from(counters: warpferry_nic::Counters) -> NicCounters {
+        NicCounters {
+            writes: counters.writes,
+            write_bytes: counters.write_bytes,
+            inline_writes: counters.inline_writes,
+            atomics: counters.atomics,
+            doorbells: counters.doorbells,
+            completions: counters.completions,
+            errors: counters.errors,
+        }
+    }
+}
+
+/// What the device model refuses, as an error of `call`.
+#[cfg(any(feature = "cuda", feature = "emu"))]
+fn failed(call: &'static str) -> impl Fn(warpferry_nic::ConfigError) -> crate::error::Error {
+    move |error| crate::error::Error::Driver { call, message: error.to_string() }
+}
+
 /// One NIC, used by one rank.
 pub trait Nic: Send + Sync + fmt::Debug {
     /// Where the memory of queue pairs must lie.

@@ -23,12 +23,12 @@ mod draws;
 mod play;
 mod queues;
 mod rig;
-#[path = "../said/replay.rs"]
+#[path = "../shared/replay.rs"]
 mod said;
-#[path = "../said/skip.rs"]
+#[path = "../shared/skip.rs"]
 mod skip;
 #[cfg(feature = "cuda")]
-#[path = "../worlds/standin.rs"]
+#[path = "../shared/standin.rs"]
 mod standin;
 
 mod addresses;

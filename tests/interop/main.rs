@@ -10,7 +10,9 @@
 mod handles;
 mod refusals;
 mod rounds;
-#[path = "../said/skip.rs"]
+#[path = "../shared/standin.rs"]
+mod shared_standin;
+#[path = "../shared/skip.rs"]
 mod skip;
 mod slices;
 mod standin;

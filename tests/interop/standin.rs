@@ -1,9 +1,8 @@
 //! All other tests in a process whose driver library is the stand-in: cudarc opens the library once a process.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use crate::skip::skipped;
+use crate::shared_standin;
 
 /// The tests that need a driver, and must all have run.
 const TESTS: [&str; 8] = [
@@ -22,28 +21,14 @@ fn on_the_stand_in() {
     if std::env::var_os(super::support::CHILD).is_some() {
         return;
     }
+    let Some(folder) = shared_standin::folder() else { return };
     let own = std::env::current_exe().expect("a test has a program");
-    let named = std::env::var_os("WARPFERRY_CUDA_STANDIN").map(PathBuf::from);
-    let beside = own.parent().map(|folder| folder.join("libcuda_emu.so"));
-    let Some(library) = named.or(beside).filter(|path| path.is_file()) else {
-        let required = std::env::var_os("WARPFERRY_REQUIRE_STANDIN").is_some_and(|value| value == "1");
-        assert!(!required, "WARPFERRY_REQUIRE_STANDIN=1 and no libcuda_emu.so beside {}", own.display());
-        return skipped(
-            "stand-in for the CUDA driver library",
-            format_args!("no libcuda_emu.so beside {}", own.display()),
-        );
-    };
-    let folder = std::env::temp_dir().join(format!("warpferry-interop-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
-    std::fs::copy(&library, folder.join("libcuda.so.1")).expect("the stand-in can be copied");
     let output = Command::new(own)
         .args(["--nocapture", "--test-threads=1"])
-        .env("LD_LIBRARY_PATH", &folder)
+        .env("LD_LIBRARY_PATH", folder.path())
         .env("WARPFERRY_BACKEND", "cuda")
         .env(super::support::CHILD, "1")
         .output();
-    // What is left in the system's folder for such things is no reason to fail.
-    let _ = std::fs::remove_dir_all(&folder);
     let output = output.expect("the test's own program runs");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");

@@ -22,11 +22,11 @@ mod race_mutants;
 mod races;
 mod random;
 mod replay;
-#[path = "../said/replay.rs"]
+#[path = "../shared/replay.rs"]
 mod said;
 mod shapes;
-#[cfg(feature = "cuda")]
-#[path = "../said/skip.rs"]
+#[path = "../shared/skip.rs"]
 mod skip;
 #[cfg(feature = "cuda")]
+#[path = "../shared/standin.rs"]
 mod standin;

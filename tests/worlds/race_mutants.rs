@@ -2,7 +2,8 @@
 //!
 //! Method: every place of an expanded kernel that makes an order (a fence, a proxy fence, a barrier, a wait for copies, an
 //! order or a scope) is dropped or weakened, one at a time, and cases run with the race check until one goes wrong. A
-//! mutant that survives stands in [`EQUIVALENT`] with the reason, or the test is red. Places that no case reaches (a trap
+//! mutant that survives stands in [`EQUIVALENT`] with the reason, or the test is red: the argument for most is still to be
+//! made, so the run of all places is asked for by name, and CI has the kinds of edges of dispatch, each dropped everywhere. Places that no case reaches (a trap
 //! there survives as well: how a kernel gives up) are counted and told, and are no survivors.
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use warpferry::Fabric;
 
 use crate::case::{Case, Link};
 use crate::play::attempt_with;
+use crate::skip::skipped;
 
 /// What is looked for, and what it becomes.
 const CHANGES: &[(&str, &str)] = &[
@@ -147,7 +149,7 @@ fn cases(fabric: Link) -> Vec<Case> {
 }
 
 /// Runs the mutants that `pick` takes; those that no case catches.
-fn survivors(link: Link, pick: impl Fn(usize) -> bool) -> Vec<String> {
+fn survivors(link: Link) -> Vec<String> {
     let fabric = if link == Link::Mlx5 { Fabric::Mlx5 } else { Fabric::Loopback };
     let sound = KernelSet::embedded(fabric).expect("the build has all kernels");
     let cases = cases(link);
@@ -156,7 +158,7 @@ fn survivors(link: Link, pick: impl Fn(usize) -> bool) -> Vec<String> {
     }
     let mut table: BTreeMap<String, [usize; 4]> = BTreeMap::new();
     let mut left = Vec::new();
-    for (number, mutant) in mutants(&sound).into_iter().enumerate().filter(|(number, _)| pick(*number)) {
+    for (number, mutant) in mutants(&sound).into_iter().enumerate() {
         let (from, to) = CHANGES[mutant.change];
         let kernels = damaged(sound, mutant, to);
         let fails = |kernels| cases.iter().find_map(|case| attempt_with(case, kernels).err());
@@ -231,21 +233,23 @@ fn every_kind_of_edge_is_missed() {
             }
         }
     }
-    // An arrival of the same lane is all that a load's mbarrier has: nothing to acquire but the copies' completion.
-    survivors.retain(|name| !name.contains("try_wait"));
-    assert!(survivors.is_empty(), "survivors:\n  {}", survivors.join("\n  "));
+    // The check has a bulk copy before whoever waits for it, whatever the order of the wait: a hole. Closing it must be
+    // seen here.
+    let holes =
+        ["Mlx5", "Loopback"].map(|link| format!("{link} `try_wait.parity.acquire.` -> `try_wait.parity.relaxed.`"));
+    assert_eq!(survivors, holes, "survivors, and the holes that are known");
 }
 
+/// Method: every place by itself, which takes hours: `WARPFERRY_MUTANTS=mlx5` or `loopback` asks for it. It is red as long
+/// as a survivor is neither caught nor argued in [`EQUIVALENT`], and so it is today.
 #[test]
-#[ignore = "minutes: all mutants"]
-fn all_on_mlx5() {
-    let left = survivors(Link::Mlx5, |_| true);
-    assert!(left.is_empty(), "{} survive:\n  {}", left.len(), left.join("\n  "));
-}
-
-#[test]
-#[ignore = "minutes: all mutants"]
-fn all_on_loopback() {
-    let left = survivors(Link::Loopback, |_| true);
+fn every_place_is_missed() {
+    let link = match std::env::var("WARPFERRY_MUTANTS").as_deref() {
+        Ok("mlx5") => Link::Mlx5,
+        Ok("loopback") => Link::Loopback,
+        Ok(other) => panic!("WARPFERRY_MUTANTS={other}: valid is mlx5 or loopback"),
+        Err(_) => return skipped("every place of a race mutant", "WARPFERRY_MUTANTS is not set"),
+    };
+    let left = survivors(link);
     assert!(left.is_empty(), "{} survive:\n  {}", left.len(), left.join("\n  "));
 }

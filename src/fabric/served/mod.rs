@@ -42,7 +42,7 @@ use warpferry_nic as nic;
 
 use self::bus::{Home, Port, Ports};
 use self::doorbells::Doorbells;
-use super::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, QueuePlace, WindowKeys};
+use super::{failed, Nic, NicCounters, Queue, QueueAddress, QueueMemory, QueuePlace, WindowKeys};
 use crate::driver::Driver;
 use crate::error::{Error, Result};
 use crate::mem::DevicePtr;
@@ -187,22 +187,6 @@ struct ServedNic {
     nic: usize,
 }
 
-fn failed(call: &'static str) -> impl Fn(nic::ConfigError) -> Error {
-    move |error| Error::Driver { call, message: error.to_string() }
-}
-
-fn counted(counters: &nic::Counters) -> NicCounters {
-    NicCounters {
-        writes: counters.writes,
-        write_bytes: counters.write_bytes,
-        inline_writes: counters.inline_writes,
-        atomics: counters.atomics,
-        doorbells: counters.doorbells,
-        completions: counters.completions,
-        errors: counters.errors,
-    }
-}
-
 /// The host block of queue memory, when all of it lies there.
 fn host_home(nic: usize, memory: &QueueMemory) -> Result<Home> {
     let host = memory.host.ok_or_else(|| Error::argument("memory.host", "none", "the block that holds the queue"))?;
@@ -334,11 +318,11 @@ impl Nic for ServedNic {
             return Err(error.clone());
         }
         let counters = state.network.nic_counters(nic::NicId(self.nic as u32)).map_err(failed("counters"))?;
-        Ok(counted(&counters))
+        Ok(counters.into())
     }
 
     fn queue_counters(&self, number: u32) -> Result<NicCounters> {
         let counters = self.lock().network.counters(nic::QueuePairNumber(number)).map_err(failed("queue_counters"))?;
-        Ok(counted(&counters))
+        Ok(counters.into())
     }
 }
