@@ -12,7 +12,7 @@ use warpferry_nic::{NetworkConfig, Ordering};
 use crate::draw;
 
 /// Warp instructions after which a run counts as endless.
-const WARP_INSTRUCTIONS_MAX: u64 = 2_000_000_000;
+pub const WARP_INSTRUCTIONS_MAX: u64 = 2_000_000_000;
 
 /// A world, what it moves, how, and on what kind of machine. As text it is the JSON of what differs from the default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,9 +9,10 @@ use std::time::Duration;
 use warpferry::comm::Canceller;
 use warpferry::driver::emu::EmuMachine;
 use warpferry::fabric::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
+use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::DevicePtr;
 use warpferry::world::{self, Device};
-use warpferry::{Communicator, Result, WorldConfig};
+use warpferry::{Communicator, Fabric, Result, WorldConfig};
 use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
 
 /// What a queue pair is for.
@@ -88,6 +89,17 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(config: WorldConfig) -> Result<Cluster> {
+        let kernels = KernelSet::embedded(config.fabric)?;
+        Cluster::with_kernels(config, kernels)
+    }
+
+    /// A cluster that runs other kernels than the embedded ones.
+    pub fn with_kernels(mut config: WorldConfig, kernels: KernelSet) -> Result<Cluster> {
+        let topology = config.topology;
+        (config.machine.nodes, config.machine.gpus_per_node) = match config.fabric {
+            Fabric::Mlx5 => (topology.nodes() as usize, topology.gpus_per_node() as usize),
+            Fabric::Loopback => (1, topology.ranks() as usize),
+        };
         let machine = EmuMachine::new(config.machine.clone())?;
         let mut queues = Vec::new();
         let mut devices = machine.devices();
@@ -96,7 +108,7 @@ impl Cluster {
             queues.push(Arc::clone(&made));
             *nic = nic.take().map(|nic| Arc::new(Recorder { nic, made }) as Arc<dyn Nic>);
         }
-        let ranks = world::connect(&config, &devices)?;
+        let ranks = world::connect_kernels(&config, &devices, kernels)?;
         Ok(Cluster { machine, ranks, config, queues })
     }
 

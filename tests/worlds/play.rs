@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use half::bf16;
+use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::Backend;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::Element;
@@ -12,7 +13,7 @@ use warpferry::{
     Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Shape, Tensor, Topology, World,
 };
 
-use crate::case::{Case, Link};
+use crate::case::{Case, Link, WARP_INSTRUCTIONS_MAX};
 use crate::draw::{self, Inputs};
 use crate::said;
 
@@ -121,8 +122,20 @@ fn said(what: &'static str) -> impl Fn(Error) -> String {
 
 /// Runs `case` with these kernels; says what went wrong.
 pub fn attempt_with(case: &Case, kernels: KernelSet) -> Result<Cost, String> {
-    let config = case.config().map_err(said("the case is not valid"))?;
+    attempt_within(case, kernels, WARP_INSTRUCTIONS_MAX, |_| {})
+}
+
+/// The same; a run of more than `warp_instructions` counts as endless. `prepare` sees the machine first.
+pub fn attempt_within(
+    case: &Case,
+    kernels: KernelSet,
+    warp_instructions: u64,
+    prepare: impl FnOnce(&EmuMachine),
+) -> Result<Cost, String> {
+    let mut config = case.config().map_err(said("the case is not valid"))?;
+    config.machine.limits.warp_instructions = warp_instructions;
     let mut world = World::emulated_kernels(config, kernels).map_err(said("world"))?;
+    prepare(world.machine().ok_or("the world has no machine")?);
     attempt_in(case, &mut world)?;
     let machine = world.machine().cloned().ok_or("the world has no machine")?;
     world.close().map_err(said("close"))?;
