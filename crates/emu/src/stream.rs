@@ -501,8 +501,7 @@ impl Machine {
         let checks = self.config.checks.uninitialized;
         let mut cta = Cta::new(shape, slot, serial, index, sm, checks, self.config.garbage_seed, cluster);
         if let Some(race) = &mut self.race {
-            let state = &mut cta.state;
-            state.race = race.cta_begins(&state.shape, serial, index, &state.exited);
+            cta.state.race = race.cta_begins(&cta.state);
         }
         for warp in &mut cta.warps {
             warp.queued = true;

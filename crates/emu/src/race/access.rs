@@ -16,11 +16,18 @@ pub(crate) struct At {
     pub cta: u32,
     pub warp: u32,
     pub pc: u32,
+    /// Number of the CTA whose shared memory is accessed.
+    pub home: u32,
 }
 
 impl At {
     pub fn new(cta: &CtaState, warp: &Warp, pc: u32) -> At {
-        At { cta: cta.race, warp: warp.index, pc }
+        At { cta: cta.race, warp: warp.index, pc, home: cta.race }
+    }
+
+    /// As this, for shared memory of another CTA of the cluster.
+    pub fn toward(self, other: &CtaState) -> At {
+        At { home: other.race, ..self }
     }
 }
 
@@ -50,7 +57,7 @@ impl Race {
         let actor = Actor { who: Who::Warp(warp), seat: warp.seat, completions, seats, running };
         let mark = Mark { slot, time: warp.now, lanes, site: at.pc, what, bytes: 0 };
         let shadow = match place {
-            Where::Shared => &mut ctas[at.cta as usize].shared,
+            Where::Shared => &mut ctas[at.home as usize].shared,
             Where::Global(storage) => Race::shadow(shadows, storage),
         };
         let found = shadow.access(&actor, mark, pattern, range.0, range.1);
@@ -144,7 +151,7 @@ impl Race {
     fn read_word(&mut self, at: At, place: Where, lanes: u32, offset: usize, scope: Scope, acquires: bool) {
         let slot = self.slot_of(at);
         let list = match place {
-            Where::Shared => self.ctas[at.cta as usize].words.get(&offset),
+            Where::Shared => self.ctas[at.home as usize].words.get(&offset),
             Where::Global(storage) => self.words.get(&(storage, offset)),
         };
         let Some(list) = list else { return };
@@ -197,7 +204,7 @@ impl Race {
         }
         let (words, key) = match place {
             Where::Shared => {
-                let list = self.ctas[at.cta as usize].words.entry(offset);
+                let list = self.ctas[at.home as usize].words.entry(offset);
                 if new.is_empty() && matches!(list, std::collections::hash_map::Entry::Vacant(_)) {
                     return;
                 }
@@ -226,7 +233,10 @@ impl Race {
         self.touch(at, place, 1 << lane, what, Pattern::ONE, (offset, offset + size))?;
         let acquires = matches!(op.order, Order::Acquire | Order::AcqRel | Order::Sc);
         let releases = matches!(op.order, Order::Release | Order::AcqRel | Order::Sc);
-        self.read_word(at, place, 1 << lane, offset, op.scope, acquires);
+        // A reduction's read is no part of an acquire pattern (PTX ISA, "Release and Acquire Patterns").
+        if op.returns {
+            self.read_word(at, place, 1 << lane, offset, op.scope, acquires);
+        }
         self.write_word(at, place, lane, offset, op.scope, releases, true);
         Ok(())
     }

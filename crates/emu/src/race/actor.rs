@@ -41,6 +41,8 @@ pub(crate) enum Missing {
     Completion,
     /// Its group was waited for with `.read` only.
     WriteCompletion,
+    /// It was waited for by `.relaxed` waits only, with no acquiring fence behind.
+    RelaxedWait,
     /// It was waited for, and no path comes from there.
     CompletionPath,
     /// Both are strong, and their scopes do not include each other.
@@ -93,6 +95,10 @@ impl Actor<'_> {
     /// Whether `old` may stand unordered beside an access that is like `new`, which conflicts with it.
     fn morally_strong(&self, old: &Mark, new: &Mark) -> Result<(), Missing> {
         let (a, b) = (old.what, new.what);
+        // Operations on an mbarrier object count whatever their scopes; those say whom they synchronize with.
+        if a.is_barrier() && b.is_barrier() && a.is_strong() && b.is_strong() {
+            return Ok(());
+        }
         if !a.is_strong() || !b.is_strong() || a.is_copy() || b.is_copy() {
             return Err(Missing::Path);
         }
@@ -134,8 +140,11 @@ impl Actor<'_> {
             _ if old.what.is_copy() => {
                 let completion = self.completions.get(old.time);
                 if !self.completions.is_observed(old.time) {
-                    let only_read = completion.only_read && old.what.writes();
-                    return Err(if only_read { Missing::WriteCompletion } else { Missing::Completion });
+                    return Err(match () {
+                        () if completion.only_read && old.what.writes() => Missing::WriteCompletion,
+                        () if completion.relaxed_wait => Missing::RelaxedWait,
+                        () => Missing::Completion,
+                    });
                 }
                 let Who::Copy { view, lane, .. } = self.who else { return Err(Missing::CompletionPath) };
                 if !self.completions.is_known(old.time, &|s, l, t| caused_any(view, lane, s, l, t)) {

@@ -3,12 +3,13 @@
 use super::actor::{Actor, Who};
 use super::clock::{carry, Knowledge, Released, Seat};
 use super::mark::{Mark, What};
+use super::mbarrier::Phases;
 use super::shadow::Pattern;
 use super::warp::WarpClock;
 use super::{Checked, CtaRace, LaunchRace, Name, Plain, Race};
 use crate::park::Where;
 use crate::program::{Order, Scope};
-use crate::warp::{CtaState, LaunchShape};
+use crate::warp::CtaState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use warpferry_nic::Purpose;
@@ -107,8 +108,10 @@ impl Race {
     }
 
     /// A CTA becomes resident; its number here.
-    pub fn cta_begins(&mut self, shape: &Arc<LaunchShape>, serial: u64, index: [u32; 3], exited: &[u32]) -> u32 {
-        let seat = Seat { cta: serial, gpu: shape.gpu };
+    pub fn cta_begins(&mut self, cta: &CtaState) -> u32 {
+        let CtaState { shape, serial, index, exited, .. } = cta;
+        let (serial, index, rank) = (*serial, *index, cta.cluster.rank);
+        let seat = Seat { cta: serial, cluster: serial - rank as u64, gpu: shape.gpu };
         let launch = shape.id.0;
         let base = self.launches.get(&launch).map(|l| l.base.clone()).unwrap_or_default();
         let slots: Vec<u32> = (0..exited.len() as u32)
@@ -160,7 +163,7 @@ impl Race {
             }
         }
         state.open.extend(old.groups.iter().flatten().flat_map(|group| [group.read, group.write]));
-        state.open.extend(old.mbarriers.values().flat_map(|p| p.ended.iter().copied().chain(p.open)));
+        state.open.extend(old.mbarriers.values().flat_map(Phases::numbers));
         old.shared.clear();
         self.ctas[id as usize] = CtaRace { shared: old.shared, ..CtaRace::default() };
         self.free_ctas.push(id);

@@ -70,8 +70,8 @@ impl Race {
         target: usize,
         bytes: usize,
     ) -> Checked {
-        let phases = self.ctas[copy.at.cta as usize].mbarriers.entry(mbarrier).or_default();
-        let number = *phases.open.get_or_insert_with(|| self.completions.add(copy.view.now));
+        let phases = self.ctas[copy.at.home as usize].mbarriers.entry(mbarrier).or_default();
+        let number = phases.number(copy.view.slot, || self.completions.add(copy.view.now));
         let (storage, offset) = source;
         self.copy_touch(copy, Where::Global(storage), What::READ, number, offset, bytes)?;
         self.copy_touch(copy, Where::Shared, What::WRITE, number, target, bytes)
@@ -80,7 +80,7 @@ impl Race {
     /// A load has reported; `ends`: with that the phase of its mbarrier ended.
     pub fn load_reported(&mut self, copy: &CopyRace, mbarrier: usize, ends: bool) {
         if ends {
-            self.ctas[copy.at.cta as usize].mbarriers.entry(mbarrier).or_default().end();
+            self.ctas[copy.at.home as usize].mbarriers.entry(mbarrier).or_default().end();
         }
     }
 

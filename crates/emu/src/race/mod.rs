@@ -26,6 +26,7 @@ mod clock;
 mod completion;
 mod copies;
 mod mark;
+mod mbarrier;
 mod report;
 mod shadow;
 mod sync;
@@ -33,8 +34,8 @@ mod warp;
 
 pub(crate) use access::At;
 pub(crate) use copies::CopyRace;
+pub(crate) use mbarrier::OnPhase;
 pub use report::{RaceAccess, RacePlace, RaceReport};
-pub(crate) use sync::OnPhase;
 
 use crate::config::{Hosts, MachineConfig, Schedule};
 use crate::error::FaultKind;
@@ -43,10 +44,11 @@ use crate::program::Scope;
 use crate::warp::{LaunchShape, Trouble};
 use clock::{Knowledge, Released, Seat};
 use completion::Completions;
+use mbarrier::Phases;
 use shadow::Shadow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use sync::{Gather, Phases};
+use sync::Gather;
 use warp::WarpClock;
 
 /// Every check of an access: a race ends the run.
@@ -142,6 +144,8 @@ pub(crate) struct Race {
     /// Slots whose warps have ended, and their last time, by GPU.
     ended: Vec<Vec<(u32, u32)>>,
     completions: Completions,
+    /// What `fence.sc` so far made known.
+    fences_sc: Vec<Released>,
     launches: HashMap<u64, LaunchRace>,
     streams: HashMap<(usize, u32), Plain>,
     events: HashMap<u32, Knowledge>,
@@ -176,6 +180,7 @@ impl Race {
             names: Vec::new(),
             ended: vec![Vec::new(); gpus],
             completions: Completions::default(),
+            fences_sc: Vec::new(),
             launches: HashMap::new(),
             streams: HashMap::new(),
             events: HashMap::new(),

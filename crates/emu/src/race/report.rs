@@ -173,6 +173,7 @@ impl Race {
             Missing::WriteCompletion => {
                 "the bulk copy's write is not complete: wait_group.read waits for its read only".to_string()
             }
+            Missing::RelaxedWait => "the wait for the copy is relaxed, and no acquiring fence is behind it".to_string(),
             Missing::CompletionPath => {
                 "no release/acquire path from the wait for the bulk copy to the second access".to_string()
             }

@@ -3,6 +3,7 @@
 
 mod agents;
 mod copies;
+mod mbarriers;
 mod nics;
 mod rig;
 mod warps;

@@ -218,3 +218,65 @@ fn a_constant_load_needs_memory_that_nobody_writes() {
     caught(&body.replace("@!there st", "st"), TWO_WARPS, "read through .nc");
     caught("@here st.global.u32 [data], 1; @here ld.global.nc.u32 value, [data];", WARP, "read through .nc");
 }
+
+#[test]
+fn the_read_of_a_reduction_is_no_acquire_pattern() {
+    // CTA 1 knows by another word, without order, that the flag is up.
+    let body = "
+        setp.eq.u32 here, lane, 0;
+        @!here bra over;
+        setp.eq.u32 there, cta, 1;
+        @there bra reader;
+        st.global.u32 [data], 7;
+        st.release.gpu.global.u32 [flag], 1;
+        st.relaxed.gpu.global.u32 [flag + 4], 1;
+        bra over;
+    reader:
+        ld.relaxed.gpu.global.u32 seen, [flag + 4];
+        setp.eq.u32 done, seen, 1;
+        @!done bra reader;
+        atom.relaxed.gpu.global.add.u32 seen, [flag], 1;
+        fence.acq_rel.gpu;
+        ld.global.u32 value, [data];
+    over:";
+    pair(body, TWO_CTAS, "atom.relaxed.gpu.global.add.u32 seen,", "red.relaxed.gpu.global.add.u32", NO_PATH);
+    pair(body, TWO_CTAS, "fence.acq_rel.gpu;", "", NO_PATH);
+}
+
+#[test]
+fn sequentially_consistent_fences_synchronize_by_themselves() {
+    // Lane 0 of CTA 0 stores and fences; lane 1 sees that by a word and tells CTA 1 by another, all without order.
+    let body = "
+        setp.eq.u32 there, cta, 1;
+        @there bra reader;
+        setp.eq.u32 here, thread, 32;
+        @here bra teller;
+        setp.ne.u32 here, thread, 0;
+        @here bra over;
+        st.global.u32 [data], 7;
+        fence.sc.gpu;
+        st.relaxed.cta.global.u32 [flag], 1;
+        bra over;
+    teller:
+        ld.relaxed.cta.global.u32 seen, [flag];
+        setp.eq.u32 done, seen, 1;
+        @!done bra teller;
+        st.relaxed.gpu.global.u32 [flag + 4], 1;
+        bra over;
+    reader:
+        setp.ne.u32 here, thread, 0;
+        @here bra over;
+    look:
+        ld.relaxed.gpu.global.u32 seen, [flag + 4];
+        setp.eq.u32 done, seen, 1;
+        @!done bra look;
+        fence.sc.gpu;
+        ld.global.u32 value, [data];
+    over:";
+    let shape = Shape { ctas: 2, threads: 64 };
+    clean(body, shape);
+    clean(&body.replacen("fence.sc.gpu", "membar.sys", 1), shape);
+    caught(&body.replace("fence.sc", "fence.acq_rel"), shape, NO_PATH);
+    caught(&body.replacen("fence.sc.gpu", "fence.sc.cta", 1), shape, NO_PATH);
+    caught(&body.replacen("fence.sc", "fence.acq_rel", 1), shape, NO_PATH);
+}
