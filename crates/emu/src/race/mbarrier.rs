@@ -12,6 +12,7 @@
 use super::access::At;
 use super::actor::{Actor, Missing, Who};
 use super::clock::{carry, Released, Seat, View, SHARED};
+use super::late::Small;
 use super::mark::{Mark, What};
 use super::shadow::{Conflict, Pattern};
 use super::warp::{Given, WarpClock};
@@ -39,6 +40,8 @@ pub(super) struct Phases {
     fenced_done: Vec<Released>,
     /// Issuers' slots, and the completions of their copies that land in the open phase.
     open: Vec<(u32, u32)>,
+    /// Completions of `cp.async` that arrived at the open phase.
+    small: Vec<u32>,
     /// Completions of ended phases, the last one last.
     ended: Vec<Vec<u32>>,
     /// The init, and whether `fence.mbarrier_init` stands behind it.
@@ -60,6 +63,8 @@ pub(crate) enum OnPhase {
         order: Order,
         scope: Scope,
     },
+    /// `cp.async.mbarrier.arrive`: an arrival by the lane's copies so far, when they are complete.
+    Copies,
     /// A change of the count of bytes.
     Count,
     /// A wait that found its phase ended.
@@ -79,11 +84,11 @@ impl Race {
             OnPhase::Waited { order, scope } => What::READ.strong(order, scope, 8).barrier(),
             OnPhase::Polled => What::READ.strong(Order::Relaxed, Scope::Cta, 8).barrier(),
             OnPhase::Arrive { order, scope } => What::ATOMIC.strong(order, scope, 8).barrier(),
-            OnPhase::Count => What::ATOMIC.strong(Order::Relaxed, Scope::Cta, 8).barrier(),
+            OnPhase::Count | OnPhase::Copies => What::ATOMIC.strong(Order::Relaxed, Scope::Cta, 8).barrier(),
         };
         self.touch_barrier(at, lanes, what, offset)?;
         let slot = self.ctas[at.cta as usize].slots[at.warp as usize];
-        let home = self.seats[self.ctas[at.home as usize].slots[0] as usize];
+        let home = self.home(at.home);
         let clock = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
         let objects = &mut self.ctas[at.home as usize].mbarriers;
         if act == OnPhase::Init {
@@ -94,6 +99,14 @@ impl Race {
         let Some(phases) = objects.get_mut(&offset) else { return Ok(()) };
         match act {
             OnPhase::Inval => phases.init = None,
+            OnPhase::Copies => {
+                for lane in each(lanes) {
+                    let small = self.ctas[at.cta as usize].small.get_mut(&(at.warp, lane as u32));
+                    let numbers = small.map(Small::seal).unwrap_or_default();
+                    let phases = self.ctas[at.home as usize].mbarriers.entry(offset).or_default();
+                    phases.small.extend(numbers);
+                }
+            }
             OnPhase::Arrive { order, scope } => phases.arrive(clock, lanes, order != Order::Relaxed, scope, home),
             OnPhase::Waited { order, scope } => {
                 let seen = phases.waited(clock, lanes, order != Order::Relaxed, scope);
@@ -108,9 +121,16 @@ impl Race {
             _ => {}
         }
         if ends {
-            phases.end();
+            self.phase_ended(at, offset);
         }
         Ok(())
+    }
+
+    /// The open phase of an mbarrier has ended.
+    pub fn phase_ended(&mut self, at: At, offset: usize) {
+        if let Some(phases) = self.ctas[at.home as usize].mbarriers.get_mut(&offset) {
+            phases.end();
+        }
     }
 
     fn touch_barrier(&mut self, at: At, lanes: u32, what: What, offset: usize) -> Checked {
@@ -121,7 +141,7 @@ impl Race {
         let mark = Mark { slot, time: warp.now, lanes, site: at.pc, what, bytes: 0 };
         let shadow = &mut ctas[at.home as usize].shared;
         let found = shadow.access(&actor, mark, Pattern::ONE, offset, offset + 8);
-        found.map_err(|conflict| self.raced(Where::Shared, conflict))
+        found.map_err(|conflict| self.raced(Where::Shared, at.home, conflict))
     }
 
     /// A bulk copy is issued that reports to an mbarrier: its init must be visible to the async proxy. PTX ISA 9.3 has
@@ -137,7 +157,7 @@ impl Race {
         let new = Mark { slot: view.slot, time: view.now, lanes: 1 << lane, site: at.pc, what, bytes: 0xf };
         match actor.check(&init, &new) {
             Err(Missing::ProxyFence) if announced => Ok(()),
-            Err(missing) => Err(self.raced(Where::Shared, Conflict { old: init, new, offset, missing })),
+            Err(missing) => Err(self.raced(Where::Shared, at.home, Conflict { old: init, new, offset, missing })),
             Ok(()) => Ok(()),
         }
     }
@@ -186,7 +206,7 @@ impl Phases {
     }
 
     /// The open phase ends.
-    pub fn end(&mut self) {
+    fn end(&mut self) {
         for new in self.gathered.drain(..) {
             self.done.retain(|old| old.scope > new.scope || !new.given.covers(&old.given));
             self.done.push(new);
@@ -194,7 +214,8 @@ impl Phases {
         for released in self.fenced.drain(..) {
             carry(&mut self.fenced_done, released);
         }
-        self.ended.push(self.open.drain(..).map(|(_, number)| number).collect());
+        let open = self.open.drain(..).map(|(_, number)| number);
+        self.ended.push(open.chain(self.small.drain(..)).collect());
     }
 
     /// Completion of the copies of a warp that land in the open phase.
@@ -209,7 +230,17 @@ impl Phases {
 
     /// All completions that are kept.
     pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        self.ended.iter().flatten().copied().chain(self.open.iter().map(|&(_, number)| number))
+        let open = self.open.iter().map(|&(_, number)| number).chain(self.small.iter().copied());
+        self.ended.iter().flatten().copied().chain(open)
+    }
+
+    /// The init is known to all threads that may use the object: true when it was announced.
+    pub fn published(&mut self) -> bool {
+        let announced = self.init.is_some_and(|(_, announced)| announced);
+        if announced {
+            self.init = None;
+        }
+        announced
     }
 
     /// `fence.mbarrier_init` by lanes of a slot.

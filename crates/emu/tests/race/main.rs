@@ -2,7 +2,9 @@
 //! the right words, under round robin and drawn schedules.
 
 mod agents;
+mod clusters;
 mod copies;
+mod late;
 mod mbarriers;
 mod nics;
 mod rig;

@@ -2,8 +2,8 @@
 
 use crate::rig::{clean, pair, Shape};
 
-const WARP: Shape = Shape { ctas: 1, threads: 32 };
-const TWO_WARPS: Shape = Shape { ctas: 1, threads: 64 };
+const WARP: Shape = Shape::of(1, 32);
+const TWO_WARPS: Shape = Shape::of(1, 64);
 
 const NO_PATH: &str = "no release/acquire path";
 const RELAXED: &str = "the wait for the copy is relaxed, and no acquiring fence is behind it";
