@@ -39,6 +39,8 @@ const FINDINGS_MAX: usize = 8;
 /// Most attempts to make a failing case smaller, and the longest that they may take.
 const SHRINKS_MAX: u32 = 200;
 const SHRINK_TIME_MS_MAX: u32 = 60_000;
+/// Stack of a job: strategies nest deeply, and debug builds use much for each.
+const STACK_BYTES: usize = 64 << 20;
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_secs(20);
 
@@ -88,7 +90,8 @@ fn soak() {
     let soak = Soak { seed, until, began, cases, out, next: AtomicU64::new(0), found: Mutex::new(found) };
     std::thread::scope(|scope| {
         for _ in 0..jobs {
-            scope.spawn(|| soak.work());
+            let job = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || soak.work());
+            job.unwrap_or_else(|error| panic!("a thread for a job: {error}"));
         }
     });
     soak.end();
