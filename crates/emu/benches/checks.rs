@@ -154,7 +154,9 @@ fn main() {
     println!("loop    checks         Minst/s (quartiles)     times slower than off");
     for (name, body) in [("rows", ROWS), ("words", WORDS), ("copies", COPIES)] {
         let mut machines = settings.map(|(_, checks)| machine(body, checks));
-        machines.iter_mut().for_each(|machine| drop(rate(machine)));
+        for machine in &mut machines {
+            rate(machine);
+        }
         let mut rates = settings.map(|_| Vec::new());
         let mut slower = settings.map(|_| Vec::new());
         for _ in 0..rounds {
