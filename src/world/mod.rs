@@ -144,7 +144,7 @@ fn check_shares(devices: &[Device]) -> Result<()> {
     Ok(())
 }
 
-/// [`connect`] with other kernels than the embedded ones: for mutants and experiments.
+/// [`connect`] with these kernels instead of the embedded ones.
 ///
 /// # Errors
 /// As [`connect`].

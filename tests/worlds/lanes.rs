@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use warpferry::comm::Canceller;
 use warpferry::driver::emu::EmuMachine;
 use warpferry::fabric::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
@@ -16,7 +17,8 @@ use warpferry::{Communicator, Fabric, Result, WorldConfig};
 use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
 
 /// What a queue pair is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Lane {
     Payload { channel: u32 },
     Credit { channel: u32 },
@@ -93,14 +95,13 @@ impl Cluster {
         Cluster::with_kernels(config, kernels)
     }
 
-    /// A cluster that runs other kernels than the embedded ones.
-    pub fn with_kernels(mut config: WorldConfig, kernels: KernelSet) -> Result<Cluster> {
-        let topology = config.topology;
-        (config.machine.nodes, config.machine.gpus_per_node) = match config.fabric {
-            Fabric::Mlx5 => (topology.nodes() as usize, topology.gpus_per_node() as usize),
-            Fabric::Loopback => (1, topology.ranks() as usize),
-        };
-        let machine = EmuMachine::new(config.machine.clone())?;
+    /// One that runs these kernels.
+    pub fn with_kernels(config: WorldConfig, kernels: KernelSet) -> Result<Cluster> {
+        let mut machine = config.machine.clone();
+        if config.fabric == Fabric::Loopback {
+            (machine.nodes, machine.gpus_per_node) = (1, config.topology.ranks() as usize);
+        }
+        let machine = EmuMachine::new(machine)?;
         let mut queues = Vec::new();
         let mut devices = machine.devices();
         for Device { nic, .. } in &mut devices {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::barrier;
 use crate::frame::Frame;
+use crate::mbarrier;
 use crate::model;
 use crate::relation::{members, Relation, Set};
 use crate::verdict::Options;
@@ -81,10 +82,11 @@ pub(crate) fn search(
         effort.blocked = true;
         return Ok(());
     };
+    let phases = mbarrier::choices(frame, last_reads);
     let reads: Vec<(usize, Vec<usize>)> =
         members(frame.reads).map(|read| (read, sources(frame, read, effort.shortcuts))).collect();
     let at = (0..places).map(|memory| frame.at(memory)).collect();
-    let mut search = Search { frame, barriers, at, last_reads, effort, found };
+    let mut search = Search { frame, barriers, phases, at, last_reads, effort, found };
     let order = frame.address_order.closure();
     search.reads(&reads, &mut Vec::new(), order)
 }
@@ -108,6 +110,8 @@ fn sources(frame: &Frame, read: usize, shortcuts: bool) -> Vec<usize> {
 struct Search<'a> {
     frame: &'a Frame,
     barriers: Vec<Relation>,
+    /// Ways in which the phases of mbarriers can end.
+    phases: Vec<Relation>,
     /// Reads and writes of each place in memory.
     at: Vec<Set>,
     /// Reads that must take the last value: those of a loop that never ends.
@@ -155,12 +159,16 @@ impl Search<'_> {
             return Ok(());
         }
         let observation = model::observation_order(self.frame, &reads_from);
-        let synchronizes = model::synchronizes(self.frame, &observation);
         let strong_order = order.and(&self.frame.morally_strong).and(&self.frame.same_memory);
-        let flow = Flow { reads_from, observation, strong_order };
-        for barriers in self.barriers.clone() {
-            let base = model::base_causality_order(self.frame, &synchronizes, &barriers);
-            self.fences(&flow, base, Relation::empty(self.frame.count()), 0)?;
+        for phases in self.phases.clone() {
+            let observation = observation.or(&model::observed_phases(self.frame, &phases));
+            let synchronizes = model::synchronizes(self.frame, &observation);
+            let (reads_from, strong_order) = (reads_from.clone(), strong_order.clone());
+            let flow = Flow { reads_from, observation, strong_order };
+            for barriers in self.barriers.clone() {
+                let base = model::base_causality_order(self.frame, &synchronizes, &barriers);
+                self.fences(&flow, base, Relation::empty(self.frame.count()), 0)?;
+            }
         }
         Ok(())
     }

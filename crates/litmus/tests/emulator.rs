@@ -98,6 +98,13 @@ fn instruction(test: &Test, thread: usize, it: Instruction) -> Option<String> {
             _ => return None,
         },
         Instruction::FenceProxy(_) | Instruction::Barrier { .. } => return None,
+        // What is asynchronous runs in tests/detector.rs.
+        Instruction::Bulk { .. }
+        | Instruction::CommitGroup
+        | Instruction::WaitGroup { .. }
+        | Instruction::MbarrierInit { .. }
+        | Instruction::Arrive { .. }
+        | Instruction::Wait { .. } => return None,
         Instruction::Compute { into, operation, a, b } => {
             let (a, b) = (value(a), value(b));
             match operation {

@@ -7,6 +7,7 @@ use warpferry_ptx::ast::{Guard, Module, Operand, Type};
 use super::flow::{ends_line, may_swap};
 use super::kernel::{body_mut, fresh, insert, instruction, remove};
 use super::places::is_event;
+use super::suite::Checker;
 
 /// What is changed, by the checker that should see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +82,21 @@ impl Kind {
     /// What edges are made of: bits need not change without them.
     pub fn is_edge(self) -> bool {
         !matches!(self, Kind::Mask | Kind::Publish | Kind::Store | Kind::Count | Kind::Expect)
+    }
+
+    /// Checkers that should see it. Edges are for the race check, and for the bus where a NIC reads; what counts shows in
+    /// results, or somebody waits for ever.
+    pub fn expected(self) -> &'static [Checker] {
+        use Checker::*;
+        match self {
+            Kind::Fence | Kind::Barrier | Kind::Order | Kind::Scope => &[Race, Bus],
+            Kind::ProxyFence | Kind::CopyWait | Kind::LoadWait => &[Race, Bus, Misuse],
+            Kind::Mask => &[Misuse, Hang],
+            Kind::Expect => &[Hang, Misuse, Race, Bounds],
+            Kind::Publish | Kind::Store | Kind::Count => {
+                &[Bits, Status, Hang, Report, Bounds, Uninitialized, Misuse, Nic]
+            }
+        }
     }
 
     pub fn name(self) -> &'static str {

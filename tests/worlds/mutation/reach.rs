@@ -1,87 +1,59 @@
 //! Which runs come by an instruction: what no run reaches, none can catch, and what few reach, only those need to try.
 //!
-//! Method: the emulator tells of every memory access and fence with its instruction's number. Kernels follow each other
-//! on a GPU in a fixed order, so the number of a launch says which kernel it is; that an access is one in the parsed
-//! kernel too is asserted. Straight lines of code are reached whole; those without an access count as always reached.
+//! Method: the emulator tells of every memory access and fence with its instruction's number. Straight lines of code are reached whole; those without an access count as always reached.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use warpferry_emu::{Event, LaunchId, Observer};
-use warpferry_ptx::ast::{Instruction, Operand};
+use warpferry_emu::{Event, Observer};
 
 use super::flow::ends_line;
 use super::kernel::Kernel;
 
-/// Instructions seen, by kernel and number.
-pub type Seen = [Vec<bool>; 4];
+/// Instructions executed, by entry and number.
+pub type Seen = HashMap<String, HashSet<usize>>;
 
 /// Writes down which instructions are executed.
 #[derive(Debug)]
 pub struct Watch {
     seen: Arc<Mutex<Seen>>,
-    /// Launches so far, by GPU.
-    launches: HashMap<usize, usize>,
-    kernel_of_launch: HashMap<LaunchId, usize>,
-    kernel_of_cta: HashMap<u64, usize>,
+    /// Entry, and the instructions of the text behind those of the program.
+    ctas: HashMap<u64, (String, Vec<u32>)>,
 }
 
 impl Watch {
     pub fn new(seen: Arc<Mutex<Seen>>) -> Watch {
-        Watch { seen, launches: HashMap::new(), kernel_of_launch: HashMap::new(), kernel_of_cta: HashMap::new() }
-    }
-
-    fn at(&self, cta: u64, pc: u32) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = &mut seen[self.kernel_of_cta[&cta]];
-        let pc = pc as usize;
-        if seen.len() <= pc {
-            seen.resize(pc + 1, false);
-        }
-        seen[pc] = true;
+        Watch { seen, ctas: HashMap::new() }
     }
 }
 
 impl Observer for Watch {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::LaunchBegin { launch, gpu } => {
-                let count = self.launches.entry(*gpu).or_default();
-                self.kernel_of_launch.insert(*launch, *count % 4);
-                *count += 1;
-            }
-            Event::CtaBegin { cta, launch, .. } => {
-                self.kernel_of_cta.insert(*cta, self.kernel_of_launch[launch]);
+            Event::CtaBegin { cta, entry, written, .. } => {
+                self.ctas.insert(*cta, (entry.to_string(), written.to_vec()));
             }
             Event::Access { warp, pc, .. } | Event::Fence { warp, pc, .. } | Event::ProxyFence { warp, pc, .. } => {
-                self.at(warp.cta, *pc);
+                let (entry, written) = &self.ctas[&warp.cta];
+                let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let at = written[*pc as usize] as usize;
+                match seen.get_mut(entry) {
+                    Some(seen) => drop(seen.insert(at)),
+                    None => drop(seen.insert(entry.clone(), HashSet::from([at]))),
+                }
             }
             _ => {}
         }
     }
 }
 
-/// Numbers of the parsed instructions that the emulator's are made from: it takes vectors apart and puts them together
-/// piece by piece.
-fn numbers(code: &[Instruction]) -> Vec<usize> {
-    let is_named = |part: &&Operand| !matches!(part, Operand::Sink);
-    let steps = |instruction: &Instruction| match (instruction.opcode.as_str(), &instruction.operands[..]) {
-        ("mov", [Operand::Vector(parts), _]) => 1 + parts.iter().filter(is_named).count(),
-        ("mov", [_, Operand::Vector(parts)]) => 2 * parts.len(),
-        _ => 1,
-    };
-    (0..).zip(code).flat_map(|(at, instruction)| vec![at; steps(instruction)]).collect()
-}
-
 /// For each instruction, whether a run may come by.
-pub fn reached(kernel: &Kernel, executed: &[bool]) -> Vec<bool> {
+pub fn reached(kernel: &Kernel, seen: &Seen) -> Vec<bool> {
     let body = kernel.body();
     let mut reached = vec![true; body.code.len()];
-    let mut seen = vec![false; body.code.len()];
-    let numbers = numbers(&body.code);
-    for (number, _) in executed.iter().enumerate().filter(|(_, executed)| **executed) {
-        let at = numbers[number];
-        seen[at] = true;
+    let none = HashSet::new();
+    let seen = seen.get(kernel.image.name).unwrap_or(&none);
+    for &at in seen {
         let opcode = &body.code[at].opcode;
         let is_access = matches!(opcode.as_str(), "ld" | "st" | "atom" | "red" | "fence" | "mbarrier" | "cp");
         assert!(is_access, "{}: instruction {at} is {opcode}, and accesses memory", kernel.image.name);
@@ -100,7 +72,7 @@ pub fn reached(kernel: &Kernel, executed: &[bool]) -> Vec<bool> {
                 && !body.code[*at].has("param")
                 && body.code[*at].guard.is_none()
         };
-        let hit = line.clone().any(|at| seen[at]);
+        let hit = line.clone().any(|at| seen.contains(&at));
         if line.clone().any(|at| tells(&at)) && !hit {
             reached[line].fill(false);
         }

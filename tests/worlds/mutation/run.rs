@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use warpferry::kernel::image::KernelImage;
@@ -22,7 +23,6 @@ use crate::skip::skipped;
 
 /// The kernels of a fabric, parsed.
 pub struct Set {
-    pub link: Link,
     pub sound: KernelSet,
     pub kernels: Vec<Kernel>,
 }
@@ -33,7 +33,7 @@ impl Set {
         let sound = KernelSet::embedded(fabric).unwrap_or_else(|error| panic!("{error}"));
         let sources = Sources::read();
         let images = [sound.layout, sound.exchange, sound.dispatch, sound.combine];
-        Set { link, sound, kernels: images.map(|image| Kernel::new(image, &sources)).into() }
+        Set { sound, kernels: images.map(|image| Kernel::new(image, &sources)).into() }
     }
 
     /// The set with one kernel changed.
@@ -45,11 +45,10 @@ impl Set {
         Some(set)
     }
 
-    /// What became of a mutant.
-    pub fn fate(&self, suite: &Suite, kernel: usize, mutant: &Mutant) -> Fate {
+    /// What became of a mutant, tried with `runs`.
+    pub fn fate(&self, suite: &Suite, runs: &[usize], kernel: usize, mutant: &Mutant) -> Fate {
         let set = self.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
-        let runs = suite.by(kernel, mutant.at);
-        if let Some(caught) = suite.catch(&runs, set, self.keeps_pace(kernel, mutant), mutant.kind.is_edge()) {
+        if let Some(caught) = suite.catch(runs, set, self.keeps_pace(kernel, mutant), mutant.kind.is_edge()) {
             let what = caught.what.lines().next().unwrap_or_default().chars().take(400).collect();
             return Fate::Caught { checker: caught.checker.name().to_string(), run: caught.run, what };
         }
@@ -63,7 +62,7 @@ impl Set {
 
     /// Whether a run goes as the sound kernels' up to where the mutant makes a difference: then what ranks say can be
     /// compared word for word.
-    fn keeps_pace(&self, kernel: usize, mutant: &Mutant) -> bool {
+    pub fn keeps_pace(&self, kernel: usize, mutant: &Mutant) -> bool {
         let of = &self.kernels[kernel];
         let stands = !matches!(mutant.change, Change::Earlier | Change::Later);
         let changed = apply(&of.module, mutant.at, &mutant.change);
@@ -90,6 +89,10 @@ impl Set {
     }
 }
 
+/// Runs that every mutant is tried with before any is tried with all.
+const FIRST_RUNS: usize = 4;
+
+/// The kernels of a set, in the order of [`Set::kernels`].
 pub const KERNELS: [&str; 4] = ["layout", "exchange", "dispatch", "combine"];
 
 /// Where results are: beside what cargo builds, unless `WARPFERRY_MUTANTS_RESULTS` names a folder.
@@ -99,7 +102,7 @@ pub fn results(link: Link) -> PathBuf {
     folder.join(if link == Link::Mlx5 { "mlx5.jsonl" } else { "loopback.jsonl" })
 }
 
-fn link_named(word: &str) -> Option<Link> {
+pub fn link_named(word: &str) -> Option<Link> {
     match word {
         "mlx5" => Some(Link::Mlx5),
         "loopback" => Some(Link::Loopback),
@@ -114,7 +117,10 @@ fn every_mutant_of_the_sources() {
     let Ok(word) = std::env::var("WARPFERRY_MUTANTS") else {
         return skipped("every mutant of the sources", "WARPFERRY_MUTANTS is not set");
     };
-    let link = link_named(&word).unwrap_or_else(|| panic!("WARPFERRY_MUTANTS={word}: valid is mlx5 or loopback"));
+    if word == "tell" {
+        return table::write();
+    }
+    let link = link_named(&word).unwrap_or_else(|| panic!("WARPFERRY_MUTANTS={word}: valid is mlx5, loopback or tell"));
     let only = std::env::var("WARPFERRY_MUTANTS_KERNEL").ok().filter(|kernel| !kernel.is_empty());
     if let Some(kernel) = &only {
         assert!(KERNELS.contains(&kernel.as_str()), "WARPFERRY_MUTANTS_KERNEL={kernel}: valid is one of {KERNELS:?}");
@@ -140,18 +146,26 @@ fn every_mutant_of_the_sources() {
         .collect();
     println!("{word}: {} mutants, {} not tried yet", todo.len(), left.len());
     let suite = Suite::new(runs, &set.kernels, set.sound);
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some((kernel, number, mutant)) = left.get(at).filter(|_| Instant::now() < deadline) else { return };
-                let mut line = set.line(suite_hash, *kernel, *number, mutant);
-                line.fate = set.fate(&suite, *kernel, mutant);
-                record.add(&line);
-                tell(&word, &line);
-            });
+    // First a few runs for everyone, so that there is a table soon; then all runs for those that are left.
+    let hard = Mutex::new(Vec::new());
+    in_threads(threads, deadline, &left, |(kernel, number, mutant)| {
+        let mut line = set.line(suite_hash, *kernel, *number, mutant);
+        let by = suite.by(*kernel, mutant.at);
+        line.fate = set.fate(&suite, &by[..by.len().min(FIRST_RUNS)], *kernel, mutant);
+        if by.len() > FIRST_RUNS && !matches!(line.fate, Fate::Caught { .. }) {
+            hard.lock().unwrap_or_else(PoisonError::into_inner).push((*kernel, *number, mutant.clone()));
+            return;
         }
+        record.add(&line);
+        tell(&word, &line);
+    });
+    let hard = hard.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{word}: {} mutants survive {FIRST_RUNS} runs each; all runs for them", hard.len());
+    in_threads(threads, deadline, &hard.iter().collect::<Vec<_>>(), |(kernel, number, mutant)| {
+        let mut line = set.line(suite_hash, *kernel, *number, mutant);
+        line.fate = set.fate(&suite, &suite.by(*kernel, mutant.at), *kernel, mutant);
+        record.add(&line);
+        tell(&word, &line);
     });
     drop(record);
     let tried = Record::open(&results(link));
@@ -169,6 +183,23 @@ fn every_mutant_of_the_sources() {
         .collect();
     assert!(open.is_empty(), "{} of {} survive without an argument:\n  {}", open.len(), known.len(), open.join("\n  "));
     assert!(missing.is_empty(), "{} of {} mutants were not tried: the time is up", missing.len(), todo.len());
+}
+
+/// Does all of `work`, until the time is up.
+fn in_threads<T: Sync>(threads: u64, deadline: Instant, work: &[&T], act: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(one) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if Instant::now() >= deadline {
+                        return;
+                    }
+                    act(one);
+                }
+            });
+        }
+    });
 }
 
 /// One line for people.
@@ -211,7 +242,7 @@ fn again() {
     let suite = Suite::new(picked, &set.kernels, set.sound);
     let changed = set.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
     match suite.catch(&suite.by(kernel, mutant.at), changed, set.keeps_pace(kernel, mutant), mutant.kind.is_edge()) {
-        Some(caught) => println!("{}: {}\n  in {:?}", caught.checker.name(), caught.what, suite.tried[caught.run].run),
+        Some(caught) => println!("{}: {}\n  in {}", caught.checker.name(), caught.what, suite.tried[caught.run].case),
         None => println!("SURVIVES"),
     }
 }

@@ -9,30 +9,22 @@ use warpferry::kernel::launch::KernelSet;
 
 use super::kernel::Kernel;
 use super::reach::{reached, Seen, Watch};
-use super::trouble::{suffer, troubles, Trouble};
 use crate::case::{Case, Link, Pattern};
-use crate::play::attempt_within;
+use crate::lanes::Lane;
+use crate::play::{attempt_within, Bounds, Played};
+use crate::trouble::{Act, Requests, Trouble};
 
 /// Instructions of a run beyond those of the sound kernels, as a factor, before it counts as endless.
 const PATIENCE: u64 = 6;
 
-/// One run.
-#[derive(Debug, Clone)]
-pub enum Run {
-    /// Goes well: every bit is compared with the reference.
-    Well(Case),
-    /// Must fail, and say why.
-    Fails(Trouble),
-}
-
 /// A run, and what it is with the sound kernels.
 #[derive(Debug, Clone)]
 pub struct Tried {
-    pub run: Run,
+    pub case: Case,
     /// Warp instructions after which it counts as endless.
     limit: u64,
-    /// What ranks say when it fails.
-    said: Option<String>,
+    /// What ranks say when it must fail.
+    said: String,
     /// Instructions that it may come by, by kernel.
     reached: Vec<Vec<bool>>,
 }
@@ -128,7 +120,7 @@ pub struct Caught {
 }
 
 /// All runs of a fabric.
-pub fn runs(fabric: Link) -> Vec<Run> {
+pub fn runs(fabric: Link) -> Vec<Case> {
     let base = Case { fabric, races: true, ..Case::default() };
     let mut all = vec![
         Case { nodes: 2, gpus: 1, hidden: 8, tokens: vec![2, 1], ..base.clone() },
@@ -186,7 +178,40 @@ pub fn runs(fabric: Link) -> Vec<Run> {
     all.push(Case { nodes: 34, gpus: 1, ..wide });
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![40, 2], channels: 40, schedule: Some(5), ..base.clone() });
     all.push(Case { gpus: 1, nodes: 1, hidden: 8, tokens: vec![1100], topk: 1, depth_nv: 64, chunk_nv: 32, ..base });
-    all.into_iter().map(Run::Well).chain(troubles(fabric).into_iter().map(Run::Fails)).collect()
+    all.extend(troubled(fabric));
+    all
+}
+
+/// Runs that must fail: they lead kernels to where they give up.
+fn troubled(fabric: Link) -> Vec<Case> {
+    let base = Case { fabric, races: true, calls: 2, tokens: vec![24, 31], experts_per_rank: 4, ..Case::default() };
+    let (rank, call) = (0, 0);
+    let mut all = vec![
+        Trouble::Absent { rank },
+        Trouble::Quits { rank, call },
+        Trouble::Cancels { rank, call },
+        Trouble::Cancels { rank, call: 1 },
+        Trouble::NoExpert { rank, call },
+        Trouble::Hurry { timeout_us: 3 },
+        Trouble::Hurry { timeout_us: 9 },
+    ];
+    if fabric == Link::Mlx5 {
+        let (payload, credit) = (Lane::Payload { channel: 0 }, Lane::Credit { channel: 0 });
+        for (lane, requests, act) in [
+            (Lane::Exchange, Requests::Writes, Act::Fails),
+            (Lane::Exchange, Requests::Any, Act::Stalls),
+            (payload, Requests::Writes, Act::Fails),
+            (payload, Requests::Any, Act::Stalls),
+            (credit, Requests::Atomics, Act::Fails),
+            (credit, Requests::Any, Act::Stalls),
+            (payload, Requests::Atomics, Act::SignalLost),
+        ] {
+            all.push(Trouble::Nic { rank, node: 1, lane, requests, after: 0, act });
+        }
+    }
+    let many = Case { schedule: Some(3), sms: vec![(2, 2)], workers: 4, ..base.clone() };
+    let troubled = |trouble| [&base, &many].map(|case| Case { trouble: Some(trouble), ..case.clone() });
+    all.into_iter().flat_map(troubled).collect()
 }
 
 /// Runs, tried with the sound kernels.
@@ -197,31 +222,22 @@ pub struct Suite {
 
 impl Suite {
     /// Every run must be right with the sound kernels.
-    pub fn new(runs: Vec<Run>, kernels: &[Kernel], sound: KernelSet) -> Suite {
+    pub fn new(runs: Vec<Case>, kernels: &[Kernel], sound: KernelSet) -> Suite {
         let tried = runs
             .into_iter()
-            .map(|run| {
+            .map(|case| {
                 let seen: Arc<Mutex<Seen>> = Arc::default();
-                let watch = |machine: &EmuMachine| {
+                let prepare = |machine: &EmuMachine| {
                     let watch = Watch::new(Arc::clone(&seen));
                     machine.with(|machine| machine.set_observer(Some(Box::new(watch))));
                 };
-                let (limit, said) = match &run {
-                    Run::Well(case) => {
-                        let cost = attempt_within(&Case { races: false, ..case.clone() }, sound, u64::MAX, watch);
-                        let cost = cost.unwrap_or_else(|what| panic!("the sound kernels fail: {what}\n  {case}"));
-                        (cost.warp_instructions * PATIENCE, None)
-                    }
-                    Run::Fails(trouble) => {
-                        let told = suffer(trouble, sound, u64::MAX, watch);
-                        let (said, cost) =
-                            told.unwrap_or_else(|what| panic!("the sound kernels fail: {what}\n  {trouble:?}"));
-                        (cost * PATIENCE, Some(said))
-                    }
-                };
+                let bounds = Bounds { warp_instructions: u64::MAX, prepare: &prepare };
+                let unchecked = Case { races: false, ..case.clone() };
+                let Played { cost, said } = attempt_within(&unchecked, sound, &bounds)
+                    .unwrap_or_else(|what| panic!("the sound kernels fail: {what}\n  {case}"));
                 let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                let reached = kernels.iter().zip(seen.iter()).map(|(kernel, seen)| reached(kernel, seen)).collect();
-                Tried { run, limit, said, reached }
+                let reached = kernels.iter().map(|kernel| reached(kernel, &seen)).collect();
+                Tried { case, limit: cost.warp_instructions * PATIENCE, said, reached }
             })
             .collect();
         Suite { tried }
@@ -246,19 +262,15 @@ impl Suite {
 
     /// What goes wrong in a run, if anything.
     pub fn attempt(&self, run: usize, kernels: KernelSet, exact: bool, races: bool) -> Option<String> {
-        let Tried { run, limit, said, .. } = &self.tried[run];
-        let outcome = catch_unwind(AssertUnwindSafe(|| match run {
-            Run::Well(case) => {
-                let case = Case { races, ..case.clone() };
-                attempt_within(&case, kernels, *limit, |_| {}).map(drop)
+        let Tried { case, limit, said, .. } = &self.tried[run];
+        let case = Case { races, ..case.clone() };
+        let bounds = Bounds { warp_instructions: *limit, ..Bounds::default() };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let now = attempt_within(&case, kernels, &bounds)?.said;
+            if exact && *said != now {
+                return Err(format!("report: ranks said{said}\n  and now{now}"));
             }
-            Run::Fails(Trouble { case, what }) => {
-                let trouble = Trouble { case: Case { races, ..case.clone() }, what: *what };
-                suffer(&trouble, kernels, *limit, |_| {}).and_then(|(now, _)| match said {
-                    Some(said) if exact && *said != now => Err(format!("report: ranks said{said}\n  and now{now}")),
-                    _ => Ok(()),
-                })
-            }
+            Ok(())
         }));
         match outcome {
             Ok(outcome) => outcome.err(),
