@@ -1,9 +1,9 @@
 //! The generator: every fence, proxy fence, scope, order, barrier, wait, member mask and count of a kernel, with every
 //! change that makes it less. What PTX does not let one write, by the table of instructions, is no mutant.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use warpferry_ptx::ast::{Instruction, Operand, RegisterId};
+use warpferry_ptx::ast::{Body, Instruction, Operand, RegisterId};
 
 use super::change::{apply, Change, Kind};
 use super::flow::{addresses, counters};
@@ -12,6 +12,8 @@ use super::kernel::Kernel;
 /// One mutant of a kernel.
 #[derive(Debug, Clone)]
 pub struct Mutant {
+    /// Names it, among those of its kernel.
+    pub number: usize,
     /// Index of the instruction.
     pub at: usize,
     pub kind: Kind,
@@ -35,19 +37,44 @@ const SCOPES: &[(&str, &str)] = &[("sys", "gpu"), ("gpu", "cta"), ("cluster", "c
 
 /// All mutants of a kernel.
 pub fn mutants(kernel: &Kernel) -> Vec<Mutant> {
-    let body = kernel.body();
-    let (counted, addresses) = (counters(body), addresses(body));
-    let mut all = Vec::new();
-    for (at, instruction) in body.code.iter().enumerate() {
-        for (kind, change) in changes(instruction, &counted, &addresses) {
-            all.push(Mutant { at, kind, change });
-        }
-    }
-    // A kernel as it is has nothing that the table refuses, so whatever it refuses of a mutant is the mutant's.
+    let mut valid: HashMap<(&str, String), bool> = HashMap::new();
+    let mut all = candidates(kernel);
     all.retain(|mutant| {
-        apply(&kernel.module, mutant.at, &mutant.change).is_some_and(|module| warpferry_ptx::check(&module).is_empty())
+        let Some(module) = apply(&kernel.module, mutant.at, &mutant.change) else { return false };
+        // A kernel as it is has nothing that the table refuses, so whatever it refuses of a mutant is the mutant's; and
+        // what it says of an instruction it says of all that read the same.
+        let known = valid.entry((&kernel.texts[mutant.at], mutant.change.to_string()));
+        *known.or_insert_with(|| warpferry_ptx::check(&module).is_empty())
     });
     all
+}
+
+/// The same, with those that cannot be made or written.
+pub fn candidates(kernel: &Kernel) -> Vec<Mutant> {
+    let body = kernel.body();
+    let (counted, addresses) = (counters(body), addresses(body));
+    let bases = variables(body);
+    let mut all = Vec::new();
+    for (at, instruction) in body.code.iter().enumerate() {
+        // The base of shared memory is no count.
+        let adds_base = |operand: &Operand| matches!(operand, Operand::Register(id) if bases.contains(id));
+        let has_base = instruction.operands.iter().any(adds_base);
+        for (kind, change) in changes(instruction, &counted, &addresses) {
+            if kind != Kind::Count || !has_base {
+                all.push(Mutant { number: all.len(), at, kind, change });
+            }
+        }
+    }
+    all
+}
+
+/// Registers that hold the address of a variable.
+fn variables(body: &Body) -> HashSet<RegisterId> {
+    let address = |instruction: &Instruction| match (instruction.opcode.as_str(), &instruction.operands[..]) {
+        ("mov", [Operand::Register(id), Operand::Variable(..)]) => Some(*id),
+        _ => None,
+    };
+    body.code.iter().filter_map(address).collect()
 }
 
 /// A memory access or an instruction that orders them: what moving past may matter. Blocks of constants are no memory

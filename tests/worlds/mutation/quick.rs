@@ -4,7 +4,7 @@
 //! that is not there any more is an error, and so is one that survives.
 
 use super::change::Kind;
-use super::places::mutants;
+use super::places::{candidates, Mutant};
 use super::record::{Fate, Line};
 use super::run::{link_named, Set, KERNELS};
 use super::suite::{runs, Suite};
@@ -60,22 +60,22 @@ fn a_few_of_each_kind_are_caught() {
             TEXT.lines().map(|line| line.split('\t').collect()).filter(|line: &Vec<&str>| line[0] == fabric).collect();
         let set = Set::new(link);
         let suite = Suite::new(runs(link).into_iter().take(RUNS).collect(), &set.kernels, set.sound);
-        let all: Vec<_> = (0..KERNELS.len()).map(|kernel| mutants(&set.kernels[kernel])).collect();
+        let all: Vec<_> = (0..KERNELS.len()).map(|kernel| candidates(&set.kernels[kernel])).collect();
         for entry in &entries {
             let kernel = KERNELS.iter().position(|name| *name == entry[2]).expect("the list names a kernel");
-            let is_it = |number: usize| name(&set.line(0, kernel, number, &all[kernel][number])) == entry[2..];
-            let number = (0..all[kernel].len()).find(|&number| is_it(number));
-            let number =
-                number.unwrap_or_else(|| panic!("{entry:?} is in no kernel: scripts/mutants.sh --tell writes {LIST}"));
-            let mutant = &all[kernel][number];
+            let is_it = |mutant: &&Mutant| name(&set.line(0, kernel, mutant)) == entry[2..];
+            let mutant = all[kernel].iter().find(is_it);
+            let mutant =
+                mutant.unwrap_or_else(|| panic!("{entry:?} is in no kernel: scripts/mutants.sh --tell writes {LIST}"));
             let changed = set.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
             let run: usize = entry[1].parse().expect("the list names a run");
             let exact = set.keeps_pace(kernel, mutant);
             let what = suite.attempt(run, changed, exact, mutant.kind.is_edge() || mutant.kind == Kind::Expect);
             assert!(
                 what.is_some(),
-                "{entry:?} survives; again: WARPFERRY_MUTANT={fabric}:{}:{number}:{run}",
-                KERNELS[kernel]
+                "{entry:?} survives; again: WARPFERRY_MUTANT={fabric}:{}:{}:{run}",
+                KERNELS[kernel],
+                mutant.number
             );
             count += 1;
         }

@@ -43,7 +43,7 @@ pub struct Line {
 impl Line {
     /// What names a mutant of a kernel, as long as the kernel is the same.
     pub fn key(&self) -> String {
-        format!("{} {} {} {} {}", self.kernel, self.number, self.text, self.kind, self.change)
+        format!("{} {} {} {} {}", self.kernel, self.place, self.text, self.kind, self.change)
     }
 }
 

@@ -71,13 +71,13 @@ impl Set {
     }
 
     /// A line about a mutant.
-    pub fn line(&self, suite: u64, kernel: usize, number: usize, mutant: &Mutant) -> Line {
+    pub fn line(&self, suite: u64, kernel: usize, mutant: &Mutant) -> Line {
         let of = &self.kernels[kernel];
         Line {
             kernel: of.image.name.to_string(),
             hash: of.hash(),
             suite,
-            number,
+            number: mutant.number,
             place: of.place(mutant.at),
             phase: of.phase(mutant.at).to_string(),
             edge: of.origins[mutant.at].edge.clone(),
@@ -133,27 +133,23 @@ fn every_mutant_of_the_sources() {
     let runs = runs(link);
     let suite_hash = hash(&format!("{runs:?}"));
     let record = Record::open(&results(link));
-    let todo: Vec<(usize, usize, Mutant)> = (0..KERNELS.len())
+    let todo: Vec<(usize, Mutant)> = (0..KERNELS.len())
         .filter(|&kernel| only.as_ref().is_none_or(|only| only == KERNELS[kernel]))
-        .flat_map(|kernel| {
-            (0..).zip(mutants(&set.kernels[kernel])).map(move |(number, mutant)| (kernel, number, mutant))
-        })
+        .flat_map(|kernel| mutants(&set.kernels[kernel]).into_iter().map(move |mutant| (kernel, mutant)))
         .skip(from)
         .collect();
-    let left: Vec<&(usize, usize, Mutant)> = todo
-        .iter()
-        .filter(|(kernel, number, mutant)| record.known(&set.line(suite_hash, *kernel, *number, mutant)).is_none())
-        .collect();
+    let left: Vec<&(usize, Mutant)> =
+        todo.iter().filter(|(kernel, mutant)| record.known(&set.line(suite_hash, *kernel, mutant)).is_none()).collect();
     println!("{word}: {} mutants, {} not tried yet", todo.len(), left.len());
     let suite = Suite::new(runs, &set.kernels, set.sound);
     // First a few runs for everyone, so that there is a table soon; then all runs for those that are left.
     let hard = Mutex::new(Vec::new());
-    in_threads(threads, deadline, &left, |(kernel, number, mutant)| {
-        let mut line = set.line(suite_hash, *kernel, *number, mutant);
+    in_threads(threads, deadline, &left, |(kernel, mutant)| {
+        let mut line = set.line(suite_hash, *kernel, mutant);
         let by = suite.by(*kernel, mutant.at);
         line.fate = set.fate(&suite, &by[..by.len().min(FIRST_RUNS)], *kernel, mutant);
         if by.len() > FIRST_RUNS && !matches!(line.fate, Fate::Caught { .. }) {
-            hard.lock().unwrap_or_else(PoisonError::into_inner).push((*kernel, *number, mutant.clone()));
+            hard.lock().unwrap_or_else(PoisonError::into_inner).push((*kernel, mutant.clone()));
             return;
         }
         record.add(&line);
@@ -161,16 +157,16 @@ fn every_mutant_of_the_sources() {
     });
     let hard = hard.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("{word}: {} mutants survive {FIRST_RUNS} runs each; all runs for them", hard.len());
-    in_threads(threads, deadline, &hard.iter().collect::<Vec<_>>(), |(kernel, number, mutant)| {
-        let mut line = set.line(suite_hash, *kernel, *number, mutant);
+    in_threads(threads, deadline, &hard.iter().collect::<Vec<_>>(), |(kernel, mutant)| {
+        let mut line = set.line(suite_hash, *kernel, mutant);
         line.fate = set.fate(&suite, &suite.by(*kernel, mutant.at), *kernel, mutant);
         record.add(&line);
         tell(&word, &line);
     });
     drop(record);
     let tried = Record::open(&results(link));
-    let lines = todo.iter().map(|(kernel, number, mutant)| {
-        let line = set.line(suite_hash, *kernel, *number, mutant);
+    let lines = todo.iter().map(|(kernel, mutant)| {
+        let line = set.line(suite_hash, *kernel, mutant);
         tried.known(&line).cloned().ok_or(line)
     });
     let (known, missing): (Vec<_>, Vec<_>) = lines.partition(Result::is_ok);
@@ -229,8 +225,8 @@ fn again() {
     let number: usize = number.parse().unwrap_or_else(|_| wrong());
     let set = Set::new(link);
     let all = mutants(&set.kernels[kernel]);
-    let mutant = all.get(number).unwrap_or_else(|| wrong());
-    let line = set.line(0, kernel, number, mutant);
+    let mutant = all.iter().find(|mutant| mutant.number == number).unwrap_or_else(|| wrong());
+    let line = set.line(0, kernel, mutant);
     println!("{} {} `{}` {} {}", line.kernel, line.place, line.text, line.kind, line.change);
     let runs = runs(link);
     let picked: Vec<usize> = match run {

@@ -73,8 +73,8 @@ fn known(link: Link) -> (Vec<Line>, usize) {
     let mut total = 0;
     let mut lines = Vec::new();
     for kernel in 0..KERNELS.len() {
-        for (number, mutant) in mutants(&set.kernels[kernel]).iter().enumerate() {
-            let line = set.line(0, kernel, number, mutant);
+        for mutant in mutants(&set.kernels[kernel]) {
+            let line = set.line(0, kernel, &mutant);
             total += 1;
             lines.extend(record.get(&line.key()).filter(|known| known.hash == line.hash).map(|known| Line {
                 // Comments and lines may have moved since.
