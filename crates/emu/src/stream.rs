@@ -158,6 +158,12 @@ impl Machine {
 
     /// Puts a kernel launch into its stream.
     pub fn launch(&mut self, launch: Launch) -> Result<LaunchId, MachineError> {
+        self.launch_clusters(launch, None)
+    }
+
+    /// As [`Machine::launch`], with the CTAs of a cluster in each dimension for an entry that does not fix them by
+    /// `.reqnctapercluster`. One that does takes no other.
+    pub fn launch_clusters(&mut self, launch: Launch, cluster: Option<[u32; 3]>) -> Result<LaunchId, MachineError> {
         let Launch { gpu, stream, module, entry, grid, block, shared_bytes, args, access } = launch;
         self.check_alive(gpu)?;
         let program = self.program(module, &entry)?.clone();
@@ -170,7 +176,17 @@ impl Machine {
         if let Some(required) = program.required_threads.filter(|r| *r != block) {
             return Err(wrong("threads of a CTA", threads, format!("{required:?} as .reqntid says")));
         }
-        let cluster = program.required_cluster.unwrap_or([1; 3]);
+        if let (Some(required), Some(given)) =
+            (program.required_cluster, cluster.filter(|c| program.required_cluster != Some(*c)))
+        {
+            let given = given.iter().map(|&n| n as u64).product();
+            return Err(wrong("CTAs of a cluster", given, format!("{required:?} as .reqnctapercluster says")));
+        }
+        let explicit_cluster = cluster.or(program.required_cluster).is_some();
+        if program.needs_cluster && !explicit_cluster {
+            return Err(wrong("CTAs of a cluster", 0, "given at launch: the entry is .explicitcluster".into()));
+        }
+        let cluster = cluster.or(program.required_cluster).unwrap_or([1; 3]);
         let size = cluster.iter().product::<u32>() as u64;
         if self.race.is_some() && size > 1 {
             return Err(wrong("CTAs of a cluster", size, "1 while races are checked".into()));
@@ -213,6 +229,8 @@ impl Machine {
             program,
             grid,
             block,
+            cluster,
+            explicit_cluster,
             shared_bytes,
             args,
             param_address,
@@ -477,7 +495,7 @@ impl Machine {
                 self.gpus[gpu].starting.pop_front();
                 continue;
             }
-            let count = shape.cluster().iter().product::<u32>() as usize;
+            let count = shape.cluster.iter().product::<u32>() as usize;
             let Some(sms) = free_sms(&mut self.gpus[gpu], &self.config.gpu, &shape, count) else { return };
             let first = state.started;
             state.started += count as u64;
@@ -559,7 +577,7 @@ impl Machine {
 
 /// Place in the grid of a CTA: its cluster's number and its rank there.
 fn cta_index(shape: &LaunchShape, cluster: u64, rank: u32) -> [u32; 3] {
-    let size = shape.cluster();
+    let size = shape.cluster;
     let [x, y, _] = std::array::from_fn(|axis| (shape.grid[axis] / size[axis]) as u64);
     let at = [cluster % x, cluster / x % y, cluster / (x * y)];
     let inside = [rank % size[0], rank / size[0] % size[1], rank / (size[0] * size[1])];
