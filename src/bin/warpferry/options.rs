@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use warpferry::gate::Gate;
 use warpferry::plan::tuning::MAX_CHUNK;
 use warpferry::plan::{Fabric, Role, Roles, Shape, Tuning};
 use warpferry::{Error, Result, Topology};
@@ -52,6 +53,9 @@ pub struct DemoOptions {
     /// Recorded routing: a safetensors file with `topk_idx`, dealt out to the ranks in file order
     #[arg(long, value_name = "FILE.safetensors")]
     pub routing: Option<PathBuf>,
+    /// Draw random choices: `uniform`, `node-limited:NODES`, `zipf:ALPHA` or `all-to-one`
+    #[arg(long, value_name = "GATE", conflicts_with = "routing")]
+    pub gate: Option<Gate>,
     /// Channels of the protocol
     #[arg(long)]
     pub channels: Option<u32>,
@@ -79,9 +83,15 @@ pub struct DemoOptions {
     /// Emulator: let NICs place the writes of a queue pair out of order
     #[arg(long)]
     pub unordered: bool,
+    /// Emulator: seed of the schedule alone; without it that of --seed
+    #[arg(long, value_name = "SEED")]
+    pub schedule_seed: Option<u64>,
     /// Emulator: turn its checks off, all but bounds and rights
     #[arg(long)]
     pub no_checks: bool,
+    /// Emulator: check every access for data races by the PTX memory model
+    #[arg(long, conflicts_with = "no_checks")]
+    pub races: bool,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{json, Value};
+use warpferry::gate::Load;
 use warpferry::plan::{Op, Plan};
 use warpferry::{Error, Result};
 
@@ -26,6 +27,8 @@ pub struct Report {
     pub plan: Plan,
     /// Where the expert choices come from.
     pub routing: String,
+    /// How far tokens go, and how even the load is.
+    pub load: Load,
     /// Tokens of a rank.
     pub tokens: u32,
     /// Roles as typed.
@@ -34,8 +37,12 @@ pub struct Report {
     pub unordered: Option<bool>,
     /// The emulator's checks are on.
     pub checks: Option<bool>,
+    /// The emulator checked every access for data races.
+    pub races_checked: Option<bool>,
     /// Seed given.
     pub seed: Option<u64>,
+    /// Seed of the emulator's schedule; none is round robin.
+    pub schedule_seed: Option<u64>,
     /// Device memory of all ranks: windows, state, queues and handles.
     pub memory_bytes: u64,
     /// Memory of the whole demo at its peak, as estimated before it was taken.
@@ -118,6 +125,17 @@ impl Report {
         })
     }
 
+    fn load_json(&self) -> Value {
+        json!({
+            "nodes_per_token": self.load.nodes_per_token,
+            "nodes_per_token_most": self.load.nodes_most,
+            "ranks_per_token": self.load.ranks_per_token,
+            "rank_skew": self.load.rank_skew,
+            "expert_skew": self.load.expert_skew,
+            "link_skew": self.load.link_skew,
+        })
+    }
+
     /// One object. `ib_*` and `nvlink_*` at its top are those of dispatch; each operation has its own below. What nobody
     /// counted is null: only the emulator counts within a node, and no one tells near from far with fabric loopback.
     pub fn to_json(&self) -> Value {
@@ -139,7 +157,9 @@ impl Report {
             "experts": shape.experts(),
             "topk": shape.topk(),
             "routing": self.routing,
+            "load": self.load_json(),
             "seed": self.seed,
+            "schedule_seed": self.schedule_seed,
             "channels": tuning.channels,
             "sms": self.plan.dispatch.sms,
             "chunk_ib": tuning.chunk_ib,
@@ -150,6 +170,7 @@ impl Report {
             "roles": self.roles,
             "unordered": self.unordered,
             "checks": self.checks,
+            "races_checked": self.races_checked,
             "memory_bytes": self.memory_bytes,
             "memory_total_bytes": self.memory_total_bytes,
             "rows_dispatched": self.rows,
@@ -232,7 +253,8 @@ impl fmt::Display for Report {
             None => writeln!(f, "seconds: {}", self.times())?,
         }
         if self.verified {
-            write!(f, "verified: dispatch and combine equal the reference, bit for bit")
+            let races = if self.races_checked == Some(true) { "; every access was checked for data races" } else { "" };
+            write!(f, "verified: dispatch and combine equal the reference, bit for bit{races}")
         } else {
             write!(f, "NOT verified: results differ from the reference")
         }
