@@ -47,6 +47,7 @@ pub(crate) struct Stream {
 pub(crate) enum Command {
     Launch(LaunchId),
     Write { address: u64, bytes: Vec<u8> },
+    Word { address: u64, value: u64 },
     Read { address: u64, bytes: u64, transfer: u64 },
     Copy { from: u64, to: u64, bytes: u64 },
     Fill { address: u64, byte: u8, bytes: u64 },
@@ -74,6 +75,11 @@ pub(crate) struct LaunchState {
     pub ended: u64,
     /// Bulk copies under way.
     pub copies: u64,
+}
+
+/// Number of CTAs or threads of an extent; beyond 64 bits the greatest number.
+fn count(extent: [u32; 3]) -> u64 {
+    extent.iter().fold(1, |product: u64, &n| product.saturating_mul(n as u64))
 }
 
 impl LaunchShape {
@@ -168,7 +174,7 @@ impl Machine {
         self.check_alive(gpu)?;
         let program = self.program(module, &entry)?.clone();
         let wrong = |what, have: u64, valid: String| MachineError::Launch { entry: entry.clone(), what, have, valid };
-        let threads: u64 = block.iter().map(|&n| n as u64).product();
+        let threads = count(block);
         let most = program.info.max_threads as u64;
         if threads == 0 || threads > most {
             return Err(wrong("threads of a CTA", threads, format!("1..={most}")));
@@ -179,28 +185,21 @@ impl Machine {
         if let (Some(required), Some(given)) =
             (program.required_cluster, cluster.filter(|c| program.required_cluster != Some(*c)))
         {
-            let given = given.iter().map(|&n| n as u64).product();
-            return Err(wrong("CTAs of a cluster", given, format!("{required:?} as .reqnctapercluster says")));
+            return Err(wrong("CTAs of a cluster", count(given), format!("{required:?} as .reqnctapercluster says")));
         }
         let explicit_cluster = cluster.or(program.required_cluster).is_some();
         if program.needs_cluster && !explicit_cluster {
             return Err(wrong("CTAs of a cluster", 0, "given at launch: the entry is .explicitcluster".into()));
         }
         let cluster = cluster.or(program.required_cluster).unwrap_or([1; 3]);
-        let size = cluster.iter().product::<u32>() as u64;
-        if self.race.is_some() && size > 1 {
-            return Err(wrong("CTAs of a cluster", size, "1 while races are checked".into()));
-        }
-        if cluster.iter().product::<u32>() > 16
-            || grid.iter().zip(cluster).any(|(ctas, part)| part == 0 || ctas % part != 0)
-        {
+        if count(cluster) > 16 || grid.iter().zip(cluster).any(|(ctas, part)| part == 0 || ctas % part != 0) {
             return Err(wrong(
                 "CTAs of a cluster",
-                cluster.iter().product::<u32>() as u64,
+                count(cluster),
                 "1..=16, and each dimension divides the grid's".into(),
             ));
         }
-        let ctas: u64 = grid.iter().map(|&n| n as u64).product();
+        let ctas = count(grid);
         if ctas == 0 || ctas > 1 << 31 {
             return Err(wrong("CTAs", ctas, "1..=2^31".into()));
         }
@@ -269,6 +268,18 @@ impl Machine {
         bytes: Vec<u8>,
     ) -> Result<(), MachineError> {
         self.enqueue(gpu, stream, Command::Write { address, bytes })
+    }
+
+    /// Stores a 64-bit word in stream order, as one strong write that kernels may look at meanwhile: what comes before
+    /// it in the stream is visible to who acquires it. A copy is not that.
+    pub fn stream_write_word(
+        &mut self,
+        gpu: usize,
+        stream: StreamId,
+        address: u64,
+        value: u64,
+    ) -> Result<(), MachineError> {
+        self.enqueue(gpu, stream, Command::Word { address, value })
     }
 
     /// Reads memory in stream order; [`Machine::take_transfer`] gives the bytes.
@@ -422,7 +433,7 @@ impl Machine {
         self.memory.changes += 1;
         let is_launch = matches!(command, Command::Launch(_));
         if let (Some(race), false) = (&mut self.race, is_launch) {
-            race.command_begins(gpu, stream as u32);
+            race.command_begins(gpu, stream as u32, matches!(command, Command::Word { .. }));
         }
         let done = match command {
             Command::Launch(id) => {
@@ -438,6 +449,10 @@ impl Machine {
                 Ok(())
             }
             Command::Write { address, bytes } => self.write(address, &bytes),
+            Command::Word { address, .. } if !address.is_multiple_of(8) => {
+                Err(MachineError::Access { address, problem: FaultKind::Misaligned { align: 8 } })
+            }
+            Command::Word { address, value } => self.write(address, &value.to_le_bytes()),
             Command::Read { address, bytes, transfer } => {
                 let mut into = vec![0; bytes as usize];
                 self.read(address, &mut into).map(|()| {
@@ -519,8 +534,7 @@ impl Machine {
         let checks = self.config.checks.uninitialized;
         let mut cta = Cta::new(shape, slot, serial, index, sm, checks, self.config.garbage_seed, cluster);
         if let Some(race) = &mut self.race {
-            let state = &mut cta.state;
-            state.race = race.cta_begins(&state.shape, serial, index, &state.exited);
+            cta.state.race = race.cta_begins(&cta.state);
         }
         for warp in &mut cta.warps {
             warp.queued = true;

@@ -1,14 +1,16 @@
 //! Launches, CTAs, NICs, streams and the host: where clocks begin, and where they end up.
 
-use super::actor::{Actor, Who};
+use super::actor::{Actor, Who, IDLE};
 use super::clock::{carry, Knowledge, Released, Seat};
+use super::late::Small;
 use super::mark::{Mark, What};
+use super::mbarrier::Phases;
 use super::shadow::Pattern;
 use super::warp::WarpClock;
 use super::{Checked, CtaRace, LaunchRace, Name, Plain, Race};
 use crate::park::Where;
 use crate::program::{Order, Scope};
-use crate::warp::{CtaState, LaunchShape};
+use crate::warp::CtaState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use warpferry_nic::Purpose;
@@ -71,14 +73,16 @@ impl Race {
     }
 
     /// A command of a stream begins: memory is accessed on the stream's behalf until it is done.
-    pub fn command_begins(&mut self, gpu: usize, stream: u32) {
+    /// `word`: it stores one word that others may look at meanwhile.
+    pub fn command_begins(&mut self, gpu: usize, stream: u32, word: bool) {
         self.stream(gpu, stream);
+        self.acting_word = word;
         self.acting = Some((gpu, stream));
     }
 
     /// A command of a stream other than a launch is done.
     pub fn command_done(&mut self, gpu: usize, stream: u32) {
-        self.acting = None;
+        (self.acting, self.acting_word) = (None, false);
         let plain = self.stream(gpu, stream);
         let (slot, now) = (plain.slot, plain.now);
         plain.know.learn(slot, now);
@@ -107,8 +111,10 @@ impl Race {
     }
 
     /// A CTA becomes resident; its number here.
-    pub fn cta_begins(&mut self, shape: &Arc<LaunchShape>, serial: u64, index: [u32; 3], exited: &[u32]) -> u32 {
-        let seat = Seat { cta: serial, gpu: shape.gpu };
+    pub fn cta_begins(&mut self, cta: &CtaState) -> u32 {
+        let CtaState { shape, serial, index, exited, .. } = cta;
+        let (serial, index, rank) = (*serial, *index, cta.cluster.rank);
+        let seat = Seat { cta: serial, cluster: serial - rank as u64, gpu: shape.gpu };
         let launch = shape.id.0;
         let base = self.launches.get(&launch).map(|l| l.base.clone()).unwrap_or_default();
         let slots: Vec<u32> = (0..exited.len() as u32)
@@ -127,8 +133,8 @@ impl Race {
                     }
                     None => self.slot(name, seat),
                 };
-                self.running[slot as usize] = true;
                 let clock = WarpClock::new(slot, seat, base.clone(), !exited[warp as usize]);
+                self.running[slot as usize] = clock.now;
                 self.warps[slot as usize] = Some(Box::new(clock));
                 slot
             })
@@ -160,7 +166,15 @@ impl Race {
             }
         }
         state.open.extend(old.groups.iter().flatten().flat_map(|group| [group.read, group.write]));
-        state.open.extend(old.mbarriers.values().flat_map(|p| p.ended.iter().copied().chain(p.open)));
+        state.open.extend(old.mbarriers.values().flat_map(Phases::numbers));
+        state.open.extend(old.small.values().flat_map(Small::numbers));
+        let cluster = self.seats[old.slots[0] as usize].cluster;
+        if let Some(barrier) = self.clusters.get_mut(&cluster) {
+            barrier.ended += 1;
+            if barrier.ended == cta.shape.cluster.iter().product::<u32>() {
+                self.clusters.remove(&cluster);
+            }
+        }
         old.shared.clear();
         self.ctas[id as usize] = CtaRace { shared: old.shared, ..CtaRace::default() };
         self.free_ctas.push(id);
@@ -176,7 +190,7 @@ impl Race {
             }
         }
         for slot in state.slots {
-            self.running[slot as usize] = false;
+            self.running[slot as usize] = IDLE;
         }
         self.stream(gpu, stream).know.join(&state.gathered);
         self.host_sees(gpu, stream);
@@ -192,7 +206,7 @@ impl Race {
             .collect();
         for id in dead {
             if let Some(state) = self.launches.remove(&id) {
-                state.slots.iter().for_each(|&slot| self.running[slot as usize] = false);
+                state.slots.iter().for_each(|&slot| self.running[slot as usize] = IDLE);
             }
         }
     }
@@ -254,7 +268,7 @@ impl Race {
         let (storage, offset) = place;
         let shadow = Race::shadow(shadows, storage);
         let found = shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes);
-        found.map_err(|conflict| self.raced(Where::Global(storage), conflict))?;
+        found.map_err(|conflict| self.raced(Where::Global(storage), 0, conflict))?;
         if record {
             self.nic_acquires(number, place);
         } else if atomic || agent.purpose == Purpose::Completion {
@@ -311,7 +325,7 @@ impl Race {
                 (self.host.0, self.host.1, self.hosts.lock().expect("no panic holds the lock").know[index].clone())
             }
         };
-        let word = self.acting.is_none() && bytes <= 8 && offset.is_multiple_of(bytes);
+        let word = (self.acting.is_none() || self.acting_word) && bytes <= 8 && offset.is_multiple_of(bytes);
         let what =
             if word { What::WRITE.strong(Order::Release, Scope::Sys, bytes.next_power_of_two()) } else { What::WRITE };
         let mark = Mark { slot, time: now, lanes: 1, site: HostAct::Write as u32, what: what.by_device(), bytes: 0 };
@@ -319,11 +333,13 @@ impl Race {
         let actor = Actor { who: Who::Plain { slot, know: &know }, seat: Seat::OUTSIDE, completions, seats, running };
         let shadow = Race::shadow(shadows, storage);
         let found = shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes);
-        found.map_err(|conflict| self.raced(Where::Global(storage), conflict))?;
+        found.map_err(|conflict| self.raced(Where::Global(storage), 0, conflict))?;
         if word {
             let mut know = know;
             know.learn(slot, now);
-            self.host.1 += 1;
+            if self.acting.is_none() {
+                self.host.1 += 1;
+            }
             let (seat, scope) = (Seat::OUTSIDE, Scope::Sys);
             let released = Released { scope, seat, owner: (slot, 0), time: now, know: Arc::new(know), merged: false };
             self.words.insert((storage, offset), vec![released]);
@@ -381,6 +397,6 @@ impl Race {
                 }
             }
         }
-        found.map_err(|conflict| self.raced(Where::Global(storage), conflict))
+        found.map_err(|conflict| self.raced(Where::Global(storage), 0, conflict))
     }
 }
