@@ -18,7 +18,26 @@ pub struct Argument {
 }
 
 /// All arguments.
-const ARGUMENTS: &[Argument] = &[];
+const ARGUMENTS: &[Argument] = &[
+    Argument { text: "st.relaxed.sys.global.u32 [status+", change: "weak", ..BEHIND_THE_CODE },
+    Argument { text: "st.relaxed.sys.global.u64 [status+", change: "weak", ..BEHIND_THE_CODE },
+    Argument { text: "st.relaxed.sys.global.u32 [status+", change: ".sys -> .gpu", ..BEHIND_THE_CODE },
+    Argument { text: "st.relaxed.sys.global.u64 [status+", change: ".sys -> .gpu", ..BEHIND_THE_CODE },
+    Argument { text: "st.relaxed.sys.global.u32 [line+", change: "weak", ..BEHIND_THE_CODE },
+    Argument { text: "st.relaxed.sys.global.u64 [line+", change: "weak", ..BEHIND_THE_CODE },
+    Argument { text: "st.relaxed.sys.global.u32 [line+", change: ".sys -> .gpu", ..BEHIND_THE_CODE },
+    Argument { text: "st.relaxed.sys.global.u64 [line+", change: ".sys -> .gpu", ..BEHIND_THE_CODE },
+];
+
+/// Fields of a status line.
+const BEHIND_THE_CODE: Argument = Argument {
+    place: "",
+    phase: "",
+    text: "",
+    change: "",
+    why: "the host reads a field only behind its acquire of the code, which the same thread, or lane 0 behind a barrier of \
+          the warp, stores later with st.release.sys: that release covers the field whatever its own order and scope",
+};
 
 /// The argument for a survivor.
 pub fn of(line: &Line) -> Option<&'static Argument> {

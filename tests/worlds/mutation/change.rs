@@ -121,7 +121,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::Drop => write!(f, "dropped"),
-            Change::Weaken { from, to } if to.is_empty() => write!(f, "without .{from}"),
+            Change::Weaken { from, to: "" } => write!(f, "without .{from}"),
             Change::Weaken { from, to } => write!(f, ".{from} -> .{to}"),
             Change::Weak => write!(f, "weak"),
             Change::ReadOnly => write!(f, "only .read"),

@@ -3,7 +3,6 @@
 //! The list is written with `docs/mutants.md`. A line names a mutant by what stands in the source, not by line numbers; one
 //! that is not there any more is an error, and so is one that survives.
 
-use super::change::Kind;
 use super::places::{candidates, Mutant};
 use super::record::{Fate, Line};
 use super::run::{link_named, Set, KERNELS};
@@ -70,9 +69,9 @@ fn a_few_of_each_kind_are_caught() {
             let changed = set.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
             let run: usize = entry[1].parse().expect("the list names a run");
             let exact = set.keeps_pace(kernel, mutant);
-            let what = suite.attempt(run, changed, exact, mutant.kind.is_edge() || mutant.kind == Kind::Expect);
+            let caught = suite.catch(&[run], changed, exact, mutant.kind.is_edge());
             assert!(
-                what.is_some(),
+                caught.is_some(),
                 "{entry:?} survives; again: WARPFERRY_MUTANT={fabric}:{}:{}:{run}",
                 KERNELS[kernel],
                 mutant.number
