@@ -11,8 +11,8 @@ use warpferry_emu::{Checks, Launch, Machine, MachineConfig, RunOutcome, StreamId
 
 /// Rounds unless told otherwise.
 const ROUNDS: usize = 15;
-/// Launches of a round: the system counts time in steps of some milliseconds.
-const LAUNCHES: usize = 30;
+/// Least warp instructions of a round: the system counts time in steps of some milliseconds.
+const INSTRUCTIONS: u64 = 2_000_000;
 /// CTAs and threads of each launch.
 const SHAPE: (u32, u32) = (4, 256);
 /// Bytes of each of the two buffers.
@@ -147,7 +147,7 @@ fn busy() -> Duration {
 fn rate((machine, launch): &mut (Machine, Launch)) -> f64 {
     let before = machine.statistics().warp_instructions();
     let start = busy();
-    for _ in 0..LAUNCHES {
+    while machine.statistics().warp_instructions() - before < INSTRUCTIONS {
         machine.launch(launch.clone()).expect("the launch is valid");
         match machine.run_until_idle() {
             Ok(RunOutcome::Idle) => {}

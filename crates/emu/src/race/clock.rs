@@ -134,9 +134,20 @@ impl Clock {
         let Some(theirs) = &other.0 else { return true };
         let own = self.0.as_ref().map_or(&[][..], |times| &times.all);
         let beyond = theirs.all.get(own.len()..).unwrap_or(&[]);
-        own.iter().zip(&theirs.all).all(|(own, theirs)| own >= theirs)
-            && beyond.iter().all(|time| *time == 0)
-            && theirs.some.iter().all(|&(key, time)| self.knows(key >> 5, 1 << (key & 31), time))
+        if !own.iter().zip(&theirs.all).all(|(own, theirs)| own >= theirs) || beyond.iter().any(|time| *time != 0) {
+            return false;
+        }
+        // Both lists ascend.
+        let mut some = self.some();
+        theirs.some.iter().all(|&(key, time)| {
+            if self.all(key >> 5) >= time {
+                return true;
+            }
+            while some.first().is_some_and(|&(own, _)| own < key) {
+                some = &some[1..];
+            }
+            some.first().is_some_and(|&(own, known)| own == key && known >= time)
+        })
     }
 
     /// What either knows.
@@ -159,11 +170,27 @@ impl Clock {
         if own.some.is_empty() && theirs.some.is_empty() {
             return;
         }
-        for &(key, time) in &theirs.some {
-            self.learn_lane(key >> 5, key & 31, time);
+        let Times { all, some } = own;
+        let mut joined: Vec<(u32, u32)> = Vec::with_capacity(some.len() + theirs.some.len());
+        let (mut a, mut b) = (&some[..], &theirs.some[..]);
+        while let Some(&(key, time)) = match (a.first(), b.first()) {
+            (Some(own), Some(other)) if own.0 <= other.0 => Some(own),
+            (own, None) => own,
+            (_, other) => other,
+        } {
+            let take = |list: &mut &[(u32, u32)]| match list.first() {
+                Some(&(of, known)) if of == key => {
+                    *list = &list[1..];
+                    known
+                }
+                _ => 0,
+            };
+            let known = time.max(take(&mut a)).max(take(&mut b));
+            if all.get(key as usize >> 5).copied().unwrap_or(0) < known {
+                joined.push((key, known));
+            }
         }
-        let Times { all, some } = self.times();
-        some.retain(|&(key, time)| all.get(key as usize >> 5).copied().unwrap_or(0) < time);
+        *some = joined;
     }
 }
 
@@ -348,6 +375,33 @@ mod tests {
         other.learn(9, 2);
         clock.join(&other);
         assert!(clock.knows(9, 1, 2) && clock.knows(3, 2, 6) && !copy.knows(9, 1, 2));
+    }
+
+    #[test]
+    fn joined_clocks_know_what_either_knew_and_no_more() {
+        let draw = |seed: u32| {
+            let mut clock = Clock::default();
+            for step in 0..12u32 {
+                let noise = (seed * 31 + step).wrapping_mul(2_654_435_761) >> 8;
+                match noise % 3 {
+                    0 => clock.learn(noise / 3 % 4, noise / 12 % 6),
+                    _ => clock.learn_lane(noise / 3 % 4, noise / 12 % 3, noise / 36 % 9),
+                }
+            }
+            clock
+        };
+        for seed in 0..200 {
+            let (a, b) = (draw(seed), draw(seed + 1000));
+            let mut both = a.clone();
+            both.join(&b);
+            assert!(both.covers(&a) && both.covers(&b));
+            assert_eq!(a.covers(&b), both == a);
+            for (slot, lane, time) in (0..4).flat_map(|s| (0..4).flat_map(move |l| (1..10).map(move |t| (s, l, t)))) {
+                let knows = |clock: &Clock| clock.knows(slot, 1 << lane, time);
+                assert_eq!(knows(&both), knows(&a) || knows(&b), "seed {seed}: {slot} {lane} {time}");
+            }
+            assert!(both.some().windows(2).all(|pair| pair[0].0 < pair[1].0));
+        }
     }
 
     #[test]
