@@ -74,6 +74,8 @@ pub(crate) enum Op {
     Restore(Box<SaveSet>),
     Exit,
     Trap,
+    /// A call of a function of the driver.
+    Runtime(Box<str>),
     Load(Box<Access>),
     Store(Box<Access>),
     /// Copies `imm` bytes of local memory from frame offset `a` to frame offset `b`.
@@ -82,6 +84,10 @@ pub(crate) enum Op {
     LoadParam(Box<Access>),
     /// `cp.async`: the address in global memory is `a` plus `imm`.
     AsyncCopy(Box<AsyncCopy>),
+    /// `cp.async.commit_group`: nothing to do, but for the race check, as the next one.
+    CopyCommit,
+    /// `cp.async.wait_group`, and `wait_all` with nothing.
+    CopyWait(Option<u32>),
     Atomic(Box<Atomic>),
     Fence {
         order: Order,
@@ -106,7 +112,9 @@ pub(crate) enum Op {
     Bulk(Box<Bulk>),
     BulkCommit,
     StoreAsync(Box<StoreAsync>),
-    ClusterArrive,
+    ClusterArrive {
+        releases: bool,
+    },
     ClusterWait,
     BulkWait {
         /// Groups that may still be pending.
@@ -367,6 +375,8 @@ pub(crate) struct Mbarrier {
     pub offset: i64,
     pub order: Order,
     pub scope: Scope,
+    /// `cp.async.mbarrier.arrive`: the arrival of the lane's copies.
+    pub copies: bool,
 }
 
 /// What an `mbarrier` instruction does.
@@ -451,6 +461,8 @@ pub(crate) enum Special {
     LaneMask(LaneMask),
     DynamicSharedBytes,
     TotalSharedBytes,
+    /// 1 when the kernel was launched in clusters.
+    ExplicitCluster,
 }
 
 /// The `%lanemask_*` registers.
@@ -488,6 +500,8 @@ pub(crate) struct Program {
     pub required_cluster: Option<[u32; 3]>,
     /// What has run, when that is asked for.
     pub marks: Option<crate::coverage::Marks>,
+    /// `.explicitcluster`.
+    pub needs_cluster: bool,
 }
 
 impl Program {

@@ -115,6 +115,7 @@ pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Progra
         required_threads: function.required_threads,
         required_cluster: function.required_cluster,
         marks: None,
+        needs_cluster: function.is_explicit_cluster,
     })
 }
 
