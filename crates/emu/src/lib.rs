@@ -67,6 +67,7 @@ mod cluster;
 mod collective;
 mod config;
 mod copies;
+mod coverage;
 mod door;
 mod error;
 mod exec;
@@ -92,6 +93,7 @@ mod visibility;
 mod warp;
 
 pub use config::{Checks, ConfigError, GpuConfig, Hosts, Limits, MachineConfig, Schedule, Stall};
+pub use coverage::Covered;
 pub use error::{Fault, FaultKind, HiddenStore, LoadError, Location, MachineError, Thread};
 pub use launch::{EntryInfo, EventId, Launch, LaunchId, ModuleId, Param, RunOutcome, StreamId, TransferId};
 pub use live::Slice;
