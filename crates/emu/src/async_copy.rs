@@ -6,6 +6,7 @@ use crate::exec::Env;
 use crate::memory::{Kind, Need, SHARED_WINDOW};
 use crate::program::{lanes, AsyncCopy, CopyCount};
 use crate::warp::{CtaState, Trouble, Warp};
+use crate::weak::Place;
 
 /// Copies for each lane.
 pub(crate) fn copy(
@@ -59,6 +60,9 @@ pub(crate) fn copy(
             env.statistics.load_bytes += count as u64;
         }
         cta.shared.write(target as usize, &bytes[..size]);
+        if let Some(weak) = env.weak {
+            weak.settle(Place::Shared(cta.race), target as usize, size);
+        }
         if cta.shared.is_watched() {
             cta.shared.touched(target as usize, size, &mut env.memory.woken);
         }

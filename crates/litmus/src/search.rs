@@ -35,6 +35,7 @@ const CHOICES_PER_CHECK: u64 = 16;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     shortcuts: bool,
+    in_order: bool,
     /// Choices of paths looked at, each far cheaper than a check.
     choices: u64,
     /// Partial executions checked.
@@ -47,7 +48,8 @@ pub(crate) struct Effort {
 
 impl Effort {
     pub(crate) fn new(options: &Options) -> Self {
-        Self { shortcuts: options.shortcuts, choices: 0, checked: 0, budget: options.budget, blocked: false }
+        let Options { shortcuts, in_order, budget, .. } = *options;
+        Self { shortcuts, in_order, choices: 0, checked: 0, budget, blocked: false }
     }
 
     /// Counts a choice of a path.
@@ -222,6 +224,10 @@ impl Search<'_> {
             return Ok(());
         }
         let Some(&(a, b)) = self.frame.sc_pairs.get(next) else {
+            let happened = self.frame.program_order.or(&flow.reads_from).or(&order);
+            if self.effort.in_order && !happened.is_acyclic() {
+                return Ok(());
+            }
             return self.finish(flow, &causality);
         };
         self.effort.spend()?;

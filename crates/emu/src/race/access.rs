@@ -44,6 +44,9 @@ impl Race {
         pattern: Pattern,
         range: (usize, usize),
     ) -> Checked {
+        if !self.checks {
+            return Ok(());
+        }
         let slot = self.slot_of(at);
         let Race { shadows, ctas, warps, seats, running, completions, .. } = self;
         let warp = warps[slot as usize].as_deref().expect("a resident warp has a clock");
@@ -142,6 +145,9 @@ impl Race {
 
     /// Lanes have read a value; they acquire what it carries, or may by a later fence.
     fn read_word(&mut self, at: At, place: Where, lanes: u32, offset: usize, scope: Scope, acquires: bool) {
+        if self.explores {
+            return;
+        }
         let slot = self.slot_of(at);
         let list = match place {
             Where::Shared => self.ctas[at.cta as usize].words.get(&offset),
@@ -189,6 +195,9 @@ impl Race {
         releases: bool,
         atomic: bool,
     ) {
+        if self.explores {
+            return;
+        }
         let slot = self.slot_of(at);
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
         let mut new = warp.fenced(lane);

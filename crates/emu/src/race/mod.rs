@@ -25,6 +25,7 @@ mod agents;
 mod clock;
 mod completion;
 mod copies;
+mod knows;
 mod mark;
 mod report;
 mod shadow;
@@ -32,16 +33,19 @@ mod sync;
 mod warp;
 
 pub(crate) use access::At;
+pub(crate) use clock::{Released, Seat};
 pub(crate) use copies::CopyRace;
+pub(crate) use knows::Asker;
+pub(crate) use mark::{Mark, What};
 pub use report::{RaceAccess, RacePlace, RaceReport};
 pub(crate) use sync::OnPhase;
 
-use crate::config::{Hosts, MachineConfig, Schedule};
+use crate::config::{Hosts, MachineConfig, MemoryOrder, Schedule};
 use crate::error::FaultKind;
 use crate::memory::{Memory, SHARED_WINDOW};
 use crate::program::Scope;
 use crate::warp::{LaunchShape, Trouble};
-use clock::{Knowledge, Released, Seat};
+use clock::Knowledge;
 use completion::Completions;
 use shadow::Shadow;
 use std::collections::HashMap;
@@ -154,6 +158,12 @@ pub(crate) struct Race {
     acting: Option<(usize, u32)>,
     one_host: bool,
     schedule: String,
+    /// Whether a race is a fault. Otherwise only clocks are kept.
+    checks: bool,
+    /// Memory is explored: what a value carries is kept beside the value, not in `words`.
+    explores: bool,
+    /// What `fence.sc` released, when memory is explored.
+    sc_fences: Vec<Released>,
 }
 
 impl Race {
@@ -163,7 +173,9 @@ impl Race {
         let schedule = match &config.schedule {
             Schedule::RoundRobin => "round robin".to_string(),
             Schedule::Random { seed } => format!("random, seed {seed}"),
+            Schedule::Pct { seed, depth, steps } => format!("pct, seed {seed}, depth {depth}, steps {steps}"),
             Schedule::Replay(choices) => format!("replay of {} choices", choices.len()),
+            Schedule::Explore { choices } => format!("exploration, choices {choices:?}"),
         };
         let mut race = Race {
             shadows: Vec::new(),
@@ -188,6 +200,9 @@ impl Race {
             acting: None,
             one_host,
             schedule,
+            checks: config.checks.races,
+            explores: config.memory == MemoryOrder::Weak,
+            sc_fences: Vec::new(),
         };
         race.host.0 = race.slot(Name::Host, Seat::OUTSIDE);
         race

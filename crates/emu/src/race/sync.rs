@@ -63,7 +63,14 @@ impl Race {
     /// `fence` by lanes.
     pub fn fence(&mut self, at: At, lanes: u32, order: Order, scope: Scope) {
         let both = matches!(order, Order::AcqRel | Order::Sc);
+        let sc = self.explores && order == Order::Sc;
+        if sc {
+            self.behind_fences(at, lanes, scope);
+        }
         self.clock(at).fence(lanes, scope, both || order == Order::Release, both || order == Order::Acquire);
+        if sc {
+            self.before_fences(at, lanes, scope);
+        }
     }
 
     /// `fence.proxy` and `fence.mbarrier_init` by lanes.
@@ -171,6 +178,9 @@ impl Race {
     }
 
     fn touch_barrier(&mut self, at: At, lanes: u32, what: What, offset: usize) -> Checked {
+        if !self.checks {
+            return Ok(());
+        }
         let slot = self.ctas[at.cta as usize].slots[at.warp as usize];
         let Race { ctas, warps, seats, running, completions, .. } = self;
         let warp = warps[slot as usize].as_deref().expect("a resident warp has a clock");
@@ -184,7 +194,8 @@ impl Race {
     /// A bulk copy is issued that reports to an mbarrier: its init must be visible to the async proxy.
     pub(super) fn check_init(&self, at: At, view: &View, lane: u32, offset: usize) -> Checked {
         let cta = &self.ctas[at.cta as usize];
-        let Some((init, announced)) = cta.mbarriers.get(&offset).and_then(|phases| phases.init) else { return Ok(()) };
+        let init = cta.mbarriers.get(&offset).and_then(|phases| phases.init);
+        let Some((init, announced)) = init.filter(|_| self.checks) else { return Ok(()) };
         let seat = self.seats[view.slot as usize];
         let who = Who::Copy { view, lane, space: SHARED, cta: cta.serial };
         let Race { seats, running, completions, .. } = self;

@@ -301,7 +301,8 @@ impl WarpClock {
         each(lanes).for_each(|lane| self.learn_alone(lane, know));
     }
 
-    fn acquire_one(&mut self, lanes: u32, scope: Scope, released: &Released) {
+    /// Lanes acquire one clock, when the scopes include each other.
+    pub fn acquire_one(&mut self, lanes: u32, scope: Scope, released: &Released) {
         if !self.seat.meet(scope, released.seat, released.scope) {
             return;
         }
