@@ -56,6 +56,7 @@ pub mod driver;
 pub mod error;
 mod exec;
 pub mod fabric;
+pub mod gate;
 #[cfg(feature = "cuda")]
 #[allow(unsafe_code)]
 pub mod interop;

@@ -179,6 +179,24 @@ fn recorded_routing_is_dealt_or_refused() {
 }
 
 #[test]
+fn gates_are_drawn_or_refused() {
+    let world = ["--hidden", "8", "--tokens", "16", "--nodes", "4", "--gpus-per-node", "2"];
+    let run = |gate: &str| demo(&[&world[..], &["--experts", "64", "--topk", "8", "--gate", gate]].concat());
+    let limited = run("node-limited:2");
+    assert_eq!(
+        (&limited["verified"], &limited["load"]["nodes_per_token_most"]),
+        (&true.into(), &2.into()),
+        "{limited}"
+    );
+    let one = run("all-to-one");
+    assert_eq!((&one["verified"], &one["load"]["rank_skew"]), (&true.into(), &8.0.into()), "{one}");
+    let few = error(&["demo", "--nodes", "2", "--gate", "node-limited:3"]);
+    assert!(few.contains("`node limit` = 3") && few.contains("1 to 2"), "{few}");
+    let both = error(&["demo", "--gate", "uniform", "--routing", "FILE"]);
+    assert!(both.contains("--gate") && both.contains("--routing"), "{both}");
+}
+
+#[test]
 fn doctor_reports_every_part() {
     let output = warpferry(&["doctor", "--json"]);
     assert!(output.status.success());

@@ -13,6 +13,17 @@ pub enum Proxy {
     Surface,
     /// `cold`.
     Constant,
+    /// Bulk copies.
+    Async,
+}
+
+/// Where a location is, as far as proxy fences tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Space {
+    /// Global memory.
+    Global,
+    /// Shared memory of one thread block.
+    Shared,
 }
 
 /// What a proxy fence orders.
@@ -22,6 +33,15 @@ pub enum ProxyFence {
     Alias,
     /// Accesses through this proxy with generic ones.
     Proxy(Proxy),
+    /// Accesses through the async proxy to these spaces with generic ones.
+    Async {
+        /// Global memory.
+        global: bool,
+        /// Shared memory.
+        shared: bool,
+    },
+    /// `mbarrier.init` with what the async proxy does to the mbarrier.
+    MbarrierInit,
 }
 
 /// The threads that a strong operation includes.
@@ -42,6 +62,8 @@ pub enum Scope {
 pub struct Place {
     /// Thread block within the GPU.
     pub cta: u32,
+    /// Warp within the thread block; without one, each thread is its own.
+    pub warp: Option<u32>,
     /// Cluster within the GPU; without one, each thread block is its own.
     pub cluster: Option<u32>,
     /// GPU.
@@ -239,8 +261,10 @@ pub enum Instruction {
     },
     /// `fence.proxy`
     FenceProxy(ProxyFence),
-    /// `bar.cta.sync` and `bar.cta.arrive`
+    /// `bar.cta.sync`, `bar.cta.arrive` and `bar.warp.sync`
     Barrier {
+        /// Whether it is one of the warp.
+        warp: bool,
         /// Whether it waits, or only arrives.
         waits: bool,
         /// Its number.
@@ -249,6 +273,55 @@ pub enum Instruction {
         resource: Option<Operand>,
         /// How many threads it takes; without, every thread that executes it.
         quorum: Option<Operand>,
+    },
+    /// `cp.async.bulk`
+    Bulk {
+        /// Location written.
+        target: usize,
+        /// Location read.
+        source: usize,
+        /// Bytes that the mbarrier counts.
+        bytes: i64,
+        /// The mbarrier that a load reports to; a store is one of a bulk group.
+        mbarrier: Option<usize>,
+    },
+    /// `cp.async.bulk.commit_group`
+    CommitGroup,
+    /// `cp.async.bulk.wait_group`
+    WaitGroup {
+        /// How many of the latest groups may be under way.
+        pending: usize,
+        /// `.read`: waits until sources were read.
+        read: bool,
+    },
+    /// `mbarrier.init`
+    MbarrierInit {
+        /// Location of the mbarrier.
+        mbarrier: usize,
+        /// Arrivals that a phase takes.
+        count: i64,
+    },
+    /// `mbarrier.arrive`, `mbarrier.expect_tx` and both in one
+    Arrive {
+        /// Location of the mbarrier.
+        mbarrier: usize,
+        /// Whether it arrives, or only expects bytes.
+        arrives: bool,
+        /// Bytes that it adds to what the phase expects.
+        expects: i64,
+        /// Order and scope.
+        access: Access,
+    },
+    /// `mbarrier.test_wait.parity` and `mbarrier.try_wait.parity`
+    Wait {
+        /// Register that takes 1 where the phase is complete, else 0.
+        into: usize,
+        /// Location of the mbarrier.
+        mbarrier: usize,
+        /// Parity of the phase.
+        parity: i64,
+        /// Order and scope.
+        access: Access,
     },
     /// `mov` and arithmetic
     Compute {
@@ -279,11 +352,36 @@ pub enum Instruction {
     },
 }
 
-/// One column of the test.
+impl Instruction {
+    /// Whether it goes to this location.
+    pub fn names(&self, place: usize) -> bool {
+        match *self {
+            Self::Load { location, .. } | Self::Store { location, .. } | Self::Atomic { location, .. } => {
+                location == place
+            }
+            Self::Bulk { target, source, mbarrier, .. } => {
+                target == place || source == place || mbarrier == Some(place)
+            }
+            Self::MbarrierInit { mbarrier, .. } | Self::Arrive { mbarrier, .. } | Self::Wait { mbarrier, .. } => {
+                mbarrier == place
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is a load, a store or an atomic.
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Load { .. } | Self::Store { .. } | Self::Atomic { .. })
+    }
+}
+
+/// One column of the test, or the NIC's side of a queue pair.
 #[derive(Debug, Clone)]
 pub struct Thread {
     /// The number in its name.
     pub id: u32,
+    /// The queue that it is the NIC's side of; none for a column.
+    pub queue: Option<String>,
     /// Where it runs.
     pub place: Place,
     /// Names of its registers.
@@ -296,6 +394,13 @@ pub struct Thread {
     pub lines: Vec<usize>,
 }
 
+impl Thread {
+    /// `P0`, or the name of the queue.
+    pub fn name(&self) -> String {
+        self.queue.clone().unwrap_or_else(|| format!("P{}", self.id))
+    }
+}
+
 /// A name for memory.
 #[derive(Debug, Clone)]
 pub struct Location {
@@ -305,6 +410,42 @@ pub struct Location {
     pub address: usize,
     /// Names of one place in memory have the same number.
     pub memory: usize,
+    /// Global or shared memory.
+    pub space: Space,
+    /// The GPU in whose memory it is, where the test says so.
+    pub gpu: Option<u32>,
+}
+
+/// What an entry of a queue asks the NIC for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// RDMA write of a local location to a remote one.
+    Write {
+        /// Location written.
+        remote: usize,
+        /// Location read.
+        local: usize,
+    },
+    /// RDMA fetch-and-add on a remote location, with a completion.
+    Add {
+        /// Location changed.
+        remote: usize,
+        /// By how much.
+        by: i64,
+    },
+}
+
+/// A queue pair of a NIC: its locations and what is posted to it.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Doorbell record, doorbell and completion entry.
+    pub words: [usize; 3],
+    /// Where the threads that post are.
+    pub poster: Option<Place>,
+    /// Location of each entry, and its request.
+    pub entries: Vec<(usize, Request)>,
 }
 
 /// What the author says must come out.
@@ -314,6 +455,8 @@ pub struct Expectation {
     pub holds: Option<bool>,
     /// `liveness: terminates` or `liveness: stuck`, in a comment.
     pub terminates: Option<bool>,
+    /// `race: some` or `race: none`, in a comment.
+    pub races: Option<bool>,
 }
 
 /// A parsed test.
@@ -327,6 +470,10 @@ pub struct Test {
     pub locations: Vec<Location>,
     /// Initial value of each place in memory.
     pub initial: Vec<i64>,
+    /// Arrivals that a phase takes, where a place in memory is an mbarrier.
+    pub mbarriers: Vec<Option<i64>>,
+    /// Queue pairs; the NIC's side of each is one more thread.
+    pub queues: Vec<Queue>,
     /// What is asked of the final states.
     pub condition: Condition,
     /// Only states for which it holds are looked at.
@@ -355,6 +502,22 @@ impl Test {
         once
     }
 
+    /// Whether it has bulk copies or mbarriers.
+    pub(crate) fn is_asynchronous(&self) -> bool {
+        let is = |instruction: &Instruction| {
+            matches!(
+                instruction,
+                Instruction::Bulk { .. }
+                    | Instruction::CommitGroup
+                    | Instruction::WaitGroup { .. }
+                    | Instruction::MbarrierInit { .. }
+                    | Instruction::Arrive { .. }
+                    | Instruction::Wait { .. }
+            )
+        };
+        self.threads.iter().any(|thread| thread.instructions.iter().any(is))
+    }
+
     /// Every instruction that goes to memory: its thread, its location, whether it writes, and how.
     pub(crate) fn accesses(&self) -> Vec<(usize, usize, bool, Access)> {
         let mut all = Vec::new();
@@ -376,7 +539,7 @@ impl Test {
     pub fn variable_name(&self, variable: Variable) -> String {
         match variable {
             Variable::Register { thread, register } => {
-                format!("P{}:{}", self.threads[thread].id, self.threads[thread].registers[register])
+                format!("{}:{}", self.threads[thread].name(), self.threads[thread].registers[register])
             }
             Variable::Memory { location } => self.locations[location].name.clone(),
         }

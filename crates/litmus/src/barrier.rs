@@ -2,7 +2,7 @@
 //!
 //! Barriers of one thread block meet where their numbers agree: the n-th time that a thread executes such a barrier
 //! meets the n-th time of the others. `sync` waits, so everything that arrives there synchronizes with it; `arrive` only
-//! arrives. With a quorum of n, a barrier opens once n threads are there: it synchronizes with n - 1 others, any of them.
+//! arrives. `bar.warp.sync` likewise meets those of its warp with the same mask. With a quorum of n, a barrier opens once n threads are there: it synchronizes with n - 1 others, any of them.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::frame::Frame;
 use crate::paths::Action;
 use crate::relation::Relation;
 
-type Key = (usize, i64, Option<i64>, usize);
+type Key = (bool, usize, i64, Option<i64>, usize);
 
 /// Every way in which the barriers of these events can meet; none where one waits for threads that never come.
 pub(crate) fn choices(frame: &Frame) -> Option<Vec<Relation>> {
@@ -47,15 +47,15 @@ pub(crate) fn choices(frame: &Frame) -> Option<Vec<Relation>> {
 }
 
 fn groups(frame: &Frame) -> BTreeMap<Key, Vec<usize>> {
-    let mut times: BTreeMap<(usize, i64, Option<i64>), usize> = BTreeMap::new();
+    let mut times: BTreeMap<(bool, usize, i64, Option<i64>), usize> = BTreeMap::new();
     let mut groups: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
     for (i, event) in frame.events.iter().enumerate() {
-        if let (Action::Barrier { id, resource, .. }, Some(thread)) = (event.action, event.thread) {
-            let time = times.entry((thread, id, resource)).or_insert(0);
+        if let (Action::Barrier { warp, id, resource, .. }, Some(thread)) = (event.action, event.thread) {
+            let time = times.entry((warp, thread, id, resource)).or_insert(0);
             *time += 1;
-            // Any event of the thread block stands for it.
-            let block = frame.block_of(thread);
-            groups.entry((block, id, resource, *time)).or_default().push(i);
+            // One thread stands for the thread block or the warp.
+            let of = if warp { frame.warp_of(thread) } else { frame.block_of(thread) };
+            groups.entry((warp, of, id, resource, *time)).or_default().push(i);
         }
     }
     groups

@@ -71,18 +71,18 @@ pub(crate) fn cell(tokens: &mut Tokens<'_>, names: &mut Names, column: &mut Colu
     Ok(())
 }
 
-struct Reader<'a, 'b> {
-    tokens: &'a mut Tokens<'b>,
-    names: &'a mut Names,
-    column: &'a mut Column,
+pub(crate) struct Reader<'a, 'b> {
+    pub(crate) tokens: &'a mut Tokens<'b>,
+    pub(crate) names: &'a mut Names,
+    pub(crate) column: &'a mut Column,
     line: usize,
 }
 
 /// Qualifiers of an instruction, in any order.
 #[derive(Default)]
-struct Qualifiers {
-    order: Option<Order>,
-    scope: Option<Scope>,
+pub(crate) struct Qualifiers {
+    pub(crate) order: Option<Order>,
+    pub(crate) scope: Option<Scope>,
     operation: Option<&'static str>,
 }
 
@@ -106,7 +106,7 @@ fn binary(name: &str) -> Option<Binary> {
 }
 
 impl Reader<'_, '_> {
-    fn refuse<T>(&self, message: impl Into<String>) -> Result<T, Error> {
+    pub(crate) fn refuse<T>(&self, message: impl Into<String>) -> Result<T, Error> {
         Err(self.tokens.error_at(self.line, message.into()))
     }
 
@@ -119,6 +119,10 @@ impl Reader<'_, '_> {
             "st" | "sust" => self.store(mnemonic, &rest)?,
             "atom" | "suatom" | "red" | "sured" => self.atomic(mnemonic, &rest)?,
             "fence" if rest.first() == Some(&"proxy") => self.proxy_fence(&rest[1..])?,
+            "fence" if rest.first() == Some(&"mbarrier_init") => self.mbarrier_fence(&rest)?,
+            "cp" => self.copy(&rest)?,
+            "mbarrier" => self.on_mbarrier(&rest)?,
+            "nic" => self.post(&rest)?,
             "fence" => self.fence(&rest)?,
             "membar" => self.membar(&rest)?,
             "bar" | "barrier" => self.barrier(&rest)?,
@@ -134,8 +138,8 @@ impl Reader<'_, '_> {
             _ => {
                 return self.refuse(format!(
                     "`{word}` is not supported: ld, st, atom, red, their tex/surf/const forms (tld suld cold sust \
-                     suatom sured), fence, membar, bar.cta, mov, add sub mul div and or xor min max, \
-                     beq bne blt ble bgt bge, goto"
+                     suatom sured), fence, membar, bar.cta, bar.warp.sync, cp.async.bulk, mbarrier, nic, mov, \
+                     add sub mul div and or xor min max, beq bne blt ble bgt bge, goto"
                 ))
             }
         };
@@ -143,7 +147,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn qualifiers(&self, mnemonic: &str, rest: &[&str]) -> Result<Qualifiers, Error> {
+    pub(crate) fn qualifiers(&self, mnemonic: &str, rest: &[&str]) -> Result<Qualifiers, Error> {
         let mut found = Qualifiers::default();
         let twice = |it: bool, part: &str| {
             if it {
@@ -178,7 +182,11 @@ impl Reader<'_, '_> {
             found.scope = found.scope.or(scope);
             found.operation = found.operation.or(operation.copied());
             mmio |= *part == "mmio";
-            if order.is_none() && scope.is_none() && operation.is_none() && !matches!(*part, "mmio" | "global") {
+            if order.is_none()
+                && scope.is_none()
+                && operation.is_none()
+                && !matches!(*part, "mmio" | "global" | "shared" | "shared::cta")
+            {
                 return self.refuse(format!("`.{part}` is not supported on `{mnemonic}`"));
             }
         }
@@ -189,7 +197,7 @@ impl Reader<'_, '_> {
     }
 
     /// Order, scope and proxy; `orders` are those that the instruction has.
-    fn access(&self, mnemonic: &str, found: &Qualifiers, orders: &[Order]) -> Result<Access, Error> {
+    pub(crate) fn access(&self, mnemonic: &str, found: &Qualifiers, orders: &[Order]) -> Result<Access, Error> {
         let atomic = mnemonic.contains("atom") || mnemonic.ends_with("red");
         let order = found.order.unwrap_or(if atomic { Order::Relaxed } else { Order::Weak });
         if !orders.contains(&order) {
@@ -262,8 +270,8 @@ impl Reader<'_, '_> {
     }
 
     fn fence(&mut self, rest: &[&str]) -> Result<Instruction, Error> {
-        if rest.iter().any(|part| part.contains("mbarrier") || part.contains("sync_restrict")) {
-            return self.refuse("fences of mbarriers and of one address space are not supported");
+        if rest.iter().any(|part| part.contains("sync_restrict")) {
+            return self.refuse("fences of one address space are not supported");
         }
         let found = self.qualifiers("fence", rest)?;
         let order = found.order.unwrap_or(Order::AcquireRelease);
@@ -293,9 +301,13 @@ impl Reader<'_, '_> {
             ["texture"] => ProxyFence::Proxy(Proxy::Texture),
             ["surface"] => ProxyFence::Proxy(Proxy::Surface),
             ["constant"] => ProxyFence::Proxy(Proxy::Constant),
+            ["async"] => ProxyFence::Async { global: true, shared: true },
+            ["async", "global"] => ProxyFence::Async { global: true, shared: false },
+            ["async", "shared::cta" | "shared::cluster"] => ProxyFence::Async { global: false, shared: true },
             _ => {
                 let message = format!(
-                    "fence.proxy.{} is not supported: alias, generic, texture, surface, constant",
+                    "fence.proxy.{} is not supported: alias, generic, texture, surface, constant, async, \
+                     async.global, async.shared::cta",
                     rest.join(".")
                 );
                 return self.refuse(message);
@@ -304,19 +316,30 @@ impl Reader<'_, '_> {
     }
 
     fn barrier(&mut self, rest: &[&str]) -> Result<Instruction, Error> {
+        if rest == ["warp", "sync"] {
+            return self.warp_barrier();
+        }
         let rest: Vec<&str> = rest.iter().copied().filter(|part| !matches!(*part, "cta" | "aligned")).collect();
-        let waits = match rest.as_slice() {
-            ["sync"] => true,
-            ["arrive"] => false,
-            _ => {
-                return self
-                    .refuse("a barrier is bar.cta.sync or bar.cta.arrive; clusters, warps and red are not supported")
-            }
-        };
+        let waits =
+            match rest.as_slice() {
+                ["sync"] => true,
+                ["arrive"] => false,
+                _ => return self.refuse(
+                    "a barrier is bar.cta.sync, bar.cta.arrive or bar.warp.sync; clusters and red are not supported",
+                ),
+            };
         let id = self.operand()?;
         let resource = if self.tokens.take(",") { Some(self.operand()?) } else { None };
         let quorum = if self.tokens.take(",") { Some(self.operand()?) } else { None };
-        Ok(Instruction::Barrier { waits, id, resource, quorum })
+        Ok(Instruction::Barrier { warp: false, waits, id, resource, quorum })
+    }
+
+    fn warp_barrier(&mut self) -> Result<Instruction, Error> {
+        if self.column.thread.place.warp.is_none() {
+            return self.refuse("`bar.warp.sync` needs a thread in a warp: `P0@warp 0,cta 0,gpu 0`");
+        }
+        let id = self.operand()?;
+        Ok(Instruction::Barrier { warp: true, waits: true, id, resource: None, quorum: None })
     }
 
     fn compute(&mut self, operation: Binary) -> Result<Instruction, Error> {
@@ -353,7 +376,7 @@ impl Reader<'_, '_> {
     }
 
     /// A register and its comma.
-    fn destination(&mut self) -> Result<usize, Error> {
+    pub(crate) fn destination(&mut self) -> Result<usize, Error> {
         let name = self.tokens.word("a register")?;
         if !is_register(&name) && !self.column.thread.registers.contains(&name) {
             return self.refuse(format!("`{name}` is not a register: r0, r1 ... or one with an initial value"));
@@ -370,7 +393,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn operand(&mut self) -> Result<Operand, Error> {
+    pub(crate) fn operand(&mut self) -> Result<Operand, Error> {
         if let Some(Token::Number(number)) = self.tokens.peek() {
             let number = *number;
             self.tokens.skip();
@@ -383,7 +406,7 @@ impl Reader<'_, '_> {
         Ok(Operand::Register(self.column.register(&name)))
     }
 
-    fn location(&mut self) -> Result<usize, Error> {
+    pub(crate) fn location(&mut self) -> Result<usize, Error> {
         let bracket = self.tokens.take("[");
         let name = self.tokens.word("a location")?;
         if is_register(&name) || self.column.thread.registers.contains(&name) {

@@ -8,14 +8,17 @@
 //! barriers meet) and kept where it satisfies the axioms. `model` has one function per relation and axiom.
 //!
 //! Covered: weak, relaxed, acquire, release and volatile accesses, atomics and fences at every scope; barriers of thread
-//! blocks; the generic, texture, surface and constant proxies with their fences and aliases; data races; loops; liveness
-//! under fair scheduling. Not covered, and refused by the parser: the async proxy, mbarriers, bulk copies, barriers of
-//! clusters and warps, vectors, accesses of different sizes, addresses in registers.
+//! blocks and warps; the generic, texture, surface, constant and async proxies with their fences and aliases; bulk copies
+//! between global and shared memory, bulk groups, mbarriers by parity; queue pairs of NICs; data races; loops; liveness
+//! under fair scheduling. Not covered, and refused by the parser: barriers of clusters, reductions by bulk copies,
+//! mbarriers by state, vectors, accesses of different sizes, addresses in registers.
 
 mod ast;
+mod asynchronous;
 mod barrier;
 mod choice;
 mod condition;
+mod copies;
 mod error;
 mod frame;
 mod instruction;
@@ -23,18 +26,20 @@ mod lexer;
 mod liveness;
 mod loops;
 mod machine;
+mod mbarrier;
 mod model;
 mod parse;
 mod paths;
 mod question;
+mod queue;
 mod relation;
 mod search;
 mod values;
 mod verdict;
 
 pub use ast::{
-    Access, Binary, Compare, Expectation, Instruction, Location, Operand, Order, Place, Proxy, ProxyFence, Scope, Test,
-    Thread, Update,
+    Access, Binary, Compare, Expectation, Instruction, Location, Operand, Order, Place, Proxy, ProxyFence, Queue,
+    Request, Scope, Space, Test, Thread, Update,
 };
 pub use condition::{Condition, Expression, Quantifier, Term, Variable};
 pub use error::Error;

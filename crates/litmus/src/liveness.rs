@@ -64,7 +64,7 @@ fn spins(test: &Test, paths: &Paths, options: &Options) -> Result<Option<String>
         for (thread, path) in chosen.iter().enumerate() {
             if let End::Spins(reads) = path.end {
                 last_reads |= reads << frame.starts[thread];
-                names.push(format!("P{}", test.threads[thread].id));
+                names.push(test.threads[thread].name());
             }
         }
         let outcome = search(&frame, test.initial.len(), last_reads, effort, &mut |_| {
@@ -84,7 +84,9 @@ fn cycles(test: &Test, most: usize) -> Liveness {
     let start = match State::start(test) {
         Ok(start) => start,
         Err(Unable::Barriers | Unable::States) => {
-            return Liveness::Undecided("loops that write together with barriers are not supported".to_string());
+            return Liveness::Undecided(
+                "loops that write together with barriers or bulk copies are not supported".to_string(),
+            );
         }
     };
     let mut index = HashMap::from([(start.clone(), 0)]);
@@ -115,7 +117,7 @@ fn cycles(test: &Test, most: usize) -> Liveness {
         let ended = |thread: usize| states[component[0]].ended(test, thread);
         let running: Vec<usize> = (0..test.threads.len()).filter(|&thread| !ended(thread)).collect();
         if !running.is_empty() && running.iter().all(|&thread| takes_turn(thread)) {
-            let names: Vec<String> = running.iter().map(|&thread| format!("P{}", test.threads[thread].id)).collect();
+            let names: Vec<String> = running.iter().map(|&thread| test.threads[thread].name()).collect();
             return Liveness::Stuck(format!("{} may loop for ever, each with its turns", names.join(", ")));
         }
     }

@@ -52,7 +52,9 @@ fn forgets(thread: &Thread, head: usize, back: usize) -> bool {
 
 fn register_written(instruction: &Instruction) -> Option<usize> {
     match *instruction {
-        Instruction::Load { into, .. } | Instruction::Compute { into, .. } => Some(into),
+        Instruction::Load { into, .. } | Instruction::Compute { into, .. } | Instruction::Wait { into, .. } => {
+            Some(into)
+        }
         Instruction::Atomic { into, .. } => into,
         _ => None,
     }
@@ -63,6 +65,12 @@ fn registers_read(instruction: &Instruction) -> impl Iterator<Item = usize> {
         Instruction::Load { .. }
         | Instruction::Fence { .. }
         | Instruction::FenceProxy(_)
+        | Instruction::Bulk { .. }
+        | Instruction::CommitGroup
+        | Instruction::WaitGroup { .. }
+        | Instruction::MbarrierInit { .. }
+        | Instruction::Arrive { .. }
+        | Instruction::Wait { .. }
         | Instruction::Jump { .. } => [None; 3],
         Instruction::Store { value, .. } => [Some(value), None, None],
         Instruction::Atomic { update: Update::Apply(_, operand), .. } => [Some(operand), None, None],

@@ -19,7 +19,7 @@ pub(crate) struct State {
 /// Why the machine cannot run a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unable {
-    /// It has barriers.
+    /// It has barriers, or something asynchronous.
     Barriers,
     /// It has more states than asked for.
     States,
@@ -55,7 +55,7 @@ const LOCAL_STEPS: usize = 64;
 impl State {
     pub(crate) fn start(test: &Test) -> Result<Self, Unable> {
         let has_barrier = |instruction: &Instruction| matches!(instruction, Instruction::Barrier { .. });
-        if test.threads.iter().any(|thread| thread.instructions.iter().any(has_barrier)) {
+        if test.is_asynchronous() || test.threads.iter().any(|thread| thread.instructions.iter().any(has_barrier)) {
             return Err(Unable::Barriers);
         }
         let registers = test.threads.iter().map(|thread| thread.initial.clone()).collect();
@@ -147,7 +147,15 @@ impl State {
                 }
             }
             Instruction::Jump { target } => self.at[thread] = target,
-            Instruction::Fence { .. } | Instruction::FenceProxy(_) | Instruction::Barrier { .. } => {}
+            Instruction::Fence { .. }
+            | Instruction::FenceProxy(_)
+            | Instruction::Barrier { .. }
+            | Instruction::Bulk { .. }
+            | Instruction::CommitGroup
+            | Instruction::WaitGroup { .. }
+            | Instruction::MbarrierInit { .. }
+            | Instruction::Arrive { .. }
+            | Instruction::Wait { .. } => {}
         }
     }
 }

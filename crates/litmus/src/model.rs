@@ -4,6 +4,7 @@
 //! there: it relates writes that are morally strong or related in causality order, and leaves racing writes unrelated.
 
 use crate::frame::Frame;
+use crate::paths::Action;
 use crate::relation::{Relation, Set};
 
 /// "Observation order": a write precedes a read that takes its value and is morally strong with it, directly or through
@@ -14,14 +15,26 @@ pub(crate) fn observation_order(frame: &Frame, reads_from: &Relation) -> Relatio
     direct.then(&through)
 }
 
+/// The same of mbarriers: an arrival or a report precedes a wait that found its phase complete. `phases` has every such pair.
+pub(crate) fn observed_phases(frame: &Frame, phases: &Relation) -> Relation {
+    phases.and(&frame.morally_strong)
+}
+
 /// "Synchronizes": a release pattern that an acquire pattern observes, their ends morally strong.
 pub(crate) fn synchronizes(frame: &Frame, observation: &Relation) -> Relation {
     frame.release_pattern.then(observation).then(&frame.acquire_pattern).and(&frame.morally_strong)
 }
 
-/// "Base causality order": program order and synchronization (also of fences and barriers), transitive.
+/// "Base causality order": program order and synchronization (also of fences, barriers and completed bulk groups),
+/// transitive. What comes before the issue of a bulk copy is added by [`with_issues`].
 pub(crate) fn base_causality_order(frame: &Frame, synchronizes: &Relation, barriers: &Relation) -> Relation {
-    frame.program_order.or(synchronizes).or(barriers).closure()
+    frame.program_order.or(synchronizes).or(barriers).or(&frame.completion).closure()
+}
+
+/// "Asynchronous Operations": a bulk copy comes after prior instructions of its thread. This is not transitive through the
+/// copy: its completion "does not transitively establish ordering with respect to prior instructions".
+fn with_issues(frame: &Frame, base: &Relation) -> Relation {
+    base.or(&base.or_same().then(&frame.issue))
 }
 
 /// "Proxy-preserved base causality order": base causality by one address through the generic proxy, or through one proxy
@@ -49,7 +62,7 @@ fn generic_or_memory(frame: &Frame) -> Set {
 
 /// "Causality order": proxy-preserved base causality, by itself or after an observation.
 pub(crate) fn causality_order(frame: &Frame, observation: &Relation, base: &Relation) -> Relation {
-    let preserved = proxy_preserved_base_causality_order(frame, base);
+    let preserved = proxy_preserved_base_causality_order(frame, &with_issues(frame, base));
     observation.then(&preserved).or(&preserved)
 }
 
@@ -92,13 +105,17 @@ pub(crate) fn sc_per_location(frame: &Frame, communication: &Relation) -> bool {
     communication.and(&frame.morally_strong).or(&frame.address_order).is_acyclic()
 }
 
-/// "Data-race": two conflicting memory operations, not morally strong, that causality order does not relate.
+/// "Data-race": two conflicting memory operations, not morally strong, that causality order does not relate. What an
+/// mbarrier's users do conflicts with its initialization; a bulk copy uses it where it is issued.
 pub(crate) fn data_race(frame: &Frame, causality_order: &Relation) -> Option<(usize, usize)> {
+    let report = |event: usize| matches!(frame.events[event].action, Action::Completion { .. });
     let initial = |event: usize| frame.events[event].thread.is_none();
     let conflict = |a: usize, b: usize| a < b && !initial(a) && (frame.writes >> a | frame.writes >> b) & 1 == 1;
     frame.same_memory.pairs().find(|&(a, b)| {
         conflict(a, b)
-            && frame.events[a].thread != frame.events[b].thread
+            && !report(a)
+            && !report(b)
+            && (frame.events[a].thread, frame.events[a].copy) != (frame.events[b].thread, frame.events[b].copy)
             && !frame.morally_strong.has(a, b)
             && !causality_order.has(a, b)
             && !causality_order.has(b, a)

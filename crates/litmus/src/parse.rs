@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 
-use crate::ast::{Expectation, Location, Place, Test, Thread};
+use crate::ast::{Expectation, Location, Place, Queue, Space, Test, Thread};
 use crate::error::Error;
 use crate::instruction::{self, Column};
 use crate::lexer::{lex, Token};
+use crate::queue;
 
 /// Parses a test; `file` is what errors call it.
 pub fn parse(file: &str, text: &str) -> Result<Test, Error> {
     let lexed = lex(file, text)?;
     let tokens = Tokens { file, tokens: &lexed.tokens, next: 0, last_line: lexed.lines };
-    let mut parser = Parser { tokens, names: Names::default() };
+    let mut parser = Parser { tokens, names: Names::default(), columns: 0 };
     let registers = parser.initial_values()?;
     let mut columns = parser.threads()?;
     for (thread, register, value, line) in registers {
@@ -24,12 +25,22 @@ pub fn parse(file: &str, text: &str) -> Result<Test, Error> {
     parser.rows(&mut columns)?;
     let threads = columns.into_iter().map(Column::finish).collect::<Result<Vec<_>, _>>();
     let mut threads = threads.map_err(|(line, message)| parser.tokens.error_at(line, message))?;
+    parser.places(&threads)?;
+    for queue in &parser.names.queues {
+        if let Some(name) = queue::unreachable(queue, &parser.names.locations) {
+            return Err(parser.tokens.error(format!("`{name}` is in shared memory, which no NIC reaches")));
+        }
+        let number = threads.len() as u32;
+        threads.push(queue::nic(queue, number));
+    }
     let (condition, filter, listed) = parser.questions(&mut threads)?;
     Ok(Test {
         name: lexed.name,
         threads,
         locations: parser.names.locations,
         initial: parser.names.initial,
+        mbarriers: parser.names.mbarriers,
+        queues: parser.names.queues,
         condition,
         filter,
         listed,
@@ -45,7 +56,11 @@ fn expectation(comments: &[String]) -> Expectation {
             (word == yes).then_some(true).or((word == no).then_some(false))
         })
     };
-    Expectation { holds: after("expect:", "holds", "fails"), terminates: after("liveness:", "terminates", "stuck") }
+    Expectation {
+        holds: after("expect:", "holds", "fails"),
+        terminates: after("liveness:", "terminates", "stuck"),
+        races: after("race:", "some", "none"),
+    }
 }
 
 /// The rest of a file.
@@ -128,8 +143,11 @@ impl Tokens<'_> {
 /// Names for memory.
 #[derive(Default)]
 pub(crate) struct Names {
-    locations: Vec<Location>,
+    pub(crate) locations: Vec<Location>,
     initial: Vec<i64>,
+    /// Arrivals of a phase, of each place that is an mbarrier; 0 before the test initializes it.
+    pub(crate) mbarriers: Vec<Option<i64>>,
+    pub(crate) queues: Vec<Queue>,
     addresses: usize,
     pub(crate) by_name: HashMap<String, usize>,
 }
@@ -141,12 +159,14 @@ impl Names {
             return location;
         }
         self.initial.push(0);
+        self.mbarriers.push(None);
         self.addresses += 1;
         self.add(name, self.addresses - 1, self.initial.len() - 1)
     }
 
     fn add(&mut self, name: &str, address: usize, memory: usize) -> usize {
-        self.locations.push(Location { name: name.to_string(), address, memory });
+        let (space, gpu) = (Space::Global, None);
+        self.locations.push(Location { name: name.to_string(), address, memory, space, gpu });
         self.by_name.insert(name.to_string(), self.locations.len() - 1);
         self.locations.len() - 1
     }
@@ -165,6 +185,7 @@ fn thread_id(word: &str) -> Option<u32> {
 pub(crate) struct Parser<'a> {
     pub(crate) tokens: Tokens<'a>,
     pub(crate) names: Names,
+    columns: usize,
 }
 
 impl Parser<'_> {
@@ -199,7 +220,7 @@ impl Parser<'_> {
         }
         let thread = match self.tokens.peek() {
             Some(Token::Number(number)) => u32::try_from(*number).ok(),
-            Some(Token::Word(word)) => thread_id(word),
+            Some(Token::Word(word)) => thread_id(word).or_else(|| self.queue_id(word)),
             _ => None,
         };
         let Some(thread) = thread else {
@@ -226,10 +247,18 @@ impl Parser<'_> {
             let value = self.initial_value()?;
             let location = self.names.location(&name);
             self.names.initial[self.names.locations[location].memory] = value;
+            if self.tokens.take("@") {
+                let what = self.tokens.word("`shared` or `gpu`")?;
+                self.declared(&name, &what)?;
+            }
             return Ok(());
         }
         self.tokens.expect("@")?;
-        let proxy = self.tokens.word("a proxy (generic, texture, surface, constant)")?;
+        let proxy =
+            self.tokens.word("a proxy (generic, texture, surface, constant), shared, gpu, mbarrier or queue")?;
+        if matches!(proxy.as_str(), "shared" | "gpu" | "mbarrier" | "queue") {
+            return self.declared(&name, &proxy);
+        }
         if !matches!(proxy.as_str(), "generic" | "texture" | "surface" | "constant") {
             let message = format!("no proxy is called `{proxy}`: generic, texture, surface or constant");
             return Err(self.tokens.error(message));
@@ -253,6 +282,74 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// What follows `NAME @` where it is not an alias: `shared`, `gpu 1`, `mbarrier 2`, `queue`.
+    fn declared(&mut self, name: &str, what: &str) -> Result<(), Error> {
+        if what == "queue" {
+            self.names.add_queue(name);
+            return Ok(());
+        }
+        let location = self.names.location(name);
+        let of = &mut self.names.locations[location];
+        match what {
+            "shared" => of.space = Space::Shared,
+            "mbarrier" => {
+                of.space = Space::Shared;
+                let memory = of.memory;
+                let arrivals = if matches!(self.tokens.peek(), Some(Token::Number(_))) {
+                    self.tokens.number("arrivals")?
+                } else {
+                    0
+                };
+                self.names.mbarriers[memory] = Some(arrivals);
+            }
+            "gpu" => {
+                let number = self.tokens.number("the number of a GPU")?;
+                let number = u32::try_from(number).map_err(|_| self.tokens.error("a GPU is a number from 0"))?;
+                self.names.locations[location].gpu = Some(number);
+            }
+            _ => return Err(self.tokens.error(format!("a location is `@ shared` or `@ gpu 1`, not `@ {what}`"))),
+        }
+        Ok(())
+    }
+
+    /// The thread number of a queue pair's NIC: they come behind the columns.
+    fn queue_id(&self, word: &str) -> Option<u32> {
+        let queue = self.names.queues.iter().position(|queue| queue.name == word)?;
+        Some((self.columns + queue) as u32)
+    }
+
+    /// Shared memory is one thread block's, and weak loads and stores are not for mbarriers.
+    fn places(&self, threads: &[Thread]) -> Result<(), Error> {
+        for (location, of) in self.names.locations.iter().enumerate() {
+            if self.names.mbarriers[of.memory] == Some(0) {
+                return Err(self
+                    .tokens
+                    .error(format!("`{}` is neither declared with a count nor initialized", of.name)));
+            }
+            if of.space == Space::Global {
+                continue;
+            }
+            let mut first: Option<Place> = None;
+            for thread in threads {
+                for (instruction, &line) in thread.instructions.iter().zip(&thread.lines) {
+                    if !instruction.names(location) {
+                        continue;
+                    }
+                    let place = *first.get_or_insert(thread.place);
+                    if (place.gpu, place.cta) != (thread.place.gpu, thread.place.cta) {
+                        let message = format!("`{}` is shared memory of another thread block", of.name);
+                        return Err(self.tokens.error_at(line, message));
+                    }
+                    if self.names.mbarriers[of.memory].is_some() && instruction.is_plain() {
+                        let message = format!("`{}` is an mbarrier: only mbarrier instructions use it", of.name);
+                        return Err(self.tokens.error_at(line, message));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// `P0@cta 0,gpu 0 | P1@cta 1,gpu 0 ;`
     fn threads(&mut self) -> Result<Vec<Column>, Error> {
         let mut columns: Vec<Column> = Vec::new();
@@ -266,14 +363,17 @@ impl Parser<'_> {
             }
             self.tokens.expect("@")?;
             let place = self.place()?;
-            columns.push(Column::new(Thread {
+            self.columns = columns.len() + 1;
+            let thread = Thread {
                 id,
+                queue: None,
                 place,
                 registers: Vec::new(),
                 initial: Vec::new(),
                 instructions: Vec::new(),
                 lines: Vec::new(),
-            }));
+            };
+            columns.push(Column::new(thread));
             if self.tokens.take(";") {
                 return Ok(columns);
             }
@@ -282,12 +382,13 @@ impl Parser<'_> {
     }
 
     fn place(&mut self) -> Result<Place, Error> {
-        let (mut cta, mut cluster, mut gpu) = (None, None, None);
+        let (mut warp, mut cta, mut cluster, mut gpu) = (None, None, None, None);
         loop {
-            let level = self.tokens.word("`cta`, `cluster` or `gpu`")?;
+            let level = self.tokens.word("`warp`, `cta`, `cluster` or `gpu`")?;
             let number = self.tokens.number("a number")?;
             let number = u32::try_from(number).map_err(|_| self.tokens.error("a place is a number from 0"))?;
             match level.as_str() {
+                "warp" => warp = Some(number),
                 "cta" => cta = Some(number),
                 "cluster" => cluster = Some(number),
                 "gpu" => gpu = Some(number),
@@ -298,7 +399,7 @@ impl Parser<'_> {
             }
         }
         match (cta, gpu) {
-            (Some(cta), Some(gpu)) => Ok(Place { cta, cluster, gpu }),
+            (Some(cta), Some(gpu)) => Ok(Place { cta, warp, cluster, gpu }),
             _ => Err(self.tokens.error("a thread is placed as `P0@cta 0,gpu 0`")),
         }
     }

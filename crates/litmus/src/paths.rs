@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use crate::ast::{Access, Binary, Instruction, Operand, Order, Proxy, ProxyFence, Scope, Test, Thread, Update};
+use crate::copies::{self, Bulk, Copies};
 use crate::loops::loops_of;
 use crate::relation::{Set, EVENTS};
 use crate::values::{self, Values};
@@ -17,11 +18,61 @@ use crate::values::{self, Values};
 /// One operation of a thread with its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    Read { location: usize, value: i64 },
-    Write { location: usize, value: i64 },
+    Read {
+        location: usize,
+        value: i64,
+    },
+    Write {
+        location: usize,
+        value: i64,
+    },
     Fence,
     ProxyFence(ProxyFence),
-    Barrier { waits: bool, id: i64, resource: Option<i64>, quorum: Option<i64> },
+    Barrier {
+        warp: bool,
+        waits: bool,
+        id: i64,
+        resource: Option<i64>,
+        quorum: Option<i64>,
+    },
+    /// A bulk copy will report to the mbarrier at a location.
+    Uses {
+        location: usize,
+    },
+    /// A bulk copy has read its source, or is done: an implicit proxy fence, and the report to its mbarrier.
+    Completion {
+        mbarrier: Option<usize>,
+        bytes: i64,
+    },
+    /// `cp.async.bulk.wait_group`
+    WaitGroup,
+    /// An arrival at an mbarrier, or bytes that it shall expect, or both.
+    Arrive {
+        location: usize,
+        arrives: bool,
+        expects: i64,
+    },
+    /// A look at an mbarrier, and whether it found the phase complete.
+    Wait {
+        location: usize,
+        parity: i64,
+        done: bool,
+    },
+}
+
+impl Action {
+    /// The location that it is about.
+    pub(crate) fn location(&self) -> Option<usize> {
+        match *self {
+            Self::Read { location, .. }
+            | Self::Write { location, .. }
+            | Self::Uses { location }
+            | Self::Arrive { location, .. }
+            | Self::Wait { location, .. } => Some(location),
+            Self::Completion { mbarrier, .. } => mbarrier,
+            Self::Fence | Self::ProxyFence(_) | Self::Barrier { .. } | Self::WaitGroup => None,
+        }
+    }
 }
 
 /// An operation on a path.
@@ -36,6 +87,17 @@ pub(crate) struct Step {
     pub(crate) data: Set,
     /// For the write of an atomic: its read.
     pub(crate) partner: Option<usize>,
+    /// The bulk copy of this path that it is a part of, by number.
+    pub(crate) copy: Option<usize>,
+    /// For `wait_group`: the completions that it waits for.
+    pub(crate) completes: Set,
+}
+
+impl Step {
+    /// Whether it sees what others did.
+    fn is_look(&self) -> bool {
+        matches!(self.action, Action::Read { .. } | Action::Wait { .. })
+    }
 }
 
 /// How a path ends.
@@ -113,14 +175,16 @@ pub(crate) fn all(test: &Test, loop_bound: usize, limit: usize) -> Result<Paths,
 
 /// A thread in the middle of a path.
 #[derive(Clone)]
-struct State {
+pub(crate) struct State {
     at: usize,
     registers: Vec<i64>,
     /// The reads that each register depends on.
     taint: Vec<Set>,
     /// The reads that what runs at all depends on.
     control: Set,
-    steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
+    /// Bulk copies that it issued.
+    pub(crate) copies: Copies,
     /// How often each jump back was taken.
     jumps: HashMap<usize, usize>,
     /// How many steps there were when an instruction last ran.
@@ -135,6 +199,7 @@ impl State {
             taint: vec![0; thread.initial.len()],
             control: 0,
             steps: Vec::new(),
+            copies: Copies::default(),
             jumps: HashMap::new(),
             seen: HashMap::new(),
         }
@@ -173,19 +238,21 @@ struct Walker<'a> {
 /// How often a loop that reads nothing from memory may go round.
 const COUNTED_BOUND: usize = 1000;
 
-const ORDERLESS: Access = Access { order: Order::Weak, scope: Scope::Cta, proxy: Proxy::Generic };
+pub(crate) const WEAK: Access = Access { order: Order::Weak, scope: Scope::Cta, proxy: Proxy::Generic };
+
+const EMPTY: Step =
+    Step { action: Action::Fence, access: WEAK, line: 0, depends: 0, data: 0, partner: None, copy: None, completes: 0 };
 
 impl Walker<'_> {
     fn walk(&mut self, mut state: State) -> Result<(), TooMuch> {
         while state.at < self.thread.instructions.len() {
-            if state.steps.len() + 2 > EVENTS {
+            if state.steps.len() + copies::STEPS > EVENTS {
                 return Err(TooMuch::Events);
             }
             let at = state.at;
             state.seen.insert(at, state.steps.len());
             let line = self.thread.lines[at];
-            let mut step =
-                Step { action: Action::Fence, access: ORDERLESS, line, depends: state.control, data: 0, partner: None };
+            let mut step = Step { line, depends: state.control, ..EMPTY };
             state.at += 1;
             match self.thread.instructions[at] {
                 Instruction::Load { into, location, access } => {
@@ -216,14 +283,50 @@ impl Walker<'_> {
                     step.action = Action::ProxyFence(which);
                     state.steps.push(step);
                 }
-                Instruction::Barrier { waits, id, resource, quorum } => {
+                Instruction::Barrier { warp, waits, id, resource, quorum } => {
                     step.action = Action::Barrier {
+                        warp,
                         waits,
                         id: state.value(id),
                         resource: resource.map(|operand| state.value(operand)),
                         quorum: quorum.map(|operand| state.value(operand)),
                     };
                     state.steps.push(step);
+                }
+                Instruction::Bulk { target, source, bytes, mbarrier } => {
+                    let copy = Bulk { target, source, bytes, mbarrier };
+                    for &value in self.values[self.test.locations[source].memory].keys() {
+                        let mut next = state.clone();
+                        copies::issue(&mut next, copy, value, step);
+                        self.walk(next)?;
+                    }
+                    return Ok(());
+                }
+                Instruction::CommitGroup => state.copies.commit(),
+                Instruction::WaitGroup { pending, read } => {
+                    step.action = Action::WaitGroup;
+                    step.completes = state.copies.wait(pending, read);
+                    state.steps.push(step);
+                }
+                Instruction::MbarrierInit { mbarrier, count } => {
+                    step.action = Action::Write { location: mbarrier, value: count };
+                    state.steps.push(step);
+                }
+                Instruction::Arrive { mbarrier, arrives, expects, access } => {
+                    step.access = access;
+                    step.action = Action::Arrive { location: mbarrier, arrives, expects };
+                    state.steps.push(step);
+                }
+                Instruction::Wait { into, mbarrier, parity, access } => {
+                    step.access = access;
+                    for done in [false, true] {
+                        let mut next = state.clone();
+                        let read = 1 << next.steps.len();
+                        next.steps.push(Step { action: Action::Wait { location: mbarrier, parity, done }, ..step });
+                        next.set(into, i64::from(done), read);
+                        self.walk(next)?;
+                    }
+                    return Ok(());
                 }
                 Instruction::Compute { into, operation, a, b } => {
                     let value = operation.apply(state.value(a), state.value(b));
@@ -270,9 +373,15 @@ impl Walker<'_> {
         let Some(&forgets) = self.loops.get(&at) else { return Ok(false) };
         let first = state.seen.get(&target).copied().unwrap_or(0);
         let iteration = &state.steps[first..];
-        let quiet = iteration.iter().all(|step| !matches!(step.action, Action::Write { .. } | Action::Barrier { .. }));
+        let repeats = |step: &Step| {
+            matches!(
+                step.action,
+                Action::Read { .. } | Action::Wait { .. } | Action::Fence | Action::ProxyFence(_) | Action::WaitGroup
+            )
+        };
+        let quiet = iteration.iter().all(|step| repeats(step) && step.copy.is_none());
         if forgets && quiet {
-            let is_read = |(_, step): &(usize, &Step)| matches!(step.action, Action::Read { .. });
+            let is_read = |(_, step): &(usize, &Step)| step.is_look();
             let reads = iteration.iter().enumerate().filter(is_read).fold(0, |set, (i, _)| set | 1 << (first + i));
             self.end(state.clone(), End::Spins(reads))?;
             return Ok(true);
@@ -280,7 +389,7 @@ impl Walker<'_> {
         let taken = state.jumps.entry(at).or_insert(0);
         *taken += 1;
         // Without a read, an iteration has only one way to go.
-        let reads = iteration.iter().any(|step| matches!(step.action, Action::Read { .. }));
+        let reads = iteration.iter().any(Step::is_look);
         let bound = if reads { self.loop_bound } else { COUNTED_BOUND };
         if *taken > bound {
             self.end(state.clone(), End::Cut)?;
@@ -317,5 +426,5 @@ fn finish_atomic(state: &mut State, update: Update, location: usize, value: i64,
     };
     let action = Action::Write { location, value: written };
     let depends = step.depends | data;
-    state.steps.push(Step { action, access, line: step.line, depends, data, partner: Some(partner) });
+    state.steps.push(Step { action, access, depends, data, partner: Some(partner), ..step });
 }

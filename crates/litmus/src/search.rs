@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::barrier;
 use crate::frame::Frame;
+use crate::mbarrier;
 use crate::model;
 use crate::relation::{members, Relation, Set};
 use crate::verdict::Options;
@@ -83,10 +84,11 @@ pub(crate) fn search(
         effort.blocked = true;
         return Ok(());
     };
+    let phases = mbarrier::choices(frame, last_reads);
     let reads: Vec<(usize, Vec<usize>)> =
         members(frame.reads).map(|read| (read, sources(frame, read, effort.shortcuts))).collect();
     let at = (0..places).map(|memory| frame.at(memory)).collect();
-    let mut search = Search { frame, barriers, at, last_reads, effort, found };
+    let mut search = Search { frame, barriers, phases, at, last_reads, effort, found };
     let order = frame.address_order.closure();
     search.reads(&reads, &mut Vec::new(), order)
 }
@@ -110,6 +112,8 @@ fn sources(frame: &Frame, read: usize, shortcuts: bool) -> Vec<usize> {
 struct Search<'a> {
     frame: &'a Frame,
     barriers: Vec<Relation>,
+    /// Ways in which the phases of mbarriers can end.
+    phases: Vec<Relation>,
     /// Reads and writes of each place in memory.
     at: Vec<Set>,
     /// Reads that must take the last value: those of a loop that never ends.
@@ -157,12 +161,16 @@ impl Search<'_> {
             return Ok(());
         }
         let observation = model::observation_order(self.frame, &reads_from);
-        let synchronizes = model::synchronizes(self.frame, &observation);
         let strong_order = order.and(&self.frame.morally_strong).and(&self.frame.same_memory);
-        let flow = Flow { reads_from, observation, strong_order };
-        for barriers in self.barriers.clone() {
-            let base = model::base_causality_order(self.frame, &synchronizes, &barriers);
-            self.fences(&flow, base, Relation::empty(self.frame.count()), 0)?;
+        for phases in self.phases.clone() {
+            let observation = observation.or(&model::observed_phases(self.frame, &phases));
+            let synchronizes = model::synchronizes(self.frame, &observation);
+            let (reads_from, strong_order) = (reads_from.clone(), strong_order.clone());
+            let flow = Flow { reads_from, observation, strong_order };
+            for barriers in self.barriers.clone() {
+                let base = model::base_causality_order(self.frame, &synchronizes, &barriers);
+                self.fences(&flow, base, Relation::empty(self.frame.count()), 0)?;
+            }
         }
         Ok(())
     }
@@ -224,7 +232,8 @@ impl Search<'_> {
             return Ok(());
         }
         let Some(&(a, b)) = self.frame.sc_pairs.get(next) else {
-            let happened = self.frame.program_order.or(&flow.reads_from).or(&order);
+            let Frame { program_order, issue, completion, .. } = self.frame;
+            let happened = program_order.or(issue).or(completion).or(&flow.reads_from).or(&order);
             if self.effort.in_order && !happened.is_acyclic() {
                 return Ok(());
             }
@@ -252,8 +261,8 @@ impl Search<'_> {
             for write in members(writes & !(1 << memory)) {
                 coherence.add(memory, write);
             }
-            let open: Vec<(usize, usize)> =
-                self.frame.morally_strong.between(writes, writes).pairs().filter(|(a, b)| a < b).collect();
+            let related = if self.effort.in_order { &self.frame.same_memory } else { &self.frame.morally_strong };
+            let open: Vec<(usize, usize)> = related.between(writes, writes).pairs().filter(|(a, b)| a < b).collect();
             let mut values = BTreeSet::new();
             self.coherence(flow, causality, memory, coherence.closure(), &open, &mut values)?;
             if values.is_empty() {

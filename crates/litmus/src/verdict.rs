@@ -8,7 +8,7 @@ use crate::condition::{Quantifier, Variable};
 use crate::frame::Frame;
 use crate::liveness::{self, Liveness};
 use crate::model;
-use crate::paths::{self, Action, End, Path, Paths, TooMuch};
+use crate::paths::{self, End, Path, Paths, TooMuch};
 use crate::search::{search, Allowed, Effort, Stop};
 
 /// Bounds of the enumeration.
@@ -21,8 +21,9 @@ pub struct Options {
     /// Leaves out, before they are complete, executions that cannot satisfy the axioms. Only a test of the enumeration
     /// itself would not.
     pub shortcuts: bool,
-    /// Leaves out executions that no machine shows which executes the instructions of a thread in order: those where
-    /// program order, values read and the order of `fence.sc` go round in a circle (load buffering).
+    /// Leaves out executions that no machine shows which executes the instructions of a thread in order on one memory:
+    /// those where program order, values read and the order of `fence.sc` go round in a circle (load buffering), and
+    /// those where no one order of all writes to a place gives what racing accesses saw.
     pub in_order: bool,
 }
 
@@ -77,8 +78,8 @@ pub struct FinalState {
 /// Two accesses in a data race.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Race {
-    /// Threads and lines of both.
-    pub accesses: [(u32, usize); 2],
+    /// Who accesses, and the lines of both.
+    pub accesses: [(String, usize); 2],
     /// Name of the location by which the second goes.
     pub location: String,
 }
@@ -129,6 +130,11 @@ impl Report {
             };
             if !met {
                 unmet.push(format!("it was expected to {}", if terminates { "end" } else { "get stuck" }));
+            }
+        }
+        if let Some(races) = test.expectation.races {
+            if races != self.race.is_some() {
+                unmet.push(format!("it was expected to have {} race", if races { "a" } else { "no" }));
             }
         }
         unmet
@@ -200,6 +206,9 @@ fn too_much_or_budget(what: Failure, effort: &Effort) -> Verdict {
 
 /// Whether any two conflicting accesses of different threads are morally strong, whatever the execution.
 fn all_morally_strong(test: &Test) -> bool {
+    if test.is_asynchronous() {
+        return false;
+    }
     let accesses = test.accesses();
     let strong = |a: &(usize, usize, bool, Access), b: &(usize, usize, bool, Access)| {
         let (here, there) = (test.threads[a.0].place, test.threads[b.0].place);
@@ -296,14 +305,11 @@ impl Collector<'_> {
     fn race(&self, frame: &Frame, a: usize, b: usize) -> Race {
         let access = |event: usize| {
             let event = &frame.events[event];
-            (event.thread.map_or(0, |thread| self.test.threads[thread].id), event.line)
+            let name = event.thread.map_or(String::new(), |thread| self.test.threads[thread].name());
+            (if event.copy.is_some() { format!("a bulk copy of {name}") } else { name }, event.line)
         };
-        let location = match frame.events[b].action {
-            Action::Read { location, .. } | Action::Write { location, .. } => {
-                self.test.locations[location].name.clone()
-            }
-            _ => String::new(),
-        };
+        let location = frame.events[b].action.location();
+        let location = location.map_or(String::new(), |location| self.test.locations[location].name.clone());
         Race { accesses: [access(a), access(b)], location }
     }
 }

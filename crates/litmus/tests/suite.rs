@@ -1,22 +1,30 @@
 //! Every test of the suite comes out as its comment says it must.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use warpferry_litmus::{parse, run, Options, Verdict};
+
+fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the suite is in the repository") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "litmus") {
+            into.push(path);
+        }
+    }
+}
 
 #[test]
 fn every_file_is_decided_as_it_expects() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/litmus");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .expect("the suite is in the repository")
-        .map(|entry| entry.expect("a readable folder").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "litmus"))
-        .collect();
+    let mut files = Vec::new();
+    collect(&folder, &mut files);
     files.sort();
-    assert!(files.len() >= 30, "{} files in {}", files.len(), folder.display());
+    assert!(files.len() >= 100, "{} files in {}", files.len(), folder.display());
     let mut wrong = Vec::new();
     for file in &files {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file.strip_prefix(&folder).unwrap_or(file).display().to_string();
         let text = std::fs::read_to_string(file).expect("a readable file");
         let test = match parse(&name, &text) {
             Ok(test) => test,

@@ -34,11 +34,12 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
     // Choices take memory too, so what is needed whatever they are is checked before they are made.
     need(0).check(&plan, options.tokens, room)?;
     let choices = source.choices(options, topology)?;
+    let load = choices.load(topology, &source.shape)?;
     let need = need(choices.rows(topology, source.shape)?);
     if !options.json {
         say(&plan);
         say(format_args!("backend  {} ({why})", backend.device()));
-        say(format_args!("routing  {}", source.origin));
+        say(format_args!("routing  {}: {load}", source.origin));
         say(format_args!("memory   {}\n", need.text(room)));
     }
     need.check(&plan, options.tokens, room)?;
@@ -58,6 +59,7 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
         why,
         jit: options.jit,
         routing: inputs.origin.clone(),
+        load,
         tokens: options.tokens,
         roles: options.roles.to_string(),
         unordered: emulated.then_some(options.unordered),

@@ -1,5 +1,6 @@
 //! What the ranks of a demo send: expert choices and rows.
 
+use warpferry::gate::{Gate, Load};
 use warpferry::plan::Shape;
 use warpferry::reference::{bf16, Layout};
 use warpferry::routing::Routing;
@@ -56,8 +57,9 @@ pub struct Source {
     pub origin: String,
     /// Sizes.
     pub shape: Shape,
-    /// What was recorded; drawn when there is none.
+    /// What was recorded; drawn by `gate` when there is none.
     recorded: Option<Routing>,
+    gate: Gate,
 }
 
 /// Expert choices of all ranks: index and weight, `[tokens, topk]` each.
@@ -67,8 +69,10 @@ pub struct Choices(Vec<(Vec<i32>, Vec<f32>)>);
 impl Source {
     /// Reads the routing that `options` name, or settles that choices are drawn.
     pub fn new(options: &DemoOptions, topology: Topology) -> Result<Source> {
+        let gate = options.gate.unwrap_or(Gate::Uniform);
         let (origin, recorded) = match &options.routing {
             Some(path) => (path.display().to_string(), Some(Routing::load(path)?)),
+            None if options.gate.is_some() => (format!("gate {gate}"), None),
             None if options.experts.is_none() && options.topk.is_none() => {
                 let sample = Routing::from_bytes("the committed sample", SAMPLE)?;
                 let need = u64::from(options.tokens) * u64::from(topology.ranks());
@@ -91,14 +95,18 @@ impl Source {
         }
         let shape = options.shape(experts, topk)?;
         shape.check(topology)?;
-        Ok(Source { origin, shape, recorded })
+        Ok(Source { origin, shape, recorded, gate })
     }
 
     /// Deals or draws the choices.
     pub fn choices(&self, options: &DemoOptions, topology: Topology) -> Result<Choices> {
         match &self.recorded {
             Some(routing) => recorded(routing, options.tokens, topology),
-            None => Ok(drawn(&self.shape, options, topology)),
+            None => {
+                let seed = options.seed.unwrap_or(0);
+                let drawn = self.gate.draw(topology, &self.shape, options.tokens, seed)?;
+                Ok(Choices(drawn.into_iter().map(|rank| (rank.topk_idx, rank.topk_weights)).collect()))
+            }
         }
     }
 }
@@ -110,6 +118,12 @@ impl Choices {
             let layout = Layout::new(topology, shape, topk_idx)?;
             Ok(sum + (0..layout.tokens()).map(|token| layout.destinations(token).len() as u64).sum::<u64>())
         })
+    }
+
+    /// How far tokens go, and how even the load is.
+    pub fn load(&self, topology: Topology, shape: &Shape) -> Result<Load> {
+        let idx: Vec<&[i32]> = self.0.iter().map(|(topk_idx, _)| topk_idx.as_slice()).collect();
+        Load::new(topology, shape, &idx)
     }
 }
 
@@ -127,31 +141,6 @@ fn recorded(routing: &Routing, tokens: u32, topology: Topology) -> Result<Choice
     Ok(Choices(ranks))
 }
 
-/// Distinct experts, each as likely as any other; weights sum to one.
-fn drawn(shape: &Shape, options: &DemoOptions, topology: Topology) -> Choices {
-    let topk = shape.topk();
-    let mut random = Random::new(options.seed.unwrap_or(0));
-    let mut order: Vec<i32> = (0..shape.experts() as i32).collect();
-    let ranks = (0..topology.ranks())
-        .map(|_| {
-            let (mut idx, mut weights) = (Vec::new(), Vec::new());
-            for _ in 0..options.tokens {
-                let drawn: Vec<f32> = (0..topk).map(|_| random.unit() + 0.1).collect();
-                let sum: f32 = drawn.iter().sum();
-                weights.extend(drawn.iter().map(|weight| weight / sum));
-                // The first steps of a shuffle: as many distinct experts as are wanted.
-                for place in 0..topk as usize {
-                    let other = place + random.below(order.len() - place);
-                    order.swap(place, other);
-                    idx.push(order[place]);
-                }
-            }
-            (idx, weights)
-        })
-        .collect();
-    Choices(ranks)
-}
-
 /// SplitMix64: small, seeded, good enough for test data.
 struct Random(u64);
 
@@ -166,11 +155,6 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
-    }
-
-    /// Below `bound`, which is not 0.
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
     }
 
     /// From 0 to 1.

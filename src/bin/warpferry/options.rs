@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use warpferry::gate::Gate;
 use warpferry::plan::tuning::MAX_CHUNK;
 use warpferry::plan::{Fabric, Role, Roles, Shape, Tuning};
 use warpferry::{Error, Result, Topology};
@@ -52,6 +53,9 @@ pub struct DemoOptions {
     /// Recorded routing: a safetensors file with `topk_idx`, dealt out to the ranks in file order
     #[arg(long, value_name = "FILE.safetensors")]
     pub routing: Option<PathBuf>,
+    /// Draw random choices: `uniform`, `node-limited:NODES`, `zipf:ALPHA` or `all-to-one`
+    #[arg(long, value_name = "GATE", conflicts_with = "routing")]
+    pub gate: Option<Gate>,
     /// Channels of the protocol
     #[arg(long)]
     pub channels: Option<u32>,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{json, Value};
+use warpferry::gate::Load;
 use warpferry::plan::{Op, Plan};
 use warpferry::{Error, Result};
 
@@ -26,6 +27,8 @@ pub struct Report {
     pub plan: Plan,
     /// Where the expert choices come from.
     pub routing: String,
+    /// How far tokens go, and how even the load is.
+    pub load: Load,
     /// Tokens of a rank.
     pub tokens: u32,
     /// Roles as typed.
@@ -118,6 +121,17 @@ impl Report {
         })
     }
 
+    fn load_json(&self) -> Value {
+        json!({
+            "nodes_per_token": self.load.nodes_per_token,
+            "nodes_per_token_most": self.load.nodes_most,
+            "ranks_per_token": self.load.ranks_per_token,
+            "rank_skew": self.load.rank_skew,
+            "expert_skew": self.load.expert_skew,
+            "link_skew": self.load.link_skew,
+        })
+    }
+
     /// One object. `ib_*` and `nvlink_*` at its top are those of dispatch; each operation has its own below. What nobody
     /// counted is null: only the emulator counts within a node, and no one tells near from far with fabric loopback.
     pub fn to_json(&self) -> Value {
@@ -139,6 +153,7 @@ impl Report {
             "experts": shape.experts(),
             "topk": shape.topk(),
             "routing": self.routing,
+            "load": self.load_json(),
             "seed": self.seed,
             "channels": tuning.channels,
             "sms": self.plan.dispatch.sms,

@@ -1,6 +1,6 @@
 //! Accesses of lanes.
 
-use super::history::{morally_strong, spread, Joined, Message, BLOCK};
+use super::history::{spread, Joined, Message, BLOCK};
 use super::{knowing, nothing, Place, Weak};
 use crate::choice::Choices;
 use crate::error::FaultKind;
@@ -301,25 +301,33 @@ impl Parts<'_> {
         }
         let chosen = self.choices.late(positions.len());
         let position = positions[chosen];
+        // Behind a write that is not morally strong with it, an atomic may be before that in coherence order.
+        let mut behind = history.behind(nature, position, &knowing(self.race, &asker));
+        if storage.words().is_some() {
+            behind.truncate(1);
+        }
+        let target = behind[self.choices.late(behind.len())];
         let (old, next) = if chosen == 0 {
-            storage.update(offset, size, new)
+            let old = storage.load(offset, size);
+            (old, new(old))
         } else {
             let old = history.value(span.mask, position).0 >> span.shift;
             (old, new(old))
         };
+        let (strong, is_next) = (history.is_strong_with(nature, position), target == position);
+        let length = history.messages.len();
         let before = history.take(nature, mark, position, acquires(order));
-        // Reading may have made the history shorter.
-        let position = position.min(history.messages.len() - 1);
-        let behind = history.messages.get(position).is_some_and(|read| morally_strong(read.nature(), nature));
+        // Remembering the read may have made the history shorter at its beginning.
+        let target = target.saturating_sub(length - history.messages.len());
         if !before.is_empty() {
             self.race.acquire(self.at, self.lane, scope, acquires(order), &before);
         }
         let own = self.race.released(self.at, self.lane, scope, releases(order));
         let mut message = self.message(span, next, (mark, seat));
-        let chain = if behind || position == 0 { before } else { nothing() };
-        message.released = Race::chained(chain, own);
-        message.joined = Some(if next == old { Joined::Unchanged } else { Joined::Changed });
-        self.place_message(storage, span, position, message);
+        message.released = Race::chained(if strong { before } else { nothing() }, own);
+        let joined = if next == old { Joined::Unchanged } else { Joined::Changed };
+        message.joined = is_next.then_some(joined);
+        self.place_message(storage, span, target, message);
         (old, next)
     }
 }

@@ -153,6 +153,21 @@ impl History {
         positions
     }
 
+    /// Whether the write that an access at a position takes first is morally strong with it, or stands for all before.
+    pub fn is_strong_with(&self, nature: (What, Seat, u8), position: usize) -> bool {
+        position == 0 || morally_strong(self.messages[position].nature(), nature)
+    }
+
+    /// Positions behind which the write of an atomic that reads at `position` may go: there, or, when nothing says that it
+    /// is later than what it read, before that.
+    pub fn behind(&self, nature: (What, Seat, u8), position: usize, knows: &dyn Fn(&Mark) -> bool) -> Vec<usize> {
+        let mut positions = vec![position];
+        if !self.is_strong_with(nature, position) {
+            positions.extend(self.writable(nature, knows).into_iter().filter(|&at| at < position));
+        }
+        positions
+    }
+
     /// Value of the bytes at a position, in their place in the block, and which of them hold one.
     pub fn value(&self, mask: u8, position: usize) -> (u64, u8) {
         let (mut left, mut value, mut written) = (mask, 0, 0);

@@ -88,10 +88,17 @@ fn instruction(test: &Test, thread: usize, it: Instruction) -> Option<String> {
             Order::AcquireRelease => format!("fence.acq_rel.{};", scope(of)),
             _ => return None,
         },
-        Instruction::Barrier { waits: true, id: Operand::Constant(id), resource: None, quorum: None } => {
+        Instruction::Barrier { warp: false, waits: true, id: Operand::Constant(id), resource: None, quorum: None } => {
             format!("barrier.cta.sync {};", id.rem_euclid(16))
         }
         Instruction::FenceProxy(_) | Instruction::Barrier { .. } => return None,
+        // What is asynchronous runs in tests/detector.rs.
+        Instruction::Bulk { .. }
+        | Instruction::CommitGroup
+        | Instruction::WaitGroup { .. }
+        | Instruction::MbarrierInit { .. }
+        | Instruction::Arrive { .. }
+        | Instruction::Wait { .. } => return None,
         Instruction::Compute { into, operation, a, b } => {
             let (a, b) = (value(a), value(b));
             match operation {

@@ -102,8 +102,12 @@ fn notes(report: &Report, options: &LitmusOptions) -> Vec<String> {
         notes.push(if how.is_empty() { word.to_string() } else { format!("{word}: {how}") });
     }
     if let Some(race) = &report.race {
-        let [(a, at), (b, and)] = race.accesses;
-        notes.push(format!("data race on {} (P{a} line {at}, P{b} line {and})", race.location));
+        let access = |(who, line): &(String, usize)| match line {
+            0 => who.clone(),
+            _ => format!("{who} line {line}"),
+        };
+        let [a, b] = &race.accesses;
+        notes.push(format!("data race on {} ({}, {})", race.location, access(a), access(b)));
     }
     if report.bounded {
         notes.push(format!("loops that write are followed {} times", options.loops));
@@ -144,8 +148,8 @@ fn to_json(name: &str, test: &Test, report: &Report, unmet: &[String]) -> Value 
         json!({ "values": values.collect::<serde_json::Map<_, _>>(), "matches": state.matches })
     };
     let race = report.race.as_ref().map(|race| {
-        let access = |(thread, line): (u32, usize)| json!({ "thread": format!("P{thread}"), "line": line });
-        json!({ "location": race.location, "accesses": race.accesses.map(access) })
+        let access = |(thread, line): &(String, usize)| json!({ "thread": thread, "line": line });
+        json!({ "location": race.location, "accesses": race.accesses.each_ref().map(access) })
     });
     let reason = match &report.verdict {
         Verdict::Undecided(why) => Some(why),
