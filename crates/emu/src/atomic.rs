@@ -182,7 +182,11 @@ pub(crate) fn atomic(
         let combined = |old| combine(op.kind, op.size, old, a, b, !is_shared);
         let (old, new) = match env.weak {
             None => storage.update(offset, size, combined),
-            Some(_) => weak::update(env, cta, warp, op, place, lane, offset, pc, combined),
+            Some(_) => {
+                let fails = |old| op.kind == AtomicKind::CompareSwap && old != a & (u64::MAX >> (64 - 8 * size));
+                let next = |old| (!fails(old)).then(|| combined(old));
+                weak::update(env, cta, warp, op, place, lane, offset, pc, next)
+            }
         };
         let storage = match place {
             Where::Shared => &cta.shared,

@@ -1,6 +1,6 @@
 //! Accesses of lanes.
 
-use super::history::{spread, Joined, Message, BLOCK};
+use super::history::{spread, Message, BLOCK};
 use super::{knowing, nothing, Place, Weak};
 use crate::choice::Choices;
 use crate::error::FaultKind;
@@ -138,7 +138,8 @@ pub(crate) fn store(
     }
 }
 
-/// An atomic of a lane of at most eight bytes, whose old value `new` gets; the old and the new value.
+/// An atomic of a lane of at most eight bytes, whose old value `new` gets, and gives the new one if it writes at all; both
+/// values.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn update(
     env: &mut Env,
@@ -149,12 +150,12 @@ pub(crate) fn update(
     lane: usize,
     offset: usize,
     pc: u32,
-    new: impl Fn(u64) -> u64,
+    new: impl Fn(u64) -> Option<u64>,
 ) -> (u64, u64) {
     let (at, placed) = (At::new(cta, warp, pc), place_of(cta, place));
     let storage = storage_of(env.memory, &mut cta.shared, place);
     let (Some(weak), Some(race)) = (env.weak.as_deref_mut(), env.race.as_deref_mut()) else {
-        return storage.update(offset, op.size as usize, new);
+        return storage.update(offset, op.size as usize, |old| new(old).unwrap_or(old));
     };
     let mut parts = Parts { weak, race, choices: env.choices, at, lane: lane as u32, place: placed, of: place };
     parts.update(storage, offset, op.size as usize, (op.order, op.scope), true, new)
@@ -177,7 +178,7 @@ pub(crate) fn update_wide(
     let (Some(weak), Some(race)) = (env.weak.as_deref_mut(), env.race.as_deref_mut()) else { return };
     let mut parts = Parts { weak, race, choices: env.choices, at, lane: lane as u32, place: placed, of: place };
     for half in [offset, offset + 8] {
-        parts.update(storage, half, 8, (op.order, op.scope), false, |now| now);
+        parts.update(storage, half, 8, (op.order, op.scope), false, Some);
     }
 }
 
@@ -231,6 +232,7 @@ impl Parts<'_> {
 
     fn message(&self, span: Span, value: u64, (mark, seat): (Mark, Seat)) -> Message {
         Message {
+            number: 0,
             mask: span.mask,
             written: span.mask,
             value: value << span.shift & spread(span.mask),
@@ -287,34 +289,40 @@ impl Parts<'_> {
         size: usize,
         (order, scope): (Order, Scope),
         late: bool,
-        new: impl Fn(u64) -> u64,
+        new: impl Fn(u64) -> Option<u64>,
     ) -> (u64, u64) {
-        let Some(span) = Span::new(offset, size) else { return storage.update(offset, size, new) };
+        let Some(span) = Span::new(offset, size) else {
+            return storage.update(offset, size, |old| new(old).unwrap_or(old));
+        };
         let asker = Asker::Lane { at: self.at, lane: self.lane, constant: false };
         let what = What::ATOMIC.strong(order, scope, size);
         let (mark, seat) = self.race.mark(&asker, what);
         let history = self.weak.begin(self.race, self.place, storage, offset);
         let nature = (what, seat, span.mask);
-        let mut positions = history.updatable(nature, &knowing(self.race, &asker));
-        if !late || storage.words().is_some() {
-            positions.truncate(1);
-        }
+        let positions = match (late, storage.words()) {
+            (true, None) => {
+                let knows = knowing(self.race, &asker);
+                let mut positions = history.readable(span.mask, &knows);
+                let last = positions[0];
+                positions.retain(|&at| at == last || !history.behind(nature, at, &knows).is_empty());
+                positions
+            }
+            _ => vec![history.messages.len() - 1],
+        };
         let chosen = self.choices.late(positions.len());
         let position = positions[chosen];
-        // Behind a write that is not morally strong with it, an atomic may be before that in coherence order.
-        let mut behind = history.behind(nature, position, &knowing(self.race, &asker));
-        if storage.words().is_some() {
-            behind.truncate(1);
-        }
-        let target = behind[self.choices.late(behind.len())];
-        let (old, next) = if chosen == 0 {
-            let old = storage.load(offset, size);
-            (old, new(old))
-        } else {
-            let old = history.value(span.mask, position).0 >> span.shift;
-            (old, new(old))
+        let old = match chosen {
+            0 => storage.load(offset, size),
+            _ => history.value(span.mask, position).0 >> span.shift,
         };
-        let (strong, is_next) = (history.is_strong_with(nature, position), target == position);
+        let next = new(old);
+        let behind = match positions.len() {
+            1 => vec![position],
+            _ => history.behind(nature, position, &knowing(self.race, &asker)),
+        };
+        let target = behind[if next.is_some() { self.choices.late(behind.len()) } else { 0 }];
+        let joined = history.messages[position].number;
+        let (strong, is_earlier) = (history.is_strong_with(nature, position), target < position);
         let length = history.messages.len();
         let before = history.take(nature, mark, position, acquires(order));
         // Remembering the read may have made the history shorter at its beginning.
@@ -322,11 +330,11 @@ impl Parts<'_> {
         if !before.is_empty() {
             self.race.acquire(self.at, self.lane, scope, acquires(order), &before);
         }
+        let Some(next) = next else { return (old, old) };
         let own = self.race.released(self.at, self.lane, scope, releases(order));
         let mut message = self.message(span, next, (mark, seat));
         message.released = Race::chained(if strong { before } else { nothing() }, own);
-        let joined = if next == old { Joined::Unchanged } else { Joined::Changed };
-        message.joined = is_next.then_some(joined);
+        message.joined = (!is_earlier).then_some(joined);
         self.place_message(storage, span, target, message);
         (old, next)
     }

@@ -1,6 +1,6 @@
 //! Accesses of bulk copies and NICs.
 
-use super::history::{spread, Joined, Message, BLOCK};
+use super::history::{spread, Message, BLOCK};
 use super::{knowing, Place, Weak};
 use crate::choice::{splitmix, Choices};
 use crate::memory::Storage;
@@ -66,17 +66,19 @@ impl Weak {
         for (part, mask) in blocks(start..start + bytes.len()) {
             let value = part.clone().fold(0, |all, at| all | u64::from(bytes[at - start]) << (8 * (at % BLOCK)));
             let history = self.begin(race, place, storage, part.start);
+            let last = history.messages.len() - 1;
+            let to = history.messages[last].number;
             let message = Message {
+                number: 0,
                 mask,
                 written: mask,
                 value: value & spread(mask),
                 mark,
                 seat,
-                joined: mark.what.is_atomic().then_some(Joined::Changed),
+                joined: mark.what.is_atomic().then_some(to),
                 seen: Vec::new(),
                 released: Vec::new(),
             };
-            let last = history.messages.len() - 1;
             history.insert(last, message);
         }
     }

@@ -17,6 +17,8 @@ const PAST_MAX: usize = 64;
 /// A write.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
+    /// Number in its block, from 1.
+    pub number: u64,
     /// Bytes of the block that it wrote.
     pub mask: u8,
     /// Those of them that hold a value.
@@ -24,26 +26,19 @@ pub(super) struct Message {
     pub value: u64,
     pub mark: Mark,
     pub seat: Seat,
-    /// The write of an atomic, which read the one before.
-    pub joined: Option<Joined>,
+    /// Number of the earlier write that an atomic read: nothing morally strong with the atomic's own write comes between.
+    pub joined: Option<u64>,
     /// Strong reads that took it and are morally strong with it: who is behind them is behind the write.
     pub seen: Vec<Mark>,
     pub released: Vec<Released>,
-}
-
-/// How tightly an atomic's write follows what the atomic read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Joined {
-    /// Nothing morally strong comes between.
-    Changed,
-    /// Nothing comes between: it may be that nothing was written.
-    Unchanged,
 }
 
 /// The writes of a block; the first one stands for all that came before.
 #[derive(Debug)]
 pub(super) struct History {
     pub messages: Vec<Message>,
+    /// Number of the last message.
+    number: u64,
     /// Releases of writes gone, one for each lane: later writes of the lane are part of the pattern.
     past: Vec<Released>,
 }
@@ -89,6 +84,7 @@ impl History {
     /// A block whose bytes are these, with what its last value carries.
     pub fn new(value: u64, written: u8, released: Vec<Released>) -> History {
         let first = Message {
+            number: 0,
             mask: u8::MAX,
             written,
             value,
@@ -98,7 +94,7 @@ impl History {
             seen: Vec::new(),
             released,
         };
-        History { messages: vec![first], past: Vec::new() }
+        History { messages: vec![first], number: 0, past: Vec::new() }
     }
 
     /// Whether only one value of these bytes can be read.
@@ -128,13 +124,14 @@ impl History {
         (1..=position).rev().find(|&at| self.messages[at].mask & mask != 0).unwrap_or(0)
     }
 
-    /// Whether a write may come right behind a position without parting an atomic's read and write.
+    /// Whether a write may come right behind a position: not between what an atomic read and what it wrote.
     fn open(&self, position: usize, nature: (What, Seat, u8)) -> bool {
-        let next = self.messages[position + 1..].iter().find(|message| message.mask & nature.2 != 0);
-        next.is_none_or(|next| match next.joined {
-            None => true,
-            Some(Joined::Changed) => !morally_strong(next.nature(), nature),
-            Some(Joined::Unchanged) => false,
+        let mut later = self.messages[position + 1..].iter().filter(|message| message.mask & nature.2 != 0);
+        later.all(|message| {
+            let Some(joined) = message.joined else { return true };
+            let before = self.messages[..=position].iter().any(|read| read.number == joined);
+            let between = before || self.messages.iter().all(|read| read.number != joined);
+            !between || !morally_strong(message.nature(), nature)
         })
     }
 
@@ -146,22 +143,18 @@ impl History {
         positions
     }
 
-    /// Positions that an atomic may read, and write behind.
-    pub fn updatable(&self, nature: (What, Seat, u8), knows: &dyn Fn(&Mark) -> bool) -> Vec<usize> {
-        let mut positions = self.readable(nature.2, knows);
-        positions.retain(|&at| self.open(at, nature));
-        positions
-    }
-
     /// Whether the write that an access at a position takes first is morally strong with it, or stands for all before.
     pub fn is_strong_with(&self, nature: (What, Seat, u8), position: usize) -> bool {
         position == 0 || morally_strong(self.messages[position].nature(), nature)
     }
 
-    /// Positions behind which the write of an atomic that reads at `position` may go: there, or, when nothing says that it
-    /// is later than what it read, before that.
+    /// Positions behind which the write of an atomic that reads at `position` may go: there, or behind writes that are not
+    /// morally strong with it, or, when nothing says that it is later than what it read, before that.
     pub fn behind(&self, nature: (What, Seat, u8), position: usize, knows: &dyn Fn(&Mark) -> bool) -> Vec<usize> {
-        let mut positions = vec![position];
+        let strong = |at: &usize| morally_strong(self.messages[*at].nature(), nature);
+        let later = (position + 1..self.messages.len()).take_while(|at| !strong(at));
+        let mut positions: Vec<usize> =
+            std::iter::once(position).chain(later).filter(|&at| self.open(at, nature)).collect();
         if !self.is_strong_with(nature, position) {
             positions.extend(self.writable(nature, knows).into_iter().filter(|&at| at < position));
         }
@@ -234,7 +227,8 @@ impl History {
     pub fn insert(&mut self, position: usize, message: Message) -> u8 {
         let later = self.messages[position + 1..].iter().fold(0, |all, message| all | message.mask);
         let shown = message.mask & !later;
-        self.messages.insert(position + 1, message);
+        self.number += 1;
+        self.messages.insert(position + 1, Message { number: self.number, ..message });
         if self.messages.len() > MESSAGES_MAX {
             self.fold();
         }

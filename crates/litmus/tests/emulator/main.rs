@@ -174,7 +174,7 @@ fn random_programs_show_what_the_axioms_say() {
     let runs_max = number("LITMUS_RUNS", 1200);
     let seeds = match std::env::var("LITMUS_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None => 1..number("LITMUS_PROGRAMS", 60) + 1,
+        None => 1..number("LITMUS_PROGRAMS", 40) + 1,
     };
     let (mut finished, mut runs, mut programs, mut states, mut buffering) = (0, 0, 0, 0, 0);
     for seed in seeds {
