@@ -235,7 +235,8 @@ impl Shared {
             return Ok(());
         }
         let offset = std::mem::offset_of!(StateHead, cancel) as u64;
-        self.driver.copy_to_device(self.addresses.state.offset(offset), &1u32.to_le_bytes(), self.control.id())
+        // A word of its own kind: a copy is no access that kernels may meet.
+        self.driver.write_word(self.addresses.state.offset(offset), 1, self.control.id())
     }
 
     /// Lets what `later` does next wait for what `earlier` holds now.

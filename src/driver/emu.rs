@@ -546,8 +546,7 @@ impl Driver for EmuDriver {
     fn write_word(&self, to: DevicePtr, value: u64, stream: StreamId) -> Result<()> {
         self.machine.cluster(|cluster| {
             let stream = cluster.stream("write_word", self.gpu, stream)?;
-            let bytes = value.to_le_bytes().to_vec();
-            cluster.machine.stream_write(self.gpu, stream, to.address(), bytes).map_err(failed("write_word"))
+            cluster.machine.stream_write_word(self.gpu, stream, to.address(), value).map_err(failed("write_word"))
         })
     }
 

@@ -171,10 +171,10 @@ block! {
         combine_ticket: u32, combine_left: u32, combine_busy: u32, combine_calls: u32,
         /// Exchanges ended.
         exchanges: u64,
-        /// Set by a kernel that gave up: all CTAs of this and later kernels leave.
+        /// Set by the host, while kernels look: all CTAs of this and later kernels leave.
+        cancel: u64,
+        /// Set by a kernel that gave up, with the same effect.
         abort: u32,
-        /// Set by the host, with the same effect.
-        cancel: u32,
     }
 }
 

@@ -179,7 +179,7 @@ fn a_host_that_waits_too_long_says_so_and_tells_its_kernels_to_leave() {
     let cancel = field(crate::plan::blocks::StateHead::FIELDS, "cancel");
     let error = world.communicators()[0].driver().copy_from_device(&mut [0; 4], state, crate::driver::StreamId(99));
     assert!(matches!(error, Err(Error::Driver { call: "copy_from_device", .. })), "{error:?}");
-    assert_eq!(word(&world, (state.address() + cancel) & !7) >> (8 * ((state.address() + cancel) % 8)), 1);
+    assert_eq!(word(&world, state.address() + cancel), 1);
     assert!(matches!(world.close(), Err(Error::WaitTimeout { .. })));
 }
 

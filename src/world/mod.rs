@@ -144,11 +144,11 @@ fn check_shares(devices: &[Device]) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn connect_kernels(
-    config: &WorldConfig,
-    devices: &[Device],
-    kernels: KernelSet,
-) -> Result<Vec<Communicator>> {
+/// [`connect`] with these kernels instead of the embedded ones.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_kernels(config: &WorldConfig, devices: &[Device], kernels: KernelSet) -> Result<Vec<Communicator>> {
     let ranks = config.topology.ranks();
     if devices.len() as u64 != u64::from(ranks) {
         return Err(Error::argument("devices", devices.len(), format!("one for each of {ranks} ranks")));

@@ -19,6 +19,9 @@ mod check;
 mod draw;
 mod draws;
 #[allow(dead_code)]
+#[path = "../worlds/lanes.rs"]
+mod lanes;
+#[allow(dead_code)]
 #[path = "../worlds/play.rs"]
 mod play;
 mod queues;
@@ -30,6 +33,9 @@ mod skip;
 #[cfg(feature = "cuda")]
 #[path = "../shared/standin.rs"]
 mod standin;
+#[allow(dead_code)]
+#[path = "../worlds/trouble.rs"]
+mod trouble;
 
 mod addresses;
 mod bulk;

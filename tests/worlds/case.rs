@@ -10,6 +10,7 @@ use warpferry_emu::{Hosts, MachineConfig, Schedule};
 use warpferry_nic::{NetworkConfig, Ordering};
 
 use crate::draw;
+use crate::trouble::Trouble;
 
 /// Warp instructions after which a run counts as endless.
 const WARP_INSTRUCTIONS_MAX: u64 = 2_000_000_000;
@@ -62,6 +63,8 @@ pub struct Case {
     pub read_before_post: bool,
     /// Whether races are looked for.
     pub races: bool,
+    /// What goes wrong on purpose.
+    pub trouble: Option<Trouble>,
 }
 
 /// Where tokens go.
@@ -144,6 +147,7 @@ impl Default for Case {
             retransmit: false,
             read_before_post: false,
             races: false,
+            trouble: None,
         }
     }
 }
@@ -261,6 +265,7 @@ fn text_gives_the_case_back() {
         roles: Warps::Custom(vec!["sf".to_string(), "r".to_string()]),
         schedule: Some(9),
         sms: vec![(1, 2), (2, 1)],
+        trouble: Some(Trouble::Quits { rank: 1, call: 2 }),
         ..Case::default()
     };
     let text = case.to_string();

@@ -7,7 +7,6 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use warpferry::comm::connect::{Offer, Prepared};
 use warpferry::driver::emu::EmuMachine;
@@ -20,12 +19,11 @@ use crate::case::{Case, Link};
 use crate::lanes::{Cluster, Lane, Mishap};
 use crate::play::{self, Call, Stop, TIMEOUT};
 use crate::random::{cases_that_are_valid, number, runner};
+use crate::soak::with_nic_trouble;
+use crate::trouble::LIMIT;
 
 /// Rounds that every rank tries, whatever came before.
 const ROUNDS: u32 = 3;
-/// Most time of the cluster for all rounds: each of a rank's operations waits for at most one deadline, and the first
-/// that fails is the last that waits.
-const LIMIT: Duration = TIMEOUT.saturating_mul(4);
 
 /// Small rings, so that every lane is busy.
 fn busy() -> Case {
@@ -514,73 +512,14 @@ fn a_world_that_broke_gives_its_memory_back() {
     cluster.close().unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// A case over NICs, and one thing that goes wrong somewhere.
-fn misfortunes() -> impl Strategy<Value = (Case, Mishap)> {
-    let lanes = (0..3u32, any::<prop::sample::Index>());
-    let actions = prop_oneof![
-        Just(RETRY),
-        Just(FaultAction::Stall),
-        Just(FaultAction::CorruptKey),
-        Just(FaultAction::LoseSignal),
-    ];
-    let matching = prop_oneof![Just(FaultMatch::Any), Just(FaultMatch::Write), Just(FaultMatch::Atomic)];
-    let place = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
-    (cases_that_are_valid(), place, lanes, actions, matching, 0..20u64).prop_map(
-        |(case, (rank, node), (lane, channel), action, matching, after)| {
-            let nodes = case.nodes.clamp(2, 3);
-            let case = Case { nodes, gpus: case.gpus.min(3), fabric: Link::Mlx5, calls: ROUNDS, ..case };
-            let topk = case.topk.min(case.experts_per_rank * case.nodes * case.gpus);
-            let case = Case { topk, ..case };
-            let rank = rank.index((case.nodes * case.gpus) as usize) as u32;
-            let own = rank / case.gpus;
-            let other = node.index(case.nodes as usize - 1) as u32;
-            let channel = channel.index(case.channels as usize) as u32;
-            let lane = match lane {
-                0 => Lane::Payload { channel },
-                1 => Lane::Credit { channel },
-                _ => Lane::Exchange,
-            };
-            let node = other + u32::from(other >= own);
-            (case, Mishap { rank, node, lane, matching, after, action })
-        },
-    )
-}
-
-/// Whatever goes wrong wherever: all calls end in time, what comes back is right, and who stops says why.
-///
-/// A fault may miss its request, or hit one that nobody depends on any more: then nothing happens.
+/// Whatever goes wrong wherever: all calls end in time, what comes back is right, and who stops says why (`trouble.rs`).
 #[test]
 fn faults_from_a_generator() {
     let seed = number("WARPFERRY_SEED", 1);
     let cases = number("WARPFERRY_CASES", 24) as u32;
     println!("WARPFERRY_SEED={seed} WARPFERRY_CASES={cases}");
-    let outcome = runner(cases, seed).run(&misfortunes(), |(case, mishap)| {
-        let fail = |what: String| Err(TestCaseError::fail(format!("{what}; {mishap:?} of {case}")));
-        let calls = calls(&case);
-        let config = case.config().unwrap_or_else(|error| panic!("{error}"));
-        let mut cluster = Cluster::new(config).unwrap_or_else(|error| panic!("{error}"));
-        cluster.plan(&[mishap]);
-        let errors = cluster.run(|rank| rounds(rank, &case, &calls)).unwrap_or_else(|error| panic!("{error}"));
-        let took = cluster.time();
-        if took >= LIMIT {
-            return fail(format!("{took:?} for all rounds"));
-        }
-        if cluster.fired() == 0 && errors.iter().any(|errors| !errors.is_empty()) {
-            return fail(format!("nothing went wrong, yet:{}", told(&errors)));
-        }
-        for errors in &errors {
-            let Some((first, later)) = errors.split_first() else { continue };
-            let explained = lines(std::slice::from_ref(first)).any(|line| match line.cause {
-                Cause::Nic { .. } => true,
-                Cause::Timeout => line.waits.iter().any(|wait| wait.seen < wait.needed),
-                _ => false,
-            });
-            let stays = later.iter().all(|error| matches!(error, Error::Broken { .. }));
-            if !explained || !stays {
-                return fail(told(std::slice::from_ref(errors)));
-            }
-        }
-        cluster.close().map_err(|error| TestCaseError::fail(format!("close: {error}; {mishap:?} of {case}")))
+    let outcome = runner(cases, seed).run(&with_nic_trouble(cases_that_are_valid()), |case| {
+        play::play(&case).map(drop).map_err(|failure| TestCaseError::fail(failure.to_string()))
     });
     if let Err(error) = outcome {
         panic!("WARPFERRY_SEED={seed}: {error}");

@@ -6,16 +6,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use warpferry::comm::Canceller;
 use warpferry::driver::emu::EmuMachine;
 use warpferry::fabric::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
+use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::DevicePtr;
 use warpferry::world::{self, Device};
-use warpferry::{Communicator, Result, WorldConfig};
+use warpferry::{Communicator, Fabric, Result, WorldConfig};
 use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
 
 /// What a queue pair is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Lane {
     Payload { channel: u32 },
     Credit { channel: u32 },
@@ -88,7 +91,17 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(config: WorldConfig) -> Result<Cluster> {
-        let machine = EmuMachine::new(config.machine.clone())?;
+        let kernels = KernelSet::embedded(config.fabric)?;
+        Cluster::with_kernels(config, kernels)
+    }
+
+    /// One that runs these kernels.
+    pub fn with_kernels(config: WorldConfig, kernels: KernelSet) -> Result<Cluster> {
+        let mut machine = config.machine.clone();
+        if config.fabric == Fabric::Loopback {
+            (machine.nodes, machine.gpus_per_node) = (1, config.topology.ranks() as usize);
+        }
+        let machine = EmuMachine::new(machine)?;
         let mut queues = Vec::new();
         let mut devices = machine.devices();
         for Device { nic, .. } in &mut devices {
@@ -96,7 +109,7 @@ impl Cluster {
             queues.push(Arc::clone(&made));
             *nic = nic.take().map(|nic| Arc::new(Recorder { nic, made }) as Arc<dyn Nic>);
         }
-        let ranks = world::connect(&config, &devices)?;
+        let ranks = world::connect_kernels(&config, &devices, kernels)?;
         Ok(Cluster { machine, ranks, config, queues })
     }
 

@@ -27,6 +27,8 @@ mod said;
 mod shapes;
 #[path = "../shared/skip.rs"]
 mod skip;
+mod soak;
 #[cfg(feature = "cuda")]
 #[path = "../shared/standin.rs"]
 mod standin;
+mod trouble;

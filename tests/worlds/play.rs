@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use half::bf16;
+use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::Backend;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::Element;
@@ -15,6 +16,7 @@ use warpferry::{
 use crate::case::{Case, Link};
 use crate::draw::{self, Inputs};
 use crate::said;
+use crate::trouble::suffer;
 
 /// Longest that kernels go without progress, in the cluster's time.
 pub const TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,7 +29,8 @@ pub const PATIENCE: Duration = Duration::from_secs(1000);
 pub struct Failure(String);
 
 impl Failure {
-    fn new(case: &Case, what: &str) -> Failure {
+    /// `what` went wrong with `case`.
+    pub fn new(case: &Case, what: &str) -> Failure {
         Failure(format!("{what}\n  replay: {}", said::line("WARPFERRY_CASE", case, "worlds", "replay::replay")))
     }
 }
@@ -52,6 +55,8 @@ pub struct Call {
     /// Rows that the experts of each rank give back.
     pub results: Vec<Vec<u16>>,
     pub combined: Vec<Vec<u16>>,
+    /// Its place in the order of calls.
+    pub number: u32,
     /// Tokens that cross to another node, once for each such node.
     pub crossings: u64,
 }
@@ -59,7 +64,13 @@ pub struct Call {
 impl Call {
     /// The reference's answers.
     pub fn new(case: &Case, topology: Topology, shape: Shape, number: u32) -> warpferry::Result<Call> {
-        let inputs = draw::inputs(case, topology, number);
+        let mut inputs = draw::inputs(case, topology, number);
+        // What is no expert counts as none.
+        for (rank, input) in (0..).zip(&mut inputs) {
+            if let Some((at, _)) = wrong_expert(case, rank, number, input) {
+                input.topk_idx[at] = -1;
+            }
+        }
         let given: Vec<DispatchInput> = (0..)
             .zip(&inputs)
             .map(|(rank, input)| DispatchInput {
@@ -80,8 +91,13 @@ impl Call {
             .filter(|&(rank, node)| topology.node(rank) != node)
             .map(|(rank, node)| layouts[rank as usize].node_tokens(node).len() as u64)
             .sum();
-        Ok(Call { inputs, dispatched, results, combined, crossings })
+        Ok(Call { inputs, dispatched, results, combined, number, crossings })
     }
+}
+
+/// Where this rank's input has a choice that is no expert, and which.
+fn wrong_expert(case: &Case, rank: u32, call: u32, input: &Inputs) -> Option<(usize, i32)> {
+    case.trouble.and_then(|trouble| trouble.no_expert(case, rank, call, input.topk_idx.len()))
 }
 
 /// Why a rank stopped.
@@ -115,36 +131,44 @@ fn attempt(case: &Case) -> Result<Cost, String> {
     attempt_with(case, kernels)
 }
 
-fn said(what: &'static str) -> impl Fn(Error) -> String {
+fn tell(what: &'static str) -> impl Fn(Error) -> String {
     move |error| format!("{what}: {error}")
 }
 
-/// Runs `case` with these kernels; says what went wrong.
+/// Runs `case` with these kernels; says what went wrong, or how it suffered from its trouble.
 pub fn attempt_with(case: &Case, kernels: KernelSet) -> Result<Cost, String> {
-    let config = case.config().map_err(said("the case is not valid"))?;
-    let mut world = World::emulated_kernels(config, kernels).map_err(said("world"))?;
+    if let Some(trouble) = case.trouble {
+        return suffer(case, trouble, kernels).map(|suffered| suffered.cost);
+    }
+    let config = case.config().map_err(tell("the case is not valid"))?;
+    let mut world = World::emulated_kernels(config, kernels).map_err(tell("world"))?;
     attempt_in(case, &mut world)?;
     let machine = world.machine().cloned().ok_or("the world has no machine")?;
-    world.close().map_err(said("close"))?;
-    Ok(machine.with(|machine| Cost {
+    world.close().map_err(tell("close"))?;
+    Ok(cost(&machine))
+}
+
+/// What a machine has cost so far.
+pub fn cost(machine: &EmuMachine) -> Cost {
+    machine.with(|machine| Cost {
         warp_instructions: machine.statistics().warp_instructions(),
         time_ns: machine.time_ns(),
-    }))
+    })
 }
 
 /// Runs `case` on a world made for it; says what went wrong.
 pub fn attempt_in(case: &Case, world: &mut World) -> Result<(), String> {
-    let config = case.config().map_err(said("the case is not valid"))?;
+    let config = case.config().map_err(tell("the case is not valid"))?;
     let (topology, shape) = (config.topology, config.shape);
     let calls = (0..case.calls)
         .map(|number| Call::new(case, topology, shape, number))
         .collect::<Result<Vec<Call>, _>>()
-        .map_err(said("reference"))?;
+        .map_err(tell("reference"))?;
     let outcomes = world
         .run(|rank| {
             (0..).zip(&calls).try_for_each(|(number, call)| round(rank, case, call).map_err(|stop| (number, stop)))
         })
-        .map_err(said("run"))?;
+        .map_err(tell("run"))?;
     describe(&outcomes)?;
     let crossings = calls.iter().map(|call| call.crossings).sum();
     check_traffic(case, world, crossings)
@@ -181,13 +205,13 @@ pub fn dispatch(rank: &mut Communicator, case: &Case, call: &Call) -> Result<Dis
 
 /// Begins a dispatch at one rank.
 pub fn begin(rank: &mut Communicator, case: &Case, call: &Call) -> warpferry::Result<Pending<Dispatched>> {
-    begin_with(rank, case, call, timeout(rank))
+    begin_with(rank, case, call, timeout(rank, case))
 }
 
 /// Longest that kernels go without progress.
-fn timeout(rank: &Communicator) -> Duration {
+fn timeout(rank: &Communicator, case: &Case) -> Duration {
     match rank.device().backend {
-        Backend::Emulator => TIMEOUT,
+        Backend::Emulator => case.trouble.map_or(TIMEOUT, |trouble| trouble.timeout()),
         _ => TIMEOUT_REAL,
     }
 }
@@ -203,7 +227,11 @@ pub fn begin_with(
     let input = &call.inputs[rank.rank() as usize];
     let tokens = input.topk_idx.len() / topk;
     let x = given(rank, case, &values(&input.x), [tokens, hidden])?;
-    let topk_idx = given(rank, case, &input.topk_idx, [tokens, topk])?;
+    let mut choices = input.topk_idx.clone();
+    if let Some((at, wrong)) = wrong_expert(case, rank.rank(), call.number, input) {
+        choices[at] = wrong;
+    }
+    let topk_idx = given(rank, case, &choices, [tokens, topk])?;
     let mut op = Dispatch::new(&x, &topk_idx).timeout(timeout);
     if case.weighs(rank.rank()) {
         op = op.weights(&given(rank, case, &input.topk_weights, [tokens, topk])?);
@@ -248,7 +276,7 @@ pub fn begin_combine(
 ) -> warpferry::Result<Pending<Combined>> {
     let (at, hidden) = (rank.rank() as usize, case.hidden as usize);
     let rows = given(rank, case, &values(&call.results[at]), [handle.rows(), hidden])?;
-    rank.combine(Combine::new(&rows, handle).timeout(timeout(rank)))
+    rank.combine(Combine::new(&rows, handle).timeout(timeout(rank, case)))
 }
 
 /// Compares what a combine gave to one rank.

@@ -5,6 +5,7 @@
 
 use crate::case::{Case, Link, Pattern};
 use crate::play::check;
+use crate::trouble::Trouble;
 
 const LINKS: [Link; 2] = [Link::Mlx5, Link::Loopback];
 
@@ -85,6 +86,17 @@ fn several_ctas_and_channels() {
                 topk: 6,
                 ..Case::default()
             });
+        }
+    }
+}
+
+/// The host stores the word that ends calls while kernels look at it.
+#[test]
+fn cancelled_calls() {
+    for fabric in LINKS {
+        for (call, schedule) in [(0, None), (1, Some(3)), (1, Some(4))] {
+            let trouble = Some(Trouble::Cancels { rank: 3, call });
+            clean(Case { trouble, schedule, fabric, calls: 2, ..Case::default() });
         }
     }
 }

@@ -47,6 +47,7 @@ pub(crate) struct Stream {
 pub(crate) enum Command {
     Launch(LaunchId),
     Write { address: u64, bytes: Vec<u8> },
+    Word { address: u64, value: u64 },
     Read { address: u64, bytes: u64, transfer: u64 },
     Copy { from: u64, to: u64, bytes: u64 },
     Fill { address: u64, byte: u8, bytes: u64 },
@@ -253,6 +254,18 @@ impl Machine {
         self.enqueue(gpu, stream, Command::Write { address, bytes })
     }
 
+    /// Stores a 64-bit word in stream order, as one strong write that kernels may look at meanwhile: what comes before
+    /// it in the stream is visible to who acquires it. A copy is not that.
+    pub fn stream_write_word(
+        &mut self,
+        gpu: usize,
+        stream: StreamId,
+        address: u64,
+        value: u64,
+    ) -> Result<(), MachineError> {
+        self.enqueue(gpu, stream, Command::Word { address, value })
+    }
+
     /// Reads memory in stream order; [`Machine::take_transfer`] gives the bytes.
     pub fn stream_read(
         &mut self,
@@ -404,7 +417,7 @@ impl Machine {
         self.memory.changes += 1;
         let is_launch = matches!(command, Command::Launch(_));
         if let (Some(race), false) = (&mut self.race, is_launch) {
-            race.command_begins(gpu, stream as u32);
+            race.command_begins(gpu, stream as u32, matches!(command, Command::Word { .. }));
         }
         let done = match command {
             Command::Launch(id) => {
@@ -420,6 +433,10 @@ impl Machine {
                 Ok(())
             }
             Command::Write { address, bytes } => self.write(address, &bytes),
+            Command::Word { address, .. } if !address.is_multiple_of(8) => {
+                Err(MachineError::Access { address, problem: FaultKind::Misaligned { align: 8 } })
+            }
+            Command::Word { address, value } => self.write(address, &value.to_le_bytes()),
             Command::Read { address, bytes, transfer } => {
                 let mut into = vec![0; bytes as usize];
                 self.read(address, &mut into).map(|()| {

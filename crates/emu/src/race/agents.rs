@@ -71,14 +71,16 @@ impl Race {
     }
 
     /// A command of a stream begins: memory is accessed on the stream's behalf until it is done.
-    pub fn command_begins(&mut self, gpu: usize, stream: u32) {
+    /// `word`: it stores one word that others may look at meanwhile.
+    pub fn command_begins(&mut self, gpu: usize, stream: u32, word: bool) {
         self.stream(gpu, stream);
+        self.acting_word = word;
         self.acting = Some((gpu, stream));
     }
 
     /// A command of a stream other than a launch is done.
     pub fn command_done(&mut self, gpu: usize, stream: u32) {
-        self.acting = None;
+        (self.acting, self.acting_word) = (None, false);
         let plain = self.stream(gpu, stream);
         let (slot, now) = (plain.slot, plain.now);
         plain.know.learn(slot, now);
@@ -305,7 +307,7 @@ impl Race {
                 (self.host.0, self.host.1, self.hosts.lock().expect("no panic holds the lock").know[index].clone())
             }
         };
-        let word = self.acting.is_none() && bytes <= 8 && offset.is_multiple_of(bytes);
+        let word = (self.acting.is_none() || self.acting_word) && bytes <= 8 && offset.is_multiple_of(bytes);
         let what =
             if word { What::WRITE.strong(Order::Release, Scope::Sys, bytes.next_power_of_two()) } else { What::WRITE };
         let mark = Mark { slot, time: now, lanes: 1, site: HostAct::Write as u32, what: what.by_device(), bytes: 0 };
@@ -317,7 +319,9 @@ impl Race {
         if word {
             let mut know = know;
             know.learn(slot, now);
-            self.host.1 += 1;
+            if self.acting.is_none() {
+                self.host.1 += 1;
+            }
             let (seat, scope) = (Seat::OUTSIDE, Scope::Sys);
             let released = Released { scope, seat, owner: (slot, 0), time: now, know: Arc::new(know), merged: false };
             self.words.insert((storage, offset), vec![released]);

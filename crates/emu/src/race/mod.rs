@@ -156,6 +156,8 @@ pub(crate) struct Race {
     hosts: Mutex<HostsKnow>,
     /// The stream whose command is being executed.
     acting: Option<(usize, u32)>,
+    /// Whether that command stores one word that others may look at meanwhile.
+    acting_word: bool,
     one_host: bool,
     schedule: String,
     /// Whether a race is a fault. Otherwise only clocks are kept.
@@ -198,6 +200,7 @@ impl Race {
                 seen: HashMap::new(),
             }),
             acting: None,
+            acting_word: false,
             one_host,
             schedule,
             checks: config.checks.races,

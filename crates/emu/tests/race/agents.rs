@@ -102,6 +102,52 @@ fn copies_in_streams_are_ordered_with_their_kernels_only() {
     assert!(race_of(&mut machine).is_some_and(|race| race.contains(NO_PATH) && race.contains("in stream 1")));
 }
 
+/// A kernel looks at a word until a stream sets it, then reads what the stream wrote before.
+#[test]
+fn a_word_of_a_stream_may_be_looked_at_and_a_copy_may_not() {
+    let text = "look: ld.acquire.sys.global.u64 wide, [flag]; setp.eq.u64 done, wide, 1; @!done bra look;
+        ld.global.u32 value, [data];";
+    for (load, as_word, clean) in [
+        ("ld.acquire.sys", true, true),
+        ("ld.acquire.sys", false, false),
+        ("ld.relaxed.sys", true, false),
+        ("ld.acquire.gpu", true, false),
+    ] {
+        for schedule in schedules() {
+            let mut machine = machine(1, 1, schedule);
+            let text = module(&[entry("wait", &text.replace("ld.acquire.sys", load))]);
+            let id = machine.load_module("program.ptx", &text).unwrap();
+            let (data, flag) = (zeroed(&mut machine, 0, 4096), zeroed(&mut machine, 0, 4096));
+            let side = machine.create_stream(0).unwrap();
+            launch(&mut machine, id, 0, "wait", (1, 32), [data, flag, 0]);
+            let mut turns = 0;
+            machine
+                .run(|_| {
+                    turns += 1;
+                    turns > 40
+                })
+                .unwrap();
+            machine.stream_write(0, side, data, vec![7; 4]).unwrap();
+            if as_word {
+                machine.stream_write_word(0, side, flag, 1).unwrap();
+            } else {
+                machine.stream_write(0, side, flag, 1u64.to_le_bytes().to_vec()).unwrap();
+            }
+            let race = race_of(&mut machine);
+            assert_eq!(race.is_none(), clean, "{load}, as a word: {as_word}: {race:?}");
+        }
+    }
+}
+
+#[test]
+fn a_word_of_a_stream_is_aligned() {
+    let mut machine = machine(1, 1, Schedule::RoundRobin);
+    let data = zeroed(&mut machine, 0, 4096);
+    machine.stream_write_word(0, StreamId::DEFAULT, data + 4, 1).unwrap();
+    let fault = machine.run(|_| false).expect_err("no word lies there");
+    assert!(fault.to_string().contains("not aligned to 8 bytes"), "{fault}");
+}
+
 #[test]
 fn the_host_reads_what_is_complete_or_acquired() {
     let write = "@!here bra over; st.global.u32 [data], 7; st.release.sys.global.u32 [flag], 1;

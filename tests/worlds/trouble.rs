@@ -1,0 +1,363 @@
+//! What goes wrong on purpose in a case, and what must hold then.
+//!
+//! Whatever it is: every rank's calls end within a few deadlines of the cluster's time; what comes back without an error
+//! is right to the bit; a rank's first error says what it noticed, and from then on every call answers with that error;
+//! and among those who stop, somebody names who is to blame. A trouble may miss: its request is never made, or nobody
+//! depends on it any more. Then nothing may be noticed.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use warpferry::kernel::launch::KernelSet;
+use warpferry::status::{Cause, StatusLine};
+use warpferry::{Communicator, Error};
+use warpferry_nic::{cqe, FaultAction, FaultMatch};
+
+use crate::case::Case;
+use crate::lanes::{Cluster, Lane, Mishap};
+use crate::play::{self, Call, Cost, Stop, TIMEOUT};
+
+/// Most time of the cluster for all rounds: each of a rank's operations waits for at most one deadline, and the first
+/// that fails is the last that waits.
+pub const LIMIT: Duration = TIMEOUT.saturating_mul(4);
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// A request of one queue pair of `rank`, the one that leads to `node`. Needs NICs.
+    Nic { rank: u32, node: u32, lane: Lane, requests: Requests, after: u64, act: Act },
+    /// All requests of a queue pair start this much later. Nothing else is wrong, so nothing may be noticed.
+    Slow { rank: u32, node: u32, lane: Lane, ticks: u64 },
+    /// A rank that stays away from the start.
+    Absent { rank: u32 },
+    /// A rank that stays away after the dispatch of this call.
+    Quits { rank: u32, call: u32 },
+    /// A rank that stays away from this call on and cancels all others'.
+    Cancels { rank: u32, call: u32 },
+    /// Kernels have this much time only.
+    Hurry { timeout_us: u64 },
+    /// A choice of a token of this call is no expert.
+    NoExpert { rank: u32, call: u32 },
+}
+
+/// Which requests count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requests {
+    Any,
+    Writes,
+    Atomics,
+}
+
+/// What becomes of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// It fails as after too many retries.
+    Fails,
+    /// It and all behind it never come to an end.
+    Stalls,
+    /// The peer refuses its key.
+    KeyRefused,
+    /// It completes and has had no effect.
+    SignalLost,
+}
+
+/// How a run with trouble went.
+#[derive(Debug)]
+pub struct Suffered {
+    pub cost: Cost,
+    /// Whether the trouble came about at all.
+    pub happened: bool,
+    /// What the ranks that stopped noticed first.
+    pub noticed: Vec<Noticed>,
+}
+
+/// Kinds of first errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Noticed {
+    Nic,
+    Timeout,
+    Cancelled,
+    NoExpert,
+}
+
+impl fmt::Display for Noticed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Noticed::Nic => "nic error",
+            Noticed::Timeout => "timeout",
+            Noticed::Cancelled => "cancelled",
+            Noticed::NoExpert => "no expert",
+        })
+    }
+}
+
+impl Trouble {
+    /// Its kind, for counts.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Trouble::Nic { act: Act::Fails, .. } => "request fails",
+            Trouble::Nic { act: Act::Stalls, .. } => "queue stalls",
+            Trouble::Nic { act: Act::KeyRefused, .. } => "key refused",
+            Trouble::Nic { act: Act::SignalLost, .. } => "signal lost",
+            Trouble::Slow { .. } => "slow queue",
+            Trouble::Absent { .. } => "absent rank",
+            Trouble::Quits { .. } => "rank quits",
+            Trouble::Cancels { .. } => "cancel",
+            Trouble::Hurry { .. } => "short deadline",
+            Trouble::NoExpert { .. } => "no expert",
+        }
+    }
+
+    /// Longest that kernels go without progress.
+    pub fn timeout(&self) -> Duration {
+        match *self {
+            Trouble::Hurry { timeout_us } => Duration::from_micros(timeout_us),
+            _ => TIMEOUT,
+        }
+    }
+
+    /// Where `rank` gives a wrong expert in call number `call`, among `choices` of them, and which.
+    pub fn no_expert(&self, case: &Case, rank: u32, call: u32, choices: usize) -> Option<(usize, i32)> {
+        let Trouble::NoExpert { rank: whose, call: when } = *self else { return None };
+        if (whose, when) != (rank, call) || choices == 0 {
+            return None;
+        }
+        let experts = (case.experts_per_rank * case.nodes * case.gpus) as i32;
+        let wrong = [experts, -2, i32::MAX, i32::MIN][case.seed as usize % 4];
+        Some(((case.seed >> 2) as usize % choices, wrong))
+    }
+}
+
+/// What one rank did.
+struct Rounds {
+    errors: Vec<Error>,
+    wrong: Option<String>,
+    /// Time of the cluster when it ended.
+    ended: Duration,
+}
+
+/// Runs `case` with its trouble; says what went otherwise than it must.
+pub fn suffer(case: &Case, trouble: Trouble, kernels: KernelSet) -> Result<Suffered, String> {
+    let config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
+    let call = |number| Call::new(case, config.topology, config.shape, number);
+    let calls: Vec<Call> =
+        (0..case.calls).map(call).collect::<Result<_, _>>().map_err(|error| format!("reference: {error}"))?;
+    let mut cluster = Cluster::with_kernels(config, kernels).map_err(|error| format!("world: {error}"))?;
+    prepare(&cluster, trouble);
+    let machine = cluster.machine.clone();
+    let time = || Duration::from_nanos(machine.with(|machine| machine.time_ns()));
+    let cancellers: Vec<_> = (0..(case.nodes * case.gpus) as usize).map(|rank| cluster.canceller(rank)).collect();
+    let began = time();
+    let act = |rank: &mut Communicator| {
+        let (mut errors, wrong) = rounds(rank, case, &calls, trouble);
+        if matches!(trouble, Trouble::Cancels { rank: whose, .. } if whose == rank.rank()) {
+            errors.extend(cancellers.iter().filter_map(|canceller| canceller.cancel().err()));
+        }
+        Rounds { errors, wrong, ended: time() }
+    };
+    let outcomes = cluster.run(act).map_err(|error| format!("run: {error}"))?;
+    let happened = match trouble {
+        Trouble::Nic { .. } => cluster.fired() != 0,
+        Trouble::NoExpert { rank, call } => {
+            let choices = calls.get(call as usize).map_or(0, |call| call.inputs[rank as usize].topk_idx.len());
+            trouble.no_expert(case, rank, call, choices).is_some()
+        }
+        _ => true,
+    };
+    let cost = play::cost(&cluster.machine);
+    let noticed = judge(case, trouble, happened, began, &outcomes)?;
+    cluster.close().map_err(|error| format!("close: {error}"))?;
+    Ok(Suffered { cost, happened, noticed })
+}
+
+fn prepare(cluster: &Cluster, trouble: Trouble) {
+    match trouble {
+        Trouble::Nic { rank, node, lane, requests, after, act } => {
+            let matching = match requests {
+                Requests::Any => FaultMatch::Any,
+                Requests::Writes => FaultMatch::Write,
+                Requests::Atomics => FaultMatch::Atomic,
+            };
+            let action = match act {
+                Act::Fails => FaultAction::DropToError { syndrome: cqe::SYNDROME_TRANSPORT_RETRY_EXCEEDED },
+                Act::Stalls => FaultAction::Stall,
+                Act::KeyRefused => FaultAction::CorruptKey,
+                Act::SignalLost => FaultAction::LoseSignal,
+            };
+            cluster.plan(&[Mishap { rank, node, lane, matching, after, action }]);
+        }
+        Trouble::Slow { rank, node, lane, ticks } => cluster.delay(rank, lane, node, ticks),
+        _ => {}
+    }
+}
+
+/// Tries what the trouble leaves of all rounds; errors in order, and what came back wrong.
+fn rounds(rank: &mut Communicator, case: &Case, calls: &[Call], trouble: Trouble) -> (Vec<Error>, Option<String>) {
+    let own = rank.rank();
+    let mut errors = Vec::new();
+    for (number, call) in (0..).zip(calls) {
+        let outcome = match trouble {
+            Trouble::Absent { rank: whose } if whose == own => break,
+            Trouble::Cancels { rank: whose, call } if whose == own && call == number => break,
+            Trouble::Quits { rank: whose, call: last } if whose == own && last == number => {
+                play::dispatch(rank, case, call).map(drop)
+            }
+            _ => play::round(rank, case, call),
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Stop::Error(error)) => errors.push(error),
+            Err(Stop::Wrong(what)) => return (errors, Some(what)),
+        }
+        if matches!(trouble, Trouble::Quits { rank: whose, call } if whose == own && call == number) {
+            break;
+        }
+    }
+    (errors, None)
+}
+
+/// What must hold of all ranks' outcomes.
+fn judge(
+    case: &Case,
+    trouble: Trouble,
+    happened: bool,
+    began: Duration,
+    outcomes: &[Rounds],
+) -> Result<Vec<Noticed>, String> {
+    for (rank, outcome) in outcomes.iter().enumerate() {
+        if let Some(what) = &outcome.wrong {
+            return Err(format!("rank {rank}: {what}"));
+        }
+        let took = outcome.ended - began;
+        if took >= LIMIT {
+            return Err(format!("rank {rank} took {took:?} for all rounds{}", told(outcomes)));
+        }
+    }
+    let mut noticed = Vec::new();
+    for (rank, Rounds { errors, .. }) in (0..).zip(outcomes) {
+        let Some((first, later)) = errors.split_first() else { continue };
+        let stays = |error: &Error| match error {
+            Error::Broken { cause, .. } => cause.to_string() == first.to_string(),
+            _ => false,
+        };
+        if !later.iter().all(stays) {
+            return Err(format!("rank {rank} does not stay broken{}", told(outcomes)));
+        }
+        match explained(trouble, rank, first) {
+            Some(kind) => noticed.push(kind),
+            None => return Err(format!("rank {rank} stops for no reason that was given{}", told(outcomes))),
+        }
+    }
+    let blame = match (noticed.is_empty(), happened) {
+        (false, false) => Err("nothing went wrong"),
+        (true, _) => must_be_noticed(case, trouble, happened),
+        (false, true) => blamed(case, trouble, outcomes),
+    };
+    blame.map(|()| noticed).map_err(|what| format!("{what}{}", told(outcomes)))
+}
+
+/// What a first error says, when it is one that this trouble can lead to.
+fn explained(trouble: Trouble, rank: u32, first: &Error) -> Option<Noticed> {
+    if let Error::Argument { argument, .. } = first {
+        let own = matches!(trouble, Trouble::NoExpert { rank: whose, .. } if whose == rank);
+        return (own && argument.starts_with("topk_idx[")).then_some(Noticed::NoExpert);
+    }
+    let hurried = matches!(trouble, Trouble::Hurry { .. });
+    lines(first).find_map(|line| match line.cause {
+        Cause::Nic { .. } if matches!(trouble, Trouble::Nic { .. }) => Some(Noticed::Nic),
+        // What comes at the very last moment may be there when the line is written.
+        Cause::Timeout if hurried || line.waits.iter().any(|wait| wait.seen < wait.needed) => Some(Noticed::Timeout),
+        Cause::Cancelled if matches!(trouble, Trouble::Cancels { .. }) => Some(Noticed::Cancelled),
+        _ => None,
+    })
+}
+
+/// Nobody noticed anything: may that be?
+fn must_be_noticed(case: &Case, trouble: Trouble, happened: bool) -> Result<(), &'static str> {
+    let others = case.nodes * case.gpus > 1;
+    let seen = match trouble {
+        // The request may have been one that nobody needs: a credit at the end of the last call.
+        Trouble::Nic { .. } | Trouble::Slow { .. } | Trouble::Hurry { .. } => false,
+        Trouble::Absent { .. } => others,
+        // The combine may need nothing of this rank; the next exchange does.
+        Trouble::Quits { call, .. } => others && call + 1 < case.calls,
+        Trouble::Cancels { call, .. } => others && call < case.calls,
+        Trouble::NoExpert { .. } => happened,
+    };
+    if seen {
+        return Err("nobody noticed");
+    }
+    Ok(())
+}
+
+/// Somebody names who is to blame.
+fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'static str> {
+    let says =
+        |rank: u32, what: &dyn Fn(&StatusLine) -> bool| outcomes[rank as usize].errors.iter().flat_map(lines).any(what);
+    let waits_for =
+        |line: &StatusLine, rank: u32| line.waits.iter().any(|wait| wait.peer == rank && wait.seen < wait.needed);
+    let anybody =
+        |named: u32| (0..outcomes.len() as u32).any(|rank| rank != named && says(rank, &|line| waits_for(line, named)));
+    match trouble {
+        Trouble::Nic { rank, node, lane, act, .. } => {
+            let peer = node * case.gpus + rank % case.gpus;
+            let between = |own: u32, other: u32| {
+                says(own, &|line| {
+                    waits_for(line, other) || matches!(line.cause, Cause::Nic { peer, .. } if peer == other)
+                })
+            };
+            if !between(rank, peer) && !between(peer, rank) {
+                return Err("no end of the queue pair names the other");
+            }
+            let fails = matches!(act, Act::Fails | Act::KeyRefused);
+            let channel = match lane {
+                Lane::Payload { channel } | Lane::Credit { channel } => Some(channel),
+                Lane::Exchange => None,
+            };
+            let failed = |line: &StatusLine| match line.cause {
+                Cause::Nic { peer: at, channel: of, .. } => at == peer && channel.is_none_or(|channel| channel == of),
+                _ => false,
+            };
+            if fails && !says(rank, &failed) {
+                return Err("the rank whose request failed does not name its queue pair");
+            }
+            Ok(())
+        }
+        Trouble::Slow { .. } => Err("a slow queue pair is no failure"),
+        Trouble::Absent { rank } | Trouble::Quits { rank, .. } if !anybody(rank) => {
+            Err("nobody names the missing rank")
+        }
+        Trouble::Cancels { rank, .. } => {
+            let cancelled = |other: u32| says(other, &|line| line.cause == Cause::Cancelled);
+            let told = (0..outcomes.len() as u32).any(|other| other != rank && cancelled(other));
+            told.then_some(()).ok_or("nobody says that it was cancelled")
+        }
+        Trouble::NoExpert { rank, .. } => {
+            let refused = matches!(outcomes[rank as usize].errors.first(), Some(Error::Argument { .. }));
+            refused.then_some(()).ok_or("the rank with the wrong expert is not told so")
+        }
+        Trouble::Absent { .. } | Trouble::Quits { .. } | Trouble::Hurry { .. } => Ok(()),
+    }
+}
+
+fn lines(error: &Error) -> impl Iterator<Item = &StatusLine> {
+    let report = match error {
+        Error::Ended { report, .. } => Some(&report.lines),
+        _ => None,
+    };
+    report.into_iter().flatten()
+}
+
+fn told(outcomes: &[Rounds]) -> String {
+    let mut text = String::new();
+    for (rank, Rounds { errors, .. }) in outcomes.iter().enumerate() {
+        for error in errors {
+            text.push_str(&format!("\n  rank {rank}: {error}"));
+        }
+    }
+    text
+}
