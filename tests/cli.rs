@@ -208,3 +208,62 @@ fn doctor_reports_every_part() {
     }
     assert!(report["gpus"].is_array() && report["conclusion"].is_string(), "{report}");
 }
+
+#[test]
+fn the_demo_checks_races_and_says_so() {
+    let small = ["--nodes", "2", "--gpus-per-node", "1", "--hidden", "8", "--tokens", "6", "--channels", "2"];
+    let with = |more: &[&str]| demo(&[&small[..], more].concat());
+    let report = with(&["--races", "--seed", "3", "--schedule-seed", "9"]);
+    assert_eq!((&report["races_checked"], &report["verified"]), (&true.into(), &true.into()));
+    assert_eq!((&report["seed"], &report["schedule_seed"]), (&3.into(), &9.into()));
+    let plain = with(&["--seed", "3"]);
+    assert_eq!((&plain["races_checked"], &plain["schedule_seed"]), (&false.into(), &3.into()));
+    // The same rows under another schedule.
+    assert_eq!(report["rows_dispatched"], plain["rows_dispatched"]);
+    assert!(error(&["demo", "--backend", "cuda", "--races"]).contains("`--races`"));
+    assert!(error(&["demo", "--races", "--no-checks"]).contains("--no-checks"));
+}
+
+#[test]
+fn a_race_of_any_program_is_reported_with_the_line_that_repeats_it() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("two lanes.ptx");
+    let text = "
+        .version 8.2
+        .target sm_90
+        .address_size 64
+        .visible .entry k(.param .u64 arg) {
+            .reg .u64 p; .reg .u32 t;
+            ld.param.u64 p, [arg];
+            mov.u32 t, %tid.x;
+            BARRIER
+            st.global.u32 [p], t;
+            ret;
+        }";
+    std::fs::write(&file, text.replace("BARRIER", "")).expect("the folder is there");
+    let path = file.to_str().expect("a plain name");
+    let words = ["emu", "run", path, "--block", "2", "--arg", "zeros:4", "--seed", "5"];
+    assert!(warpferry(&words).status.success(), "without the check it runs");
+    let said = error(&[&words[..], &["--races"]].concat());
+    for part in [
+        "data race: no release/acquire path from the first access to the second",
+        "(1) earlier: gpu 0 k cta [0, 0, 0] thread [0, 0, 0] (warp 0 lane 0) writes (weak, generic proxy) at",
+        "(2) now:     gpu 0 k cta [0, 0, 0] thread [1, 0, 0] (warp 0 lane 1) writes (weak, generic proxy) at",
+        "two lanes.ptx:10: st.global.u32 [p], t",
+        "schedule: random, seed 5",
+        &format!("replay: warpferry emu run '{path}' --block 2 --arg zeros:4 --seed 5 --races"),
+    ] {
+        assert!(said.contains(part), "`{part}` is not in:\n{said}");
+    }
+    let output = warpferry(&[&words[..], &["--races", "--json"]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!((&report["status"], &report["race"]["second"]["line"]), (&"race".into(), &10.into()));
+    assert_eq!(report["race"]["first"]["proxy"], "generic");
+    std::fs::write(
+        &file,
+        text.replace("BARRIER", "setp.ne.u32 q, t, 0; @q ret;").replace("u32 t;", "u32 t; .reg .pred q;"),
+    )
+    .expect("the folder is there");
+    let clean = warpferry(&[&words[..], &["--races", "--json"]].concat());
+    let report: Value = serde_json::from_slice(&clean.stdout).expect("one JSON object");
+    assert_eq!((&report["status"], &report["races_checked"]), (&"ok".into(), &true.into()));
+}

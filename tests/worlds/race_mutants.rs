@@ -233,11 +233,7 @@ fn every_kind_of_edge_is_missed() {
             }
         }
     }
-    // The check has a bulk copy before whoever waits for it, whatever the order of the wait: a hole. Closing it must be
-    // seen here.
-    let holes =
-        ["Mlx5", "Loopback"].map(|link| format!("{link} `try_wait.parity.acquire.` -> `try_wait.parity.relaxed.`"));
-    assert_eq!(survivors, holes, "survivors, and the holes that are known");
+    assert_eq!(survivors, Vec::<String>::new(), "survivors");
 }
 
 /// Method: every place by itself, which takes hours: `WARPFERRY_MUTANTS=mlx5` or `loopback` asks for it. It is red as long

@@ -103,7 +103,8 @@ const EDGES: &[(&str, &str)] = &[
 /// Dispatch with an edge dropped.
 fn without(fabric: Fabric, (from, to): (&str, &str)) -> KernelSet {
     let mut kernels = KernelSet::embedded(fabric).expect("embedded kernels");
-    let one_line = |text: &str| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect();
+    let one_line =
+        |text: &str| text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect();
     let text: String = one_line(kernels.dispatch.text);
     assert!(text.contains(from), "dispatch has no `{from}`");
     let text: String = text

@@ -5,8 +5,23 @@ use crate::error::FaultKind;
 use crate::exec::Env;
 use crate::memory::{Kind, Need, SHARED_WINDOW};
 use crate::program::{lanes, AsyncCopy, CopyCount};
+use crate::race::{self, At};
 use crate::warp::{CtaState, Trouble, Warp};
 use crate::weak::Place;
+
+/// `cp.async.commit_group`.
+pub(crate) fn commit(env: &mut Env, cta: &CtaState, warp: &Warp, active: u32, pc: u32) {
+    if let Some(race) = env.race.as_mut() {
+        race.commit_small(At::new(cta, warp, pc), active);
+    }
+}
+
+/// `cp.async.wait_group` and `cp.async.wait_all`.
+pub(crate) fn wait(env: &mut Env, cta: &CtaState, warp: &Warp, pending: Option<u32>, active: u32, pc: u32) {
+    if let Some(race) = env.race.as_mut() {
+        race.wait_small(At::new(cta, warp, pc), active, pending);
+    }
+}
 
 /// Copies for each lane.
 pub(crate) fn copy(
@@ -44,7 +59,7 @@ pub(crate) fn copy(
             let kind = FaultKind::OutOfBounds { bytes: size as u64 };
             return Err(door::trouble(kind, lane, pc, target.wrapping_add(SHARED_WINDOW)));
         }
-        let mut bytes = [0u8; 16];
+        let (mut bytes, mut from) = ([0u8; 16], None);
         if count > 0 {
             let window = env.memory.window(&cta.viewer(), sources[lane], count as u64, Need::Read);
             let window = window.map_err(|fault| door::refused(fault, lane, pc))?;
@@ -57,7 +72,13 @@ pub(crate) fn copy(
                 return Err(door::trouble(FaultKind::Uninitialized, lane, pc, sources[lane]));
             }
             storage.read(offset, &mut bytes[..count]);
+            from = Some((window.storage, offset));
             env.statistics.load_bytes += count as u64;
+        }
+        if let Some(race) = env.race.as_mut() {
+            let from = from.map(|(storage, offset)| (storage, offset, count));
+            let checked = race.small_copy(At::new(cta, warp, pc), lane as u32, from, target as usize, size);
+            checked.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
         }
         cta.shared.write(target as usize, &bytes[..size]);
         if let Some(weak) = env.weak {

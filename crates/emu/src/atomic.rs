@@ -237,6 +237,11 @@ fn elsewhere(
     let (rank, offset) = (cluster::rank_of(address).unwrap_or(u64::MAX >> 8), address & cluster::OFFSET_MASK);
     let size = op.size as usize;
     let other = door::remote_place(env.ctas, env.remote, cta, rank, offset, size as u64, lane, pc)?;
+    if let Some(race) = env.race.as_mut() {
+        let at = At::new(cta, warp, pc).toward(&other.state);
+        let checked = race.atomic(at, Where::Shared, op, lane as u32, offset as usize);
+        checked.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
+    }
     let (storage, at) = (&mut other.state.shared, offset as usize);
     if size == 16 {
         update_wide(storage, at, op, args, &mut warp.registers, lane);

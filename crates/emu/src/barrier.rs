@@ -208,12 +208,18 @@ fn put_word(cta: &mut CtaState, offset: u64, word: u64, woken: &mut Vec<WarpRef>
     }
 }
 
-/// The bulk unit reports bytes.
-pub(crate) fn complete_tx(cta: &mut CtaState, offset: u64, bytes: u32, woken: &mut Vec<WarpRef>) -> Result<(), String> {
+/// The bulk unit reports bytes; true when that ended the phase.
+pub(crate) fn complete_tx(
+    cta: &mut CtaState,
+    offset: u64,
+    bytes: u32,
+    woken: &mut Vec<WarpRef>,
+) -> Result<bool, String> {
     let mut state = mbarrier_at(cta, offset)?;
+    let phase = state.phase;
     state.expect(-(bytes as i64))?;
     put(cta, offset, state, woken);
-    Ok(())
+    Ok(mbarrier_at(cta, offset)?.phase != phase)
 }
 
 /// `mbarrier.*`.
@@ -291,7 +297,14 @@ pub(crate) fn mbarrier(
                 .map_err(|kind| Trouble { kind, ..fail(lane, String::new()) })?;
             let offset = offset & cluster::OFFSET_MASK;
             let found = mbarrier_at(&other.state, offset);
+            let before = found.as_ref().map(|state| state.phase).ok();
             apply(&mut other.state, op.kind, found, a, b, offset, &mut env.memory.woken).map_err(|r| fail(lane, r))?;
+            if let Some(race) = env.race.as_mut() {
+                let ends = mbarrier_at(&other.state, offset).ok().map(|state| state.phase) != before;
+                let at = At::new(cta, warp, pc).toward(&other.state);
+                let told = race.mbarrier(at, 1 << lane, offset as usize, on_phase(op), ends);
+                told.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
+            }
             continue;
         }
         let found = mbarrier_at(cta, offset);
@@ -299,13 +312,7 @@ pub(crate) fn mbarrier(
         let token = apply(cta, op.kind, found, a, b, offset, &mut env.memory.woken).map_err(|r| fail(lane, r))?;
         if let Some(race) = env.race.as_mut() {
             let ends = mbarrier_at(cta, offset).ok().map(|state| state.phase) != before;
-            let act = match op.kind {
-                MbarrierKind::Init => OnPhase::Init,
-                MbarrierKind::Inval => OnPhase::Inval,
-                MbarrierKind::Arrive { .. } => OnPhase::Arrive { order: op.order, scope: op.scope },
-                _ => OnPhase::Count,
-            };
-            let told = race.mbarrier(At::new(cta, warp, pc), 1 << lane, offset as usize, act, ends);
+            let told = race.mbarrier(At::new(cta, warp, pc), 1 << lane, offset as usize, on_phase(op), ends);
             told.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
         }
         if let (MbarrierKind::Arrive { .. }, Some(token)) = (op.kind, token) {
@@ -315,6 +322,17 @@ pub(crate) fn mbarrier(
     warp.interval.busy = true;
     env.memory.changes += 1;
     Ok(Flow::Next)
+}
+
+/// What the race check calls an operation that changes an mbarrier.
+fn on_phase(op: &Mbarrier) -> OnPhase {
+    match op.kind {
+        _ if op.copies => OnPhase::Copies,
+        MbarrierKind::Init => OnPhase::Init,
+        MbarrierKind::Inval => OnPhase::Inval,
+        MbarrierKind::Arrive { .. } => OnPhase::Arrive { order: op.order, scope: op.scope },
+        _ => OnPhase::Count,
+    }
 }
 
 /// Any operation that changes an mbarrier. Gives the state before it.

@@ -8,6 +8,7 @@ use crate::error::FaultKind;
 use crate::exec::{Env, Flow};
 use crate::memory::SHARED_WINDOW;
 use crate::program::{lanes, Column, StoreAsync};
+use crate::race::{self, At, Race};
 use crate::warp::{first, Cta, CtaState, Group, GroupState, Happening, Trouble, Warp};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -113,7 +114,14 @@ pub(crate) fn rank_of(offset: u64) -> Option<u64> {
 }
 
 /// `barrier.cluster.arrive`.
-pub(crate) fn arrive(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, active: u32, pc: u32) -> Result<(), Trouble> {
+pub(crate) fn arrive(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    releases: bool,
+    active: u32,
+    pc: u32,
+) -> Result<(), Trouble> {
     let cluster = cta.cluster.clone();
     let (rank, index) = (cluster.rank as usize, warp.index as usize);
     {
@@ -130,6 +138,9 @@ pub(crate) fn arrive(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, active:
     }
     warp.interval.busy = true;
     env.memory.changes += 1;
+    if let Some(race) = env.race.as_mut() {
+        race.cluster_arrive(At::new(cta, warp, pc), active, !warp.exited, releases);
+    }
     complete(env, cta);
     Ok(())
 }
@@ -144,6 +155,9 @@ fn complete(env: &mut Env, cta: &mut CtaState) {
         }
         state.members.clone()
     };
+    if let Some(race) = env.race.as_mut() {
+        race.cluster_done(cta.race);
+    }
     cta.happened.push(Happening::Cluster);
     for (slot, serial) in members {
         let other = env.ctas.get_mut(slot as usize).and_then(Option::as_deref_mut);
@@ -165,7 +179,14 @@ pub(crate) fn exited(env: &mut Env, cta: &mut CtaState, warp: &Warp) {
 }
 
 /// `barrier.cluster.wait`.
-pub(crate) fn wait(cta: &CtaState, warp: &mut Warp, index: usize, active: u32, pc: u32) -> Result<Flow, Trouble> {
+pub(crate) fn wait(
+    race: &mut Option<Box<Race>>,
+    cta: &CtaState,
+    warp: &mut Warp,
+    index: usize,
+    active: u32,
+    pc: u32,
+) -> Result<Flow, Trouble> {
     let generation = lock(&cta.cluster).generation;
     if let Some(lane) = lanes(active).find(|&lane| warp.cluster_phases[lane] == 0) {
         let kind = FaultKind::Barrier("a thread waits at the cluster's barrier and has not arrived".into());
@@ -174,6 +195,9 @@ pub(crate) fn wait(cta: &CtaState, warp: &mut Warp, index: usize, active: u32, p
     if lanes(active).all(|lane| warp.cluster_phases[lane] <= generation) {
         for lane in lanes(active) {
             warp.cluster_phases[lane] = 0;
+        }
+        if let Some(race) = race {
+            race.cluster_wait(At::new(cta, warp, pc), active, !warp.exited);
         }
         return Ok(Flow::Next);
     }
@@ -217,6 +241,7 @@ pub(crate) fn store_async(
             let kind = FaultKind::Mbarrier("the target and the mbarrier are in different CTAs".into());
             return Err(fail(kind, target.wrapping_add(SHARED_WINDOW)));
         }
+        let at = At::new(cta, warp, pc);
         let state = if rank == own {
             &mut *cta
         } else {
@@ -227,6 +252,13 @@ pub(crate) fn store_async(
         let offset = inside(target);
         if offset.saturating_add(bytes) > state.shared.bytes.len() as u64 {
             return Err(fail(FaultKind::OutOfBounds { bytes }, target.wrapping_add(SHARED_WINDOW)));
+        }
+        let at = at.toward(state);
+        if let Some(race) = env.race.as_mut() {
+            let word = op.reduce.map(|_| size);
+            let checked =
+                race.store_async(at, lane as u32, inside(mbarrier) as usize, offset as usize, bytes as usize, word);
+            checked.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
         }
         for (element, &column) in access.columns[..access.count as usize].iter().enumerate() {
             let value = warp.registers.columns[column as usize][lane];
@@ -243,8 +275,11 @@ pub(crate) fn store_async(
         if state.shared.is_watched() {
             state.shared.touched(offset as usize, bytes as usize, &mut env.memory.woken);
         }
-        barrier::complete_tx(state, inside(mbarrier), bytes as u32, &mut env.memory.woken)
+        let ended = barrier::complete_tx(state, inside(mbarrier), bytes as u32, &mut env.memory.woken)
             .map_err(|reason| fail(FaultKind::Mbarrier(reason), mbarrier.wrapping_add(SHARED_WINDOW)))?;
+        if let (Some(race), true) = (env.race.as_mut(), ended) {
+            race.phase_ended(at, inside(mbarrier) as usize);
+        }
     }
     warp.interval.busy = true;
     env.memory.changes += 1;

@@ -9,6 +9,7 @@ use crate::error::{Fault, FaultKind};
 use crate::exec::{Env, Flow};
 use crate::memory::{Kind, Memory, Need, Snapshot, Storage, Viewer, Window, SHARED_WINDOW};
 use crate::observe::{Event, Observer};
+use crate::park::Where;
 use crate::program::{lanes, Args, AtomicKind, Bulk};
 use crate::race::{self, At, CopyRace, Race, RaceReport};
 use crate::statistics::GpuStatistics;
@@ -218,18 +219,17 @@ pub(crate) fn issue(
             let race = match env.race.as_mut() {
                 None => None,
                 Some(race) => {
-                    // Copies within a cluster are not followed.
-                    let report = match way {
-                        Way::Load { source: Source::Global(_), rank, mbarrier, reduce: None, .. }
-                            if rank as u64 == own =>
-                        {
-                            Some(Ok(mbarrier as usize))
+                    let (at, report) = match way {
+                        Way::Load { rank, mbarrier, .. } if rank as u64 == own => (race_at, Ok(mbarrier as usize)),
+                        Way::Load { rank, mbarrier, .. } => {
+                            let other = cluster::member(env.ctas, env.remote, cta, rank as u64);
+                            let other = other.map_err(|kind| fail(kind, target.wrapping_add(SHARED_WINDOW)))?;
+                            (race_at.toward(&other.state), Ok(mbarrier as usize))
                         }
-                        Way::Load { .. } => None,
-                        Way::StoreRead { group, .. } | Way::StoreWrite { group, .. } => Some(Err(group)),
+                        Way::StoreRead { group, .. } | Way::StoreWrite { group, .. } => (race_at, Err(group)),
                     };
-                    let issued = report.map(|report| race.issue(race_at, lane as u32, &views, report)).transpose();
-                    issued.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?
+                    let issued = race.issue(at, lane as u32, &views, report);
+                    Some(issued.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?)
                 }
             };
             begin(env, cta, warp.index, lane as u32, pc, bytes, way, race);
@@ -436,11 +436,22 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
             let (source, rank, offset, mbarrier) = (*source, *rank as u64, *offset as usize, *mbarrier as u64);
             let reduce = *reduce;
             let cta = cta.expect("a CTA lives until its loads have landed");
-            if let (Some(race), Some(own), Source::Global(source)) = (env.race.as_mut(), &copy.race, source) {
-                let window = global_window(env.memory, &viewer, source, copy.bytes, Need::Read)
-                    .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
-                let from = (window.storage, (source - window.base) as usize);
-                let checked = race.load_lands(own, mbarrier as usize, from, offset, bytes);
+            if let (Some(race), Some(own)) = (env.race.as_mut(), &copy.race) {
+                // The other CTA must still be there before anything is noted of its memory.
+                if rank != cta.state.cluster.rank as u64 {
+                    cluster::member(env.ctas, env.remote, &cta.state, rank)
+                        .map_err(|kind| fault(copy, env.memory, kind, SHARED_WINDOW))?;
+                }
+                let from = match source {
+                    Source::Global(source) => {
+                        let window = global_window(env.memory, &viewer, source, copy.bytes, Need::Read)
+                            .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
+                        (Where::Global(window.storage), (source - window.base) as usize)
+                    }
+                    Source::Shared(from) => (Where::Shared, from as usize),
+                };
+                let word = reduce.map(|(_, size)| size as usize);
+                let checked = race.load_lands(own, mbarrier as usize, from, offset, bytes, word);
                 checked.map_err(|report| raced(&fault, copy, env.memory, report))?;
             }
             let number = env.load_number(copy.race.as_deref(), mbarrier as usize);
@@ -486,12 +497,11 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
                 target.shared.touched(offset, bytes, &mut env.memory.woken);
             }
             env.spare.push(piece);
-            let phase = barrier::mbarrier_at(target, mbarrier).ok().map(|state| state.phase);
             let done = barrier::complete_tx(target, mbarrier, copy.bytes, &mut env.memory.woken);
-            done.map_err(|reason| fault(copy, env.memory, FaultKind::Mbarrier(reason), mbarrier + SHARED_WINDOW))?;
-            if let (Some(race), Some(own)) = (env.race.as_mut(), &copy.race) {
-                let ends = barrier::mbarrier_at(target, mbarrier).ok().map(|state| state.phase) != phase;
-                race.load_reported(own, mbarrier as usize, ends);
+            let ended =
+                done.map_err(|reason| fault(copy, env.memory, FaultKind::Mbarrier(reason), mbarrier + SHARED_WINDOW))?;
+            if let (Some(race), Some(own), true) = (env.race.as_mut(), &copy.race, ended) {
+                race.load_reported(own, mbarrier as usize);
             }
         }
         Way::StoreRead { offset, target, group, reduce } => {
@@ -518,7 +528,7 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
                 .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
             if let (Some(race), Some(own)) = (env.race.as_mut(), &copy.race) {
                 let to = (window.storage, (target - window.base) as usize);
-                let checked = race.store_writes(own, to, bytes);
+                let checked = race.store_writes(own, to, bytes, reduce.map(|(_, size)| size as usize));
                 checked.map_err(|report| raced(&fault, copy, env.memory, report))?;
             }
             let offset = (target - window.base) as usize;

@@ -185,7 +185,7 @@ fn check_race(
     pc: u32,
 ) -> Accessed {
     let Some(race) = env.race.as_mut() else { return Ok(()) };
-    let checked = race.scattered(At::new(cta, warp, pc), place, access, write, offsets, set, &warp.registers);
+    let checked = race.scattered(At::new(cta, warp, pc), place, access, write, offsets, set);
     checked.map_err(|report| race::trouble(env.memory, report, first(set), pc))
 }
 
@@ -365,6 +365,11 @@ fn load_cluster(
         let other = remote_place(env.ctas, env.remote, cta, rank, offset, bytes, lane, pc)?;
         let mut placed = [0; 32];
         placed[lane] = offset;
+        if let Some(race) = env.race.as_mut() {
+            let at = At::new(cta, warp, pc).toward(&other.state);
+            let checked = race.scattered(at, Where::Shared, access, false, &placed, 1 << lane);
+            checked.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
+        }
         lanes::read(&other.state.shared, &placed, &mut warp.registers, access, 1 << lane, env.checks.uninitialized)
             .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, offsets[lane] + SHARED_WINDOW))?;
     }
@@ -420,6 +425,11 @@ fn store_cluster(
         let other = remote_place(env.ctas, env.remote, cta, rank, offset, bytes, lane, pc)?;
         let mut placed = [0; 32];
         placed[lane] = offset;
+        if let Some(race) = env.race.as_mut() {
+            let at = At::new(cta, warp, pc).toward(&other.state);
+            let checked = race.scattered(at, Where::Shared, access, true, &placed, 1 << lane);
+            checked.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
+        }
         lanes::write(&mut other.state.shared, &placed, &warp.registers, access, 1 << lane);
         if other.state.shared.is_watched() {
             other.state.shared.touched(offset as usize, bytes as usize, &mut env.memory.woken);

@@ -211,6 +211,8 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         Op::LoadParam(access) => door::load_param(cta, warp, access, active, pc)?,
         Op::Atomic(atomic) => crate::atomic::atomic(env, cta, warp, atomic, args, active, pc)?,
         Op::AsyncCopy(copy) => crate::async_copy::copy(env, cta, warp, copy, active, pc)?,
+        Op::CopyCommit => crate::async_copy::commit(env, cta, warp, active, pc),
+        Op::CopyWait(pending) => crate::async_copy::wait(env, cta, warp, *pending, active, pc),
         Op::Matrix(op) => {
             if active != !warp.exited && !collective::gather(warp, index, active, pc) {
                 return Ok(Flow::Switch);
@@ -244,8 +246,8 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
             cluster::exited(env, cta, warp);
             return Ok(flow);
         }
-        Op::ClusterArrive => cluster::arrive(env, cta, warp, active, pc)?,
-        Op::ClusterWait => return cluster::wait(cta, warp, index, active, pc),
+        Op::ClusterArrive { releases } => cluster::arrive(env, cta, warp, *releases, active, pc)?,
+        Op::ClusterWait => return cluster::wait(env.race, cta, warp, index, active, pc),
         Op::Trap => return Err(Trouble { kind: FaultKind::Trap, lane: first(active), pc, address: None }),
         Op::Fence { order, scope } => door::fence(env, cta, warp, *order, *scope, active, pc),
         Op::ProxyFence(kind) => {

@@ -8,6 +8,7 @@ use crate::error::FaultKind;
 use crate::exec::Env;
 use crate::memory::SHARED_WINDOW;
 use crate::program::{Matrix, MatrixKind, FULL};
+use crate::race::{self, At};
 use crate::warp::{CtaState, Trouble, Warp};
 use crate::weak::Place;
 
@@ -55,6 +56,11 @@ pub(crate) fn matrix(
     for index in 0..op.count as usize {
         let rows: [usize; 8] = std::array::from_fn(|row| addresses[8 * index + row] as usize);
         let column = op.columns[index];
+        if let Some(race) = env.race.as_mut() {
+            let at = At::new(cta, warp, pc);
+            let checked = race.matrix(at, &rows, op.transposed, op.kind == MatrixKind::Store);
+            checked.map_err(|report| race::trouble(env.memory, report, 8 * index as u32, pc))?;
+        }
         if op.kind == MatrixKind::Load {
             let elements = rows.map(|row| std::array::from_fn(|at| cta.shared.load(row + 2 * at, 2) as u16));
             spread(warp, column, &elements, op.transposed);

@@ -82,6 +82,10 @@ pub(crate) enum Op {
     LoadParam(Box<Access>),
     /// `cp.async`: the address in global memory is `a` plus `imm`.
     AsyncCopy(Box<AsyncCopy>),
+    /// `cp.async.commit_group`: nothing to do, but for the race check, as the next one.
+    CopyCommit,
+    /// `cp.async.wait_group`, and `wait_all` with nothing.
+    CopyWait(Option<u32>),
     Atomic(Box<Atomic>),
     Fence {
         order: Order,
@@ -106,7 +110,9 @@ pub(crate) enum Op {
     Bulk(Box<Bulk>),
     BulkCommit,
     StoreAsync(Box<StoreAsync>),
-    ClusterArrive,
+    ClusterArrive {
+        releases: bool,
+    },
     ClusterWait,
     BulkWait {
         /// Groups that may still be pending.
@@ -202,7 +208,7 @@ impl Op {
             | Op::Mbarrier(_)
             | Op::WarpBarrier
             | Op::AsyncCopy(_)
-            | Op::ClusterArrive
+            | Op::ClusterArrive { .. }
             | Op::ClusterWait
             | Op::Matrix(_)
             | Op::StoreAsync(_) => (true, true),
@@ -391,6 +397,8 @@ pub(crate) struct Mbarrier {
     pub offset: i64,
     pub order: Order,
     pub scope: Scope,
+    /// `cp.async.mbarrier.arrive`: the arrival of the lane's copies.
+    pub copies: bool,
 }
 
 /// What an `mbarrier` instruction does.

@@ -173,8 +173,8 @@ impl Machine {
         }
         let cluster = program.required_cluster.unwrap_or([1; 3]);
         let size = cluster.iter().product::<u32>() as u64;
-        if self.race.is_some() && size > 1 {
-            return Err(wrong("CTAs of a cluster", size, "1 while races are checked or memory is explored".into()));
+        if self.weak.is_some() && size > 1 {
+            return Err(wrong("CTAs of a cluster", size, "1 while memory is explored".into()));
         }
         if cluster.iter().product::<u32>() > 16
             || grid.iter().zip(cluster).any(|(ctas, part)| part == 0 || ctas % part != 0)
@@ -518,8 +518,7 @@ impl Machine {
         let checks = self.config.checks.uninitialized;
         let mut cta = Cta::new(shape, slot, serial, index, sm, checks, self.config.garbage_seed, cluster);
         if let Some(race) = &mut self.race {
-            let state = &mut cta.state;
-            state.race = race.cta_begins(&state.shape, serial, index, &state.exited);
+            cta.state.race = race.cta_begins(&cta.state);
         }
         for warp in &mut cta.warps {
             warp.queued = true;

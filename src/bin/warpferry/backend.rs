@@ -142,7 +142,12 @@ fn options_of_gpu(options: &DemoOptions) -> Option<&'static str> {
 
 /// An option that means something on the emulator only.
 fn options_of_emulator(options: &DemoOptions) -> Option<&'static str> {
-    let given = [("--unordered", options.unordered), ("--no-checks", options.no_checks)];
+    let given = [
+        ("--unordered", options.unordered),
+        ("--no-checks", options.no_checks),
+        ("--races", options.races),
+        ("--schedule-seed", options.schedule_seed.is_some()),
+    ];
     given.into_iter().find_map(|(option, given)| given.then_some(option))
 }
 
@@ -250,6 +255,9 @@ mod tests {
         for (words, option, valid) in [
             (&["--backend", "cuda", "--unordered"][..], "`--unordered`", "the emulator"),
             (&["--backend", "cuda", "--no-checks"], "`--no-checks`", "the emulator"),
+            (&["--backend", "cuda", "--races"], "`--races`", "the emulator"),
+            (&["--backend", "cuda", "--schedule-seed", "1"], "`--schedule-seed`", "the emulator"),
+            (&["--gpu", "0", "--races"], "`--gpu`", "`--races`"),
             (&["--backend", "emu", "--gpu", "3"], "`--gpu`", "a GPU"),
             (&["--backend", "emu", "--jit"], "`--jit`", "a GPU"),
             (&["--jit", "--no-checks"], "`--jit`", "`--no-checks`"),

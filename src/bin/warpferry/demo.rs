@@ -5,14 +5,14 @@ use std::fmt::Debug;
 use warpferry::plan::{Op, Plan, Shape};
 use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout};
 use warpferry::{Result, WorldConfig};
-use warpferry_emu::{Checks, Schedule};
+use warpferry_emu::{Checks, Hosts, Schedule};
 use warpferry_nic::Ordering;
 
 use crate::backend::Choice;
 use crate::inputs::{Inputs, Source};
 use crate::memory::Need;
 use crate::options::DemoOptions;
-use crate::output::{complain, say};
+use crate::output::{command_line, complain, say};
 use crate::report::{OpReport, Report};
 use crate::traffic::Least;
 use crate::transfer::{experts, transfer};
@@ -20,8 +20,16 @@ use crate::transfer::{experts, transfer};
 /// Mismatches printed before the rest is only counted.
 const MISMATCHES_SHOWN: usize = 5;
 
-/// Runs the demo; false when a result differs from the reference.
+/// Runs the demo; false when a result differs from the reference. What goes wrong with races checked says how to repeat it.
 pub fn run(options: &DemoOptions) -> Result<bool> {
+    let outcome = play(options);
+    if outcome.is_err() && options.races {
+        complain(format_args!("replay: {}", command_line()));
+    }
+    outcome
+}
+
+fn play(options: &DemoOptions) -> Result<bool> {
     let topology = options.topology()?;
     let source = Source::new(options, topology)?;
     let Choice { backend, why } = Choice::new(options)?;
@@ -64,7 +72,9 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
         roles: options.roles.to_string(),
         unordered: emulated.then_some(options.unordered),
         checks: emulated.then_some(!options.no_checks),
+        races_checked: emulated.then_some(options.races),
         seed: options.seed,
+        schedule_seed: options.schedule_seed.or(options.seed).filter(|_| emulated),
         memory_bytes,
         memory_total_bytes: need.total_bytes(),
         least: expected.least,
@@ -88,11 +98,16 @@ fn config(options: &DemoOptions, shape: Shape, sms_of_rank: Option<u32>) -> Resu
     let topology = options.topology()?;
     let mut config = WorldConfig::new(topology, shape).fabric(options.fabric.fabric());
     config.tuning = options.tuning(topology, &shape, sms_of_rank)?;
-    if let Some(seed) = options.seed {
+    if let Some(seed) = options.schedule_seed.or(options.seed) {
         config.machine.schedule = Schedule::Random { seed };
     }
     if options.no_checks {
         config.machine.checks = Checks::NONE;
+    }
+    if options.races {
+        config.machine.checks = Checks::RACES;
+        // What one rank's host knows, another rank's kernel does not.
+        config.machine.hosts = Hosts::PerGpu;
     }
     if options.unordered {
         config.machine.nic.ordering = Ordering::WritesUnordered;

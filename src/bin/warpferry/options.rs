@@ -83,9 +83,15 @@ pub struct DemoOptions {
     /// Emulator: let NICs place the writes of a queue pair out of order
     #[arg(long)]
     pub unordered: bool,
+    /// Emulator: seed of the schedule alone; without it that of --seed
+    #[arg(long, value_name = "SEED")]
+    pub schedule_seed: Option<u64>,
     /// Emulator: turn its checks off, all but bounds and rights
     #[arg(long)]
     pub no_checks: bool,
+    /// Emulator: check every access for data races by the PTX memory model
+    #[arg(long, conflicts_with = "no_checks")]
+    pub races: bool,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,

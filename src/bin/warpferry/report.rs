@@ -37,8 +37,12 @@ pub struct Report {
     pub unordered: Option<bool>,
     /// The emulator's checks are on.
     pub checks: Option<bool>,
+    /// The emulator checked every access for data races.
+    pub races_checked: Option<bool>,
     /// Seed given.
     pub seed: Option<u64>,
+    /// Seed of the emulator's schedule; none is round robin.
+    pub schedule_seed: Option<u64>,
     /// Device memory of all ranks: windows, state, queues and handles.
     pub memory_bytes: u64,
     /// Memory of the whole demo at its peak, as estimated before it was taken.
@@ -155,6 +159,7 @@ impl Report {
             "routing": self.routing,
             "load": self.load_json(),
             "seed": self.seed,
+            "schedule_seed": self.schedule_seed,
             "channels": tuning.channels,
             "sms": self.plan.dispatch.sms,
             "chunk_ib": tuning.chunk_ib,
@@ -165,6 +170,7 @@ impl Report {
             "roles": self.roles,
             "unordered": self.unordered,
             "checks": self.checks,
+            "races_checked": self.races_checked,
             "memory_bytes": self.memory_bytes,
             "memory_total_bytes": self.memory_total_bytes,
             "rows_dispatched": self.rows,
@@ -247,7 +253,8 @@ impl fmt::Display for Report {
             None => writeln!(f, "seconds: {}", self.times())?,
         }
         if self.verified {
-            write!(f, "verified: dispatch and combine equal the reference, bit for bit")
+            let races = if self.races_checked == Some(true) { "; every access was checked for data races" } else { "" };
+            write!(f, "verified: dispatch and combine equal the reference, bit for bit{races}")
         } else {
             write!(f, "NOT verified: results differ from the reference")
         }

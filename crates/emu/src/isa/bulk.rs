@@ -64,17 +64,22 @@ fn expect(l: &Lower, address: Address, shared: bool) -> Result<Address, Reason> 
 /// `cp.async` without `.bulk`: copies of 4 to 16 bytes. They are done when they are issued, so that waiting for them is
 /// nothing to do.
 fn small_copy(l: &mut Lower) -> Done {
-    if l.modifiers.flag("commit_group") || l.modifiers.flag("wait_all") {
+    if l.modifiers.flag("commit_group") {
         l.finish(0..=0)?;
-        l.emit(Op::Nop, Args::default());
+        l.emit(Op::CopyCommit, Args::default());
+        return Ok(());
+    }
+    if l.modifiers.flag("wait_all") {
+        l.finish(0..=0)?;
+        l.emit(Op::CopyWait(None), Args::default());
         return Ok(());
     }
     if l.modifiers.flag("wait_group") {
         l.finish(1..=1)?;
-        let Operand::Integer(0..=0xffff_ffff) = l.operand(0)? else {
+        let Operand::Integer(pending @ 0..=0xffff_ffff) = l.operand(0)? else {
             return Err("the number of groups must be a literal".into());
         };
-        l.emit(Op::Nop, Args::default());
+        l.emit(Op::CopyWait(Some(*pending as u32)), Args::default());
         return Ok(());
     }
     if l.modifiers.flag("mbarrier") {
@@ -145,8 +150,9 @@ fn copies_arrive(l: &mut Lower) -> Done {
         generic: !shared,
         base: address.base,
         offset: address.offset,
-        order: Order::Release,
+        order: Order::Relaxed,
         scope: Scope::Cta,
+        copies: true,
     };
     l.emit(Op::Mbarrier(barrier.into()), Args { d, a: if expected { one } else { zero }, b: zero, ..Args::default() });
     Ok(())

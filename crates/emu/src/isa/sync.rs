@@ -115,7 +115,10 @@ fn cluster_barrier(l: &mut Lower) -> Done {
     if !fits {
         return Err("an arrival is .release or .relaxed, a wait .acquire".into());
     }
-    l.emit(if arrives { Op::ClusterArrive } else { Op::ClusterWait }, Args::default());
+    l.emit(
+        if arrives { Op::ClusterArrive { releases: order != Some(Order::Relaxed) } } else { Op::ClusterWait },
+        Args::default(),
+    );
     Ok(())
 }
 
@@ -179,6 +182,7 @@ pub(super) fn mbarrier(l: &mut Lower) -> Done {
             offset: 0,
             order: Order::Weak,
             scope: Scope::Cta,
+            copies: false,
         };
         l.emit(Op::Mbarrier(barrier.into()), args);
         return Ok(());
@@ -236,6 +240,7 @@ pub(super) fn mbarrier(l: &mut Lower) -> Done {
         offset: address.offset,
         order: order.unwrap_or(default),
         scope: scope.unwrap_or(Scope::Cta),
+        copies: false,
     };
     l.emit(Op::Mbarrier(barrier.into()), args);
     Ok(())

@@ -6,7 +6,7 @@ use super::mark::{Mark, What};
 use super::shadow::{Conflict, Pattern};
 use super::{Checked, Race};
 use crate::park::Where;
-use crate::program::{lanes as each, Access, Atomic, Column, Order, Registers, Scope};
+use crate::program::{lanes as each, Access, Atomic, Column, Order, Scope};
 use crate::warp::{CtaState, Warp};
 
 /// The instruction that acts.
@@ -16,11 +16,18 @@ pub(crate) struct At {
     pub cta: u32,
     pub warp: u32,
     pub pc: u32,
+    /// Number of the CTA whose shared memory is accessed.
+    pub home: u32,
 }
 
 impl At {
     pub fn new(cta: &CtaState, warp: &Warp, pc: u32) -> At {
-        At { cta: cta.race, warp: warp.index, pc }
+        At { cta: cta.race, warp: warp.index, pc, home: cta.race }
+    }
+
+    /// As this, for shared memory of another CTA of the cluster.
+    pub fn toward(self, other: &CtaState) -> At {
+        At { home: other.race, ..self }
     }
 }
 
@@ -30,7 +37,7 @@ fn strength(access: &Access) -> Option<(Order, Scope)> {
 }
 
 impl Race {
-    fn slot_of(&self, at: At) -> u32 {
+    pub(super) fn slot_of(&self, at: At) -> u32 {
         self.ctas[at.cta as usize].slots[at.warp as usize]
     }
 
@@ -44,6 +51,22 @@ impl Race {
         pattern: Pattern,
         range: (usize, usize),
     ) -> Checked {
+        self.touch_until(at, place, lanes, what, pattern, range, None)
+    }
+
+    /// As [`Race::touch`]; `until` is the completion of a deferred access.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn touch_until(
+        &mut self,
+        at: At,
+        place: Where,
+        lanes: u32,
+        what: What,
+        pattern: Pattern,
+        range: (usize, usize),
+        until: Option<u32>,
+    ) -> Checked {
         if !self.checks {
             return Ok(());
         }
@@ -51,18 +74,18 @@ impl Race {
         let Race { shadows, ctas, warps, seats, running, completions, .. } = self;
         let warp = warps[slot as usize].as_deref().expect("a resident warp has a clock");
         let actor = Actor { who: Who::Warp(warp), seat: warp.seat, completions, seats, running };
-        let mark = Mark { slot, time: warp.now, lanes, site: at.pc, what, bytes: 0 };
+        let mark = Mark { slot, time: until.unwrap_or(warp.now), lanes, site: at.pc, what, bytes: 0 };
         let shadow = match place {
-            Where::Shared => &mut ctas[at.cta as usize].shared,
+            Where::Shared => &mut ctas[at.home as usize].shared,
             Where::Global(storage) => Race::shadow(shadows, storage),
         };
         let found = shadow.access(&actor, mark, pattern, range.0, range.1);
-        found.map_err(|conflict| self.raced(place, conflict))
+        found.map_err(|conflict| self.raced(place, at.home, conflict))
     }
 
     #[cold]
-    pub(super) fn raced(&self, place: Where, conflict: Conflict) -> Box<super::RaceReport> {
-        self.report(place, conflict)
+    pub(super) fn raced(&self, place: Where, home: u32, conflict: Conflict) -> Box<super::RaceReport> {
+        self.report(place, home, conflict)
     }
 
     /// A weak access of all lanes, one behind the other from `start` on.
@@ -79,6 +102,19 @@ impl Race {
         self.touch(at, place, u32::MAX, weak(access, false), Pattern::ONE, (start, start + bytes))
     }
 
+    /// Rows of one matrix of 16-bit elements in shared memory: each element is of the lane that holds it.
+    pub fn matrix(&mut self, at: At, rows: &[usize; 8], transposed: bool, write: bool) -> Checked {
+        let what = if write { What::WRITE } else { What::READ };
+        for (row, &start) in rows.iter().enumerate() {
+            for element in 0..8 {
+                let lane = if transposed { 4 * element + row / 2 } else { 4 * row + element / 2 };
+                let range = (start + 2 * element, start + 2 * element + 2);
+                self.touch(at, Where::Shared, 1 << lane, what, Pattern::ONE, range)?;
+            }
+        }
+        Ok(())
+    }
+
     /// An access of lanes at their offsets.
     #[allow(clippy::too_many_arguments)]
     pub fn scattered(
@@ -89,20 +125,16 @@ impl Race {
         write: bool,
         offsets: &Column,
         set: u32,
-        registers: &Registers,
     ) -> Checked {
         let bytes = access.size as usize * access.count as usize;
         let mut rest = set;
         while rest != 0 {
             let first = rest.trailing_zeros() as usize;
             let start = offsets[first] as usize;
-            // Lanes at the same place; those that store another value are on their own, and in conflict.
-            let same = |lane: usize| {
-                let value = |lane: usize, c: u16| registers.columns[c as usize][lane];
-                let columns = &access.columns[..access.count as usize];
-                !write || columns.iter().all(|&c| value(lane, c) == value(first, c))
-            };
-            let together = each(rest).filter(|&l| offsets[l] == offsets[first] && same(l)).fold(0, |m, l| m | 1 << l);
+            // Loads of lanes from the same place are one; stores are in conflict, whatever their values: the model has no
+            // exception for threads of a warp (PTX ISA, "Conflict and Data-races").
+            let same = |lane: usize| offsets[lane] == offsets[first] && (!write || lane == first);
+            let together = each(rest).filter(|&l| same(l)).fold(0, |m, l| m | 1 << l);
             rest &= !together;
             match strength(access) {
                 None => {
@@ -150,7 +182,7 @@ impl Race {
         }
         let slot = self.slot_of(at);
         let list = match place {
-            Where::Shared => self.ctas[at.cta as usize].words.get(&offset),
+            Where::Shared => self.ctas[at.home as usize].words.get(&offset),
             Where::Global(storage) => self.words.get(&(storage, offset)),
         };
         let Some(list) = list else { return };
@@ -206,7 +238,7 @@ impl Race {
         }
         let (words, key) = match place {
             Where::Shared => {
-                let list = self.ctas[at.cta as usize].words.entry(offset);
+                let list = self.ctas[at.home as usize].words.entry(offset);
                 if new.is_empty() && matches!(list, std::collections::hash_map::Entry::Vacant(_)) {
                     return;
                 }
@@ -235,7 +267,10 @@ impl Race {
         self.touch(at, place, 1 << lane, what, Pattern::ONE, (offset, offset + size))?;
         let acquires = matches!(op.order, Order::Acquire | Order::AcqRel | Order::Sc);
         let releases = matches!(op.order, Order::Release | Order::AcqRel | Order::Sc);
-        self.read_word(at, place, 1 << lane, offset, op.scope, acquires);
+        // A reduction's read is no part of an acquire pattern (PTX ISA, "Release and Acquire Patterns").
+        if op.returns {
+            self.read_word(at, place, 1 << lane, offset, op.scope, acquires);
+        }
         self.write_word(at, place, lane, offset, op.scope, releases, true);
         Ok(())
     }

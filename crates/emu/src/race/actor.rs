@@ -18,6 +18,9 @@ pub(crate) enum Who<'a> {
     Plain { slot: u32, know: &'a Knowledge },
 }
 
+/// In place of the time at which a warp began: no launch of the slot runs.
+pub(crate) const IDLE: u32 = u32::MAX;
+
 /// Who makes an access, with what the check of it needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Actor<'a> {
@@ -26,8 +29,8 @@ pub(crate) struct Actor<'a> {
     pub completions: &'a Completions,
     /// CTA of each slot now.
     pub seats: &'a [Seat],
-    /// Whether the launch of each slot runs.
-    pub running: &'a [bool],
+    /// When the warp of each slot whose launch runs began there; [`IDLE`] for others.
+    pub running: &'a [u32],
 }
 
 /// Why an access may not be where it is.
@@ -41,6 +44,8 @@ pub(crate) enum Missing {
     Completion,
     /// Its group was waited for with `.read` only.
     WriteCompletion,
+    /// It was waited for by `.relaxed` waits only, with no acquiring fence behind.
+    RelaxedWait,
     /// It was waited for, and no path comes from there.
     CompletionPath,
     /// Both are strong, and their scopes do not include each other.
@@ -56,7 +61,7 @@ impl Actor<'_> {
     #[inline(always)]
     pub fn ordered(&self, mark: &Mark, lanes: u32) -> bool {
         if let Who::Warp(warp) = self.who {
-            if !mark.what.is_copy() && warp.common.caused.all(mark.slot) >= mark.time {
+            if !mark.what.is_deferred() && warp.common.caused.all(mark.slot) >= mark.time {
                 return true;
             }
         }
@@ -65,7 +70,7 @@ impl Actor<'_> {
 
     #[inline(never)]
     fn ordered_slow(&self, mark: &Mark, lanes: u32) -> bool {
-        if !mark.what.is_copy() {
+        if !mark.what.is_deferred() {
             return match self.who {
                 Who::Warp(warp) => {
                     let told = mark.slot == warp.slot && warp.is_told(mark.lanes, mark.time);
@@ -79,8 +84,8 @@ impl Actor<'_> {
         match self.who {
             Who::Warp(warp) => each(lanes).all(|lane| known(&|s, l, t| warp.knows_any(lane, s, l, t))),
             Who::Copy { view, lane, space, cta } => {
-                // The same proxy of the same CTA needs no fence.
-                if cta != 0 && self.seats[mark.slot as usize].cta == cta {
+                // The same proxy of the same CTA needs no fence (PTX ISA, "Causality Order").
+                if mark.what.is_async() && cta != 0 && self.seats[mark.slot as usize].cta == cta {
                     known(&|s, l, t| caused_any(view, lane, s, l, t))
                 } else {
                     known(&|s, l, t| fenced_any(view, lane, space, s, l, t))
@@ -93,7 +98,11 @@ impl Actor<'_> {
     /// Whether `old` may stand unordered beside an access that is like `new`, which conflicts with it.
     fn morally_strong(&self, old: &Mark, new: &Mark) -> Result<(), Missing> {
         let (a, b) = (old.what, new.what);
-        if !a.is_strong() || !b.is_strong() || a.is_copy() || b.is_copy() {
+        // Operations on an mbarrier object count whatever their scopes; those say whom they synchronize with.
+        if a.is_barrier() && b.is_barrier() && a.is_strong() && b.is_strong() {
+            return Ok(());
+        }
+        if !a.is_strong() || !b.is_strong() || a.is_async() != b.is_async() {
             return Err(Missing::Path);
         }
         let seat = self.seats[old.slot as usize];
@@ -131,11 +140,14 @@ impl Actor<'_> {
             return Err(missing);
         }
         let caused = match self.who {
-            _ if old.what.is_copy() => {
+            _ if old.what.is_deferred() => {
                 let completion = self.completions.get(old.time);
                 if !self.completions.is_observed(old.time) {
-                    let only_read = completion.only_read && old.what.writes();
-                    return Err(if only_read { Missing::WriteCompletion } else { Missing::Completion });
+                    return Err(match () {
+                        () if completion.only_read && old.what.writes() => Missing::WriteCompletion,
+                        () if completion.relaxed_wait => Missing::RelaxedWait,
+                        () => Missing::Completion,
+                    });
                 }
                 let Who::Copy { view, lane, .. } = self.who else { return Err(Missing::CompletionPath) };
                 if !self.completions.is_known(old.time, &|s, l, t| caused_any(view, lane, s, l, t)) {
@@ -163,11 +175,12 @@ impl Actor<'_> {
     #[cold]
     fn constant(&self, old: &Mark, new: &Mark) -> bool {
         if old.what.is_constant() {
-            return !new.what.writes() || !self.running[old.slot as usize];
+            let began = self.running[old.slot as usize];
+            return !new.what.writes() || old.time < began;
         }
         let Who::Warp(warp) = self.who else { return true };
         let base = &warp.base.caused;
-        if old.what.is_copy() {
+        if old.what.is_deferred() {
             return self.completions.is_known(old.time, &|s, l, t| base.knows_any(s, l, t));
         }
         base.knows(old.slot, old.lanes, old.time)
@@ -188,7 +201,7 @@ impl Actor<'_> {
     /// Ordered before the new one does not imply it for a later access through another proxy.
     #[inline(always)]
     fn covers_proxy(&self, old: What, new: What) -> bool {
-        old.is_copy() || !new.is_copy() || matches!(self.who, Who::Copy { .. })
+        old.is_async() || !new.is_async() || matches!(self.who, Who::Copy { .. })
     }
 }
 

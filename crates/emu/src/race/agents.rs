@@ -1,14 +1,16 @@
 //! Launches, CTAs, NICs, streams and the host: where clocks begin, and where they end up.
 
-use super::actor::{Actor, Who};
+use super::actor::{Actor, Who, IDLE};
 use super::clock::{carry, Knowledge, Released, Seat};
+use super::late::Small;
 use super::mark::{Mark, What};
+use super::mbarrier::Phases;
 use super::shadow::Pattern;
 use super::warp::WarpClock;
 use super::{Checked, CtaRace, LaunchRace, Name, Plain, Race};
 use crate::park::Where;
 use crate::program::{Order, Scope};
-use crate::warp::{CtaState, LaunchShape};
+use crate::warp::CtaState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use warpferry_nic::Purpose;
@@ -109,8 +111,10 @@ impl Race {
     }
 
     /// A CTA becomes resident; its number here.
-    pub fn cta_begins(&mut self, shape: &Arc<LaunchShape>, serial: u64, index: [u32; 3], exited: &[u32]) -> u32 {
-        let seat = Seat { cta: serial, gpu: shape.gpu };
+    pub fn cta_begins(&mut self, cta: &CtaState) -> u32 {
+        let CtaState { shape, serial, index, exited, .. } = cta;
+        let (serial, index, rank) = (*serial, *index, cta.cluster.rank);
+        let seat = Seat { cta: serial, cluster: serial - rank as u64, gpu: shape.gpu };
         let launch = shape.id.0;
         let base = self.launches.get(&launch).map(|l| l.base.clone()).unwrap_or_default();
         let slots: Vec<u32> = (0..exited.len() as u32)
@@ -129,8 +133,8 @@ impl Race {
                     }
                     None => self.slot(name, seat),
                 };
-                self.running[slot as usize] = true;
                 let clock = WarpClock::new(slot, seat, base.clone(), !exited[warp as usize]);
+                self.running[slot as usize] = clock.now;
                 self.warps[slot as usize] = Some(Box::new(clock));
                 slot
             })
@@ -162,7 +166,15 @@ impl Race {
             }
         }
         state.open.extend(old.groups.iter().flatten().flat_map(|group| [group.read, group.write]));
-        state.open.extend(old.mbarriers.values().flat_map(|p| p.ended.iter().copied().chain(p.open)));
+        state.open.extend(old.mbarriers.values().flat_map(Phases::numbers));
+        state.open.extend(old.small.values().flat_map(Small::numbers));
+        let cluster = self.seats[old.slots[0] as usize].cluster;
+        if let Some(barrier) = self.clusters.get_mut(&cluster) {
+            barrier.ended += 1;
+            if barrier.ended == cta.shape.cluster().iter().product::<u32>() {
+                self.clusters.remove(&cluster);
+            }
+        }
         old.shared.clear();
         self.ctas[id as usize] = CtaRace { shared: old.shared, ..CtaRace::default() };
         self.free_ctas.push(id);
@@ -178,7 +190,7 @@ impl Race {
             }
         }
         for slot in state.slots {
-            self.running[slot as usize] = false;
+            self.running[slot as usize] = IDLE;
         }
         self.stream(gpu, stream).know.join(&state.gathered);
         self.host_sees(gpu, stream);
@@ -194,7 +206,7 @@ impl Race {
             .collect();
         for id in dead {
             if let Some(state) = self.launches.remove(&id) {
-                state.slots.iter().for_each(|&slot| self.running[slot as usize] = false);
+                state.slots.iter().for_each(|&slot| self.running[slot as usize] = IDLE);
             }
         }
     }
@@ -250,7 +262,7 @@ impl Race {
         let (storage, offset) = place;
         let shadow = Race::shadow(shadows, storage);
         let found = if *checks { shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes) } else { Ok(()) };
-        found.map_err(|conflict| self.raced(Where::Global(storage), conflict))?;
+        found.map_err(|conflict| self.raced(Where::Global(storage), 0, conflict))?;
         if record {
             self.nic_acquires(number, place);
         } else if atomic || agent.purpose == Purpose::Completion {
@@ -315,7 +327,7 @@ impl Race {
         let actor = Actor { who: Who::Plain { slot, know: &know }, seat: Seat::OUTSIDE, completions, seats, running };
         let shadow = Race::shadow(shadows, storage);
         let found = if *checks { shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes) } else { Ok(()) };
-        found.map_err(|conflict| self.raced(Where::Global(storage), conflict))?;
+        found.map_err(|conflict| self.raced(Where::Global(storage), 0, conflict))?;
         if word {
             let mut know = know;
             know.learn(slot, now);
@@ -379,6 +391,6 @@ impl Race {
                 }
             }
         }
-        found.map_err(|conflict| self.raced(Where::Global(storage), conflict))
+        found.map_err(|conflict| self.raced(Where::Global(storage), 0, conflict))
     }
 }

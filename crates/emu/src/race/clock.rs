@@ -160,17 +160,20 @@ pub(crate) fn join(own: &mut Arc<Knowledge>, other: &Arc<Knowledge>) {
 pub(crate) struct Seat {
     /// Number of the CTA over the machine's life; 0 outside of CTAs.
     pub cta: u64,
+    /// Number of the first CTA of its cluster; 0 outside of CTAs.
+    pub cluster: u64,
     /// The GPU; `usize::MAX` for NICs and hosts.
     pub gpu: usize,
 }
 
 impl Seat {
-    pub const OUTSIDE: Seat = Seat { cta: 0, gpu: usize::MAX };
+    pub const OUTSIDE: Seat = Seat { cta: 0, cluster: 0, gpu: usize::MAX };
 
     /// Whether a scope around this seat has the other one in it.
     pub fn includes(self, scope: Scope, other: Seat) -> bool {
         match scope {
-            Scope::Cta | Scope::Cluster => self.cta == other.cta && self.cta != 0,
+            Scope::Cta => self.cta == other.cta && self.cta != 0,
+            Scope::Cluster => self.cluster == other.cluster && self.cluster != 0,
             Scope::Gpu => self.gpu == other.gpu && self.gpu != usize::MAX,
             Scope::Sys => true,
         }
@@ -209,7 +212,7 @@ pub(crate) fn carry(list: &mut Vec<Released>, mut new: Released) {
         let same = match new.scope {
             Scope::Sys => old.scope == Scope::Sys,
             Scope::Gpu => old.scope == Scope::Gpu && old.seat.gpu == new.seat.gpu,
-            _ => old.scope <= Scope::Cluster && old.seat.cta == new.seat.cta,
+            scope => old.scope == scope && old.seat.cta == new.seat.cta,
         };
         if same && !Arc::ptr_eq(&old.know, &new.know) && !old.is_in(&new.know) {
             Arc::make_mut(&mut new.know).join(&old.know);
@@ -276,8 +279,9 @@ mod tests {
 
     #[test]
     fn scopes_are_about_seats() {
-        let (a, b) = (Seat { cta: 1, gpu: 0 }, Seat { cta: 2, gpu: 0 });
-        let far = Seat { cta: 3, gpu: 1 };
+        let (a, b) = (Seat { cta: 1, cluster: 1, gpu: 0 }, Seat { cta: 2, cluster: 1, gpu: 0 });
+        let far = Seat { cta: 3, cluster: 3, gpu: 1 };
+        assert!(a.meet(Scope::Cluster, b, Scope::Gpu) && !b.meet(Scope::Cluster, far, Scope::Sys));
         assert!(a.meet(Scope::Gpu, b, Scope::Sys) && !a.meet(Scope::Cta, b, Scope::Sys));
         assert!(a.meet(Scope::Sys, far, Scope::Sys) && !a.meet(Scope::Sys, far, Scope::Gpu));
         assert!(a.meet(Scope::Cta, a, Scope::Cta));

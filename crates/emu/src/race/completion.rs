@@ -9,6 +9,8 @@ pub(crate) struct Completion {
     pub issued: u32,
     /// `wait_group.read` was seen, for writes.
     pub only_read: bool,
+    /// A wait without acquire order found it.
+    pub relaxed_wait: bool,
 }
 
 /// Most waits that are kept for one completion: warps of a CTA.
@@ -34,9 +36,17 @@ impl Completions {
         self.list[number as usize - 1].only_read = true;
     }
 
+    pub fn relaxed_wait(&mut self, number: u32) {
+        self.list[number as usize - 1].relaxed_wait = true;
+    }
+
     /// Lanes have waited for it.
     pub fn observed(&mut self, number: u32, slot: u32, lanes: u32, time: u32) {
         let observers = &mut self.list[number as usize - 1].observers;
+        // Whoever knows of a later wait of the same lanes knows of the first one.
+        if observers.iter().any(|&(s, l, t)| s == slot && lanes & !l == 0 && t <= time) {
+            return;
+        }
         match observers.iter().position(|(s, _, t)| *s == slot && *t == time) {
             Some(at) => observers[at].1 |= lanes,
             None if observers.len() < OBSERVERS_MAX => observers.push((slot, lanes, time)),

@@ -7,6 +7,7 @@ use super::mark::{Mark, What};
 use super::shadow::Pattern;
 use super::{Checked, Group, Race};
 use crate::park::Where;
+use crate::program::{Order, Scope};
 use std::sync::Arc;
 
 /// What the detector keeps of a bulk copy under way.
@@ -20,6 +21,15 @@ pub(crate) struct CopyRace {
     /// Completions of a store: of its read, and of its write.
     read: u32,
     write: u32,
+}
+
+/// What a copy does at its target. Each element of a reduction is a relaxed operation at GPU scope (PTX ISA,
+/// "cp.reduce.async.bulk"), a copy is weak.
+fn written(word: Option<usize>) -> What {
+    match word {
+        Some(bytes) => What::ATOMIC.strong(Order::Relaxed, Scope::Gpu, bytes),
+        None => What::WRITE,
+    }
 }
 
 impl CopyRace {
@@ -49,8 +59,8 @@ impl CopyRace {
 impl Race {
     /// Number of the completion of the loads that report to the open phase of an mbarrier.
     pub fn load_number(&mut self, copy: &CopyRace, mbarrier: usize) -> u32 {
-        let phases = self.ctas[copy.at.cta as usize].mbarriers.entry(mbarrier).or_default();
-        *phases.open.get_or_insert_with(|| self.completions.add(copy.view.now))
+        let phases = self.ctas[copy.at.home as usize].mbarriers.entry(mbarrier).or_default();
+        phases.number(copy.view.slot, || self.completions.add(copy.view.now))
     }
 
     /// What lanes know as they issue copies. What they do afterwards is later than that.
@@ -91,46 +101,52 @@ impl Race {
         Ok(Box::new(CopyRace { view, at, lane, serial, read, write }))
     }
 
-    /// A load has read its source and writes its target.
+    /// A load has read its source and writes its target, or reduces there words of `word` bytes.
     pub fn load_lands(
         &mut self,
         copy: &CopyRace,
         mbarrier: usize,
-        source: (usize, usize),
+        (place, offset): (Where, usize),
         target: usize,
         bytes: usize,
+        word: Option<usize>,
     ) -> Checked {
         let number = self.load_number(copy, mbarrier);
-        let (storage, offset) = source;
-        self.copy_touch(copy, Where::Global(storage), What::READ, number, offset, bytes)?;
-        self.copy_touch(copy, Where::Shared, What::WRITE, number, target, bytes)
+        let own = At { home: copy.at.cta, ..copy.at };
+        self.copy_touch(copy, own, place, What::READ, number, (offset, bytes))?;
+        self.copy_touch(copy, copy.at, Where::Shared, written(word), number, (target, bytes))
     }
 
-    /// A load has reported; `ends`: with that the phase of its mbarrier ended.
-    pub fn load_reported(&mut self, copy: &CopyRace, mbarrier: usize, ends: bool) {
-        if ends {
-            self.ctas[copy.at.cta as usize].mbarriers.entry(mbarrier).or_default().end();
-        }
+    /// A load has reported, and with that the phase of its mbarrier ended.
+    pub fn load_reported(&mut self, copy: &CopyRace, mbarrier: usize) {
+        self.phase_ended(copy.at, mbarrier);
     }
 
     /// A store reads its source.
     pub fn store_reads(&mut self, copy: &CopyRace, source: usize, bytes: usize) -> Checked {
-        self.copy_touch(copy, Where::Shared, What::READ, copy.read, source, bytes)
+        self.copy_touch(copy, copy.at, Where::Shared, What::READ, copy.read, (source, bytes))
     }
 
-    /// A store writes its target.
-    pub fn store_writes(&mut self, copy: &CopyRace, target: (usize, usize), bytes: usize) -> Checked {
-        self.copy_touch(copy, Where::Global(target.0), What::WRITE, copy.write, target.1, bytes)
+    /// A store writes its target, or reduces there words of `word` bytes.
+    pub fn store_writes(
+        &mut self,
+        copy: &CopyRace,
+        target: (usize, usize),
+        bytes: usize,
+        word: Option<usize>,
+    ) -> Checked {
+        let place = Where::Global(target.0);
+        self.copy_touch(copy, copy.at, place, written(word), copy.write, (target.1, bytes))
     }
 
     fn copy_touch(
         &mut self,
         copy: &CopyRace,
+        at: At,
         place: Where,
         what: What,
         number: u32,
-        offset: usize,
-        bytes: usize,
+        (offset, bytes): (usize, usize),
     ) -> Checked {
         if !self.checks {
             return Ok(());
@@ -143,11 +159,11 @@ impl Race {
         let what = what.by_copy();
         let mark = Mark { slot: view.slot, time: number, lanes: 1 << copy.lane, site: copy.at.pc, what, bytes: 0 };
         let shadow = match place {
-            Where::Shared => &mut ctas[copy.at.cta as usize].shared,
+            Where::Shared => &mut ctas[at.home as usize].shared,
             Where::Global(storage) => Race::shadow(shadows, storage),
         };
         let found = shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes);
-        found.map_err(|conflict| self.raced(place, conflict))
+        found.map_err(|conflict| self.raced(place, at.home, conflict))
     }
 
     /// Lanes waited for all their groups below a number each.

@@ -111,22 +111,6 @@ impl Race {
         list
     }
 
-    /// `fence.sc` in exploration: it is behind those fences before it whose scopes include each other.
-    pub(super) fn behind_fences(&mut self, at: At, lanes: u32, scope: Scope) {
-        let slot = self.slot_at(at);
-        let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        self.sc_fences.iter().for_each(|released| warp.acquire_one(lanes, scope, released));
-    }
-
-    /// Later `fence.sc` are behind this one.
-    pub(super) fn before_fences(&mut self, at: At, lanes: u32, scope: Scope) {
-        let slot = self.slot_at(at);
-        let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        for lane in crate::program::lanes(lanes) {
-            carry(&mut self.sc_fences, warp.release(lane as u32, scope));
-        }
-    }
-
     /// The access that a NIC is about to make.
     pub fn nic_mark(&mut self, agent: Agent, write: bool, atomic: bool) -> (Mark, Seat) {
         let number = agent.queue_pair.0;

@@ -3,7 +3,7 @@
 use super::Scope;
 use crate::program::Order;
 
-/// A recorded access. `time` is the agent's time; for the async proxy it is the number of a [`Completion`].
+/// A recorded access. `time` is the agent's time; for a deferred access it is the number of a [`Completion`].
 ///
 /// [`Completion`]: super::completion::Completion
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +32,7 @@ impl What {
     const CONSTANT: u16 = 16;
     const DEVICE: u16 = 32;
     const BARRIER: u16 = 64;
+    const DEFERRED: u16 = 1 << 15;
     const SCOPE: u32 = 7;
     const SIZE: u32 = 9;
     const ORDER: u32 = 12;
@@ -42,9 +43,14 @@ impl What {
         What(self.0 | What::STRONG | (scope as u16) << What::SCOPE | size << What::SIZE | (order as u16) << What::ORDER)
     }
 
-    /// Through the async proxy.
+    /// By a bulk copy: through the async proxy, some time.
     pub fn by_copy(self) -> What {
-        What(self.0 | What::ASYNC)
+        What(self.0 | What::ASYNC | What::DEFERRED)
+    }
+
+    /// Through the generic proxy, some time until its completion is known.
+    pub fn deferred(self) -> What {
+        What(self.0 | What::DEFERRED)
     }
 
     /// Through `.nc`.
@@ -78,7 +84,13 @@ impl What {
         self.0 & What::STRONG != 0
     }
 
-    pub fn is_copy(self) -> bool {
+    /// Whether `time` of the mark is a completion's number.
+    pub fn is_deferred(self) -> bool {
+        self.0 & What::DEFERRED != 0
+    }
+
+    /// Of the async proxy.
+    pub fn is_async(self) -> bool {
         self.0 & What::ASYNC != 0
     }
 

@@ -2,31 +2,48 @@
 //!
 //! Memory of the emulator is sequentially consistent; the detector follows what the model guarantees. It keeps the
 //! causality order with vector clocks (`clock`, `warp`): program order, release and acquire patterns with their scopes,
-//! fences, barriers, mbarriers, completion of bulk copies, queue pairs, streams and the host. Every access is compared
-//! with the earlier ones to the same bytes (`shadow`). Two that conflict must be ordered, or strong with scopes that
-//! include each other and the same size. An access of the async proxy must also have a proxy fence behind what other
-//! proxies, or other CTAs, did; a location that is read through `.nc` must not be written while the kernel runs.
+//! fences, barriers of warp, CTA and cluster, mbarriers, completion of asynchronous copies, queue pairs, streams and the
+//! host. Every access is compared with the earlier ones to the same bytes (`shadow`). Two that conflict must be ordered,
+//! or strong with scopes that include each other, through one proxy, and the same size.
+//!
+//! Rules, by sections of the PTX ISA (9.x):
+//! - "Conflict and Data-races", "Morally strong operations": what is a race. Threads of a warp are threads as all others:
+//!   two lanes that store to one place in one instruction race, whatever they store. `.volatile` and `.mmio` count as
+//!   relaxed at system scope. Votes, shuffles, matches, reductions and elections of a warp order nothing.
+//! - "Release and Acquire Patterns", "Memory synchronization", "Fence-SC Order": `sync`, `warp`. `bar.warp.sync` orders the
+//!   threads of its mask, as its own section says. `mbarrier` and `cluster` name the sections of theirs.
+//! - "Proxies", "Causality Order", "Async Proxy": generic accesses and bulk copies need `fence.proxy.async` between them,
+//!   whichever comes first and whether they read or write, but for the copy's own completion, which has one within.
+//!   Copies of one CTA need none among each other; of several CTAs they do, as the rule of the same thread block says.
+//!   The fence counts wherever it stands on the path, in the state space that it names.
+//! - "Scope and applicability of the model" leaves out `ld.global.nc`: nothing orders it, so that a location read through
+//!   `.nc` must not be written by anybody while the kernel runs.
+//! - "Asynchronous Operations": `copies`, `late`. Elements of `cp.reduce.async.bulk` are relaxed operations at GPU scope.
 //!
 //! What it takes as order, beyond the model's words:
-//! - Completion of a bulk copy, seen by who waits for it, orders the copy before that; bulk groups by the waiting lane.
 //! - A NIC takes what a system-scope release before the doorbell covers; a queue pair's acts are in order; its
 //!   fetch-and-adds and completion entries release at system scope.
 //! - A kernel begins behind its stream, and the host at the call; a kernel's end is the stream's order. The host is taken
 //!   to see at once what a stream has completed. Calls of the host are in order, whichever threads make them.
+//! - The init of an mbarrier must be announced to copies (`fence.mbarrier_init` or `fence.proxy.async`), which the ISA asks
+//!   for up to 9.2 by silence and from 9.3 on no more. To a cluster it is announced by its barrier.
+//! - `.sync_restrict` fences count as whole ones, and one of the two halves of `fence.proxy.async::generic` as both.
 //!
-//! What it may miss: races that need another order of events than the run had, as every detector of this kind; two lanes
-//! that store the same value to the same place in one instruction; races in local memory; accesses of host threads to
-//! memory that they share with a running machine; those of `cp.async` without `.bulk`, and of copies within a cluster.
-//! Launches of clusters are refused.
+//! What it may miss: races that need another order of events than the run had, as every detector of this kind: among lanes
+//! of one atomic instruction that is ascending. Races in local memory, which is each thread's own; accesses of host threads
+//! to memory that they share with a running machine.
 
 mod access;
 mod actor;
 mod agents;
 mod clock;
+mod cluster;
 mod completion;
 mod copies;
 mod knows;
+mod late;
 mod mark;
+mod mbarrier;
 mod report;
 mod shadow;
 mod sync;
@@ -37,8 +54,8 @@ pub(crate) use clock::{Released, Seat};
 pub(crate) use copies::CopyRace;
 pub(crate) use knows::Asker;
 pub(crate) use mark::{Mark, What};
+pub(crate) use mbarrier::OnPhase;
 pub use report::{RaceAccess, RacePlace, RaceReport};
-pub(crate) use sync::OnPhase;
 
 use crate::config::{Hosts, MachineConfig, MemoryOrder, Schedule};
 use crate::error::FaultKind;
@@ -46,11 +63,14 @@ use crate::memory::{Memory, SHARED_WINDOW};
 use crate::program::Scope;
 use crate::warp::{LaunchShape, Trouble};
 use clock::Knowledge;
+use cluster::ClusterBarrier;
 use completion::Completions;
+use late::Small;
+use mbarrier::Phases;
 use shadow::Shadow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use sync::{Gather, Phases};
+use sync::Gather;
 use warp::WarpClock;
 
 /// Every check of an access: a race ends the run.
@@ -121,6 +141,8 @@ struct CtaRace {
     barriers: HashMap<(u32, u64), Gather>,
     mbarriers: HashMap<usize, Phases>,
     groups: Vec<Vec<Group>>,
+    /// `cp.async` of lanes, by warp and lane.
+    small: HashMap<(u32, u32), Small>,
 }
 
 /// What hosts know.
@@ -141,12 +163,16 @@ pub(crate) struct Race {
     /// By slot.
     warps: Vec<Option<Box<WarpClock>>>,
     seats: Vec<Seat>,
-    running: Vec<bool>,
+    running: Vec<u32>,
     names: Vec<Vec<(u32, Name)>>,
     /// Slots whose warps have ended, and their last time, by GPU.
     ended: Vec<Vec<(u32, u32)>>,
     completions: Completions,
+    /// What `fence.sc` so far made known.
+    fences_sc: Vec<Released>,
     launches: HashMap<u64, LaunchRace>,
+    /// Barriers of clusters, by the number of the first CTA.
+    clusters: HashMap<u64, ClusterBarrier>,
     streams: HashMap<(usize, u32), Plain>,
     events: HashMap<u32, Knowledge>,
     queue_pairs: HashMap<u32, Plain>,
@@ -164,8 +190,6 @@ pub(crate) struct Race {
     checks: bool,
     /// Memory is explored: what a value carries is kept beside the value, not in `words`.
     explores: bool,
-    /// What `fence.sc` released, when memory is explored.
-    sc_fences: Vec<Released>,
 }
 
 impl Race {
@@ -190,7 +214,9 @@ impl Race {
             names: Vec::new(),
             ended: vec![Vec::new(); gpus],
             completions: Completions::default(),
+            fences_sc: Vec::new(),
             launches: HashMap::new(),
+            clusters: HashMap::new(),
             streams: HashMap::new(),
             events: HashMap::new(),
             queue_pairs: HashMap::new(),
@@ -205,7 +231,6 @@ impl Race {
             schedule,
             checks: config.checks.races,
             explores: config.memory == MemoryOrder::Weak,
-            sc_fences: Vec::new(),
         };
         race.host.0 = race.slot(Name::Host, Seat::OUTSIDE);
         race
@@ -215,7 +240,7 @@ impl Race {
     fn slot(&mut self, name: Name, seat: Seat) -> u32 {
         self.warps.push(None);
         self.seats.push(seat);
-        self.running.push(false);
+        self.running.push(actor::IDLE);
         self.names.push(vec![(0, name)]);
         self.seats.len() as u32 - 1
     }

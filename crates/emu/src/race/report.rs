@@ -135,8 +135,10 @@ impl Race {
             Name::Stream { gpu, stream } => format!("a copy in stream {stream} of gpu {gpu}"),
             Name::Host => "the host".to_string(),
         };
-        if mark.what.is_copy() {
+        if mark.what.is_async() {
             agent = format!("bulk copy of {agent}");
+        } else if mark.what.is_deferred() {
+            agent = format!("asynchronous access of {agent}");
         }
         let kind = match (mark.what.is_atomic(), mark.what.writes()) {
             (true, _) => "reads and writes",
@@ -145,7 +147,7 @@ impl Race {
         };
         let scope = if mark.what.is_strong() { scope_name(mark.what.scope()) } else { "" };
         let proxy = match mark.what {
-            w if w.is_copy() => "async",
+            w if w.is_async() => "async",
             w if w.is_constant() => "constant",
             w if w.is_device() => "device",
             _ => "generic",
@@ -155,11 +157,11 @@ impl Race {
 
     /// Puts a conflict into words.
     #[cold]
-    pub(super) fn report(&self, place: Where, conflict: Conflict) -> Box<RaceReport> {
+    pub(super) fn report(&self, place: Where, home: u32, conflict: Conflict) -> Box<RaceReport> {
         let Conflict { old, new, offset, missing } = conflict;
         // The arrival of a copy at its mbarrier has no completion of its own.
-        let second = self.describe(&new, new.what.is_copy() && !new.what.is_barrier());
-        let first = self.describe(&old, old.what.is_copy());
+        let second = self.describe(&new, new.what.is_deferred() && !new.what.is_barrier());
+        let first = self.describe(&old, old.what.is_deferred());
         let missing = match missing {
             Missing::Path => "no release/acquire path from the first access to the second".to_string(),
             Missing::ProxyFence if new.what.is_barrier() => {
@@ -169,10 +171,11 @@ impl Race {
                 let space = if place == Where::Shared { "shared::cta" } else { "global" };
                 format!("no fence.proxy.async (.{space}) between the first access and the bulk copy")
             }
-            Missing::Completion => "the bulk copy is not complete: nobody has waited for it".to_string(),
+            Missing::Completion => "the copy is not complete: nobody has waited for it".to_string(),
             Missing::WriteCompletion => {
                 "the bulk copy's write is not complete: wait_group.read waits for its read only".to_string()
             }
+            Missing::RelaxedWait => "the wait for the copy is relaxed, and no acquiring fence is behind it".to_string(),
             Missing::CompletionPath => {
                 "no release/acquire path from the wait for the bulk copy to the second access".to_string()
             }
@@ -187,7 +190,16 @@ impl Race {
             Where::Global(storage) => RacePlace::Global { storage, offset: offset as u64 },
         };
         let region = match place {
-            RacePlace::Shared(offset) => format!("shared memory +{offset:#x}"),
+            RacePlace::Shared(offset) => {
+                let slot = self.ctas[home as usize].slots[0];
+                let other = match self.names[slot as usize].last() {
+                    Some((_, Name::Warp { shape, cta: [x, y, z], .. })) if shape.cluster() != [1; 3] => {
+                        format!(" of cta [{x}, {y}, {z}]")
+                    }
+                    _ => String::new(),
+                };
+                format!("shared memory +{offset:#x}{other}")
+            }
             RacePlace::Global { offset, .. } => format!("an allocation, offset {offset:#x}"),
         };
         Box::new(RaceReport { first, second, place, region, missing, schedule: self.schedule.clone() })

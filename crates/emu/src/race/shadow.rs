@@ -139,6 +139,16 @@ impl Shadow {
         result
     }
 
+    /// Forgets accesses to `start..end`, in cells that have it whole.
+    pub fn forget(&mut self, start: usize, end: usize) {
+        for at in (start.next_multiple_of(CELL)..end / CELL * CELL).step_by(CELL) {
+            let block = &mut self.page(at / PAGE)[at % PAGE / BLOCK];
+            if let Some(fine) = &mut block.fine {
+                fine[at % BLOCK / CELL] = Cell::default();
+            }
+        }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.pages.clear();
@@ -202,8 +212,8 @@ impl Block {
             old.mark.slot == new.slot
                 && old.pattern == lay.pattern
                 && (lay.pattern != Pattern::ONE || new.lanes.count_ones() == 1 && old.mark.lanes == new.lanes)
-                && !old.mark.what.is_copy()
-                && !new.what.is_copy()
+                && !old.mark.what.is_deferred()
+                && !new.what.is_deferred()
         };
         let clean = |old: &Lay| {
             let plain = !old.mark.what.is_constant() && !new.what.is_constant();
@@ -279,7 +289,7 @@ impl Cell {
         if let Some(more) = more {
             more.marks.iter().try_for_each(found)?;
         }
-        if new.what.is_strong() && (new.what.is_atomic() || !new.what.writes()) {
+        if new.what.is_strong() && !new.what.is_deferred() && (new.what.is_atomic() || !new.what.writes()) {
             self.see(actor, &new);
         }
         if new.what.writes() {
@@ -368,7 +378,7 @@ fn replaces(actor: &Actor, old: &Mark, new: &Mark) -> bool {
     let again = old.slot == new.slot
         && old.what == new.what
         && old.bytes == new.bytes
-        && !new.what.is_copy()
+        && !new.what.is_deferred()
         && old.lanes & !new.lanes == 0
         && (new.lanes.count_ones() == 1 || !new.what.writes());
     again || actor.supersedes(old, new)

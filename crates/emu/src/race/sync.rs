@@ -1,13 +1,8 @@
-//! What lanes do to be ordered: fences, barriers, mbarriers.
+//! What lanes do to be ordered: fences, and the barriers of warp and CTA.
 
 use super::access::At;
-use super::actor::{Actor, Missing, Who};
-use super::clock::{Knowledge, View, SHARED};
-use super::mark::{Mark, What};
-use super::shadow::{Conflict, Pattern};
-use super::warp::Given;
-use super::{Checked, Race};
-use crate::park::Where;
+use super::clock::{carry, Knowledge};
+use super::Race;
 use crate::program::{Order, ProxyFence, Scope};
 use std::sync::Arc;
 
@@ -19,43 +14,8 @@ pub(super) struct Gather {
     waiting: Vec<(u32, u32, u32)>,
 }
 
-/// The phases of an mbarrier.
-#[derive(Debug, Default)]
-pub(super) struct Phases {
-    /// Released by arrivals at the open phase.
-    gathered: Vec<Given>,
-    /// Released by arrivals at ended phases: the last of each group of lanes.
-    done: Vec<Given>,
-    /// Completion of the copies that land in the open phase.
-    pub open: Option<u32>,
-    /// Those of ended phases, the last one last.
-    pub ended: Vec<u32>,
-    /// The init, and whether `fence.mbarrier_init` stands behind it.
-    init: Option<(Mark, bool)>,
-}
-
-/// What an mbarrier instruction does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnPhase {
-    Init,
-    Inval,
-    Arrive {
-        order: Order,
-        scope: Scope,
-    },
-    /// A change of the count of bytes.
-    Count,
-    /// A wait that found its phase ended.
-    Waited {
-        order: Order,
-        scope: Scope,
-    },
-    /// One that did not.
-    Polled,
-}
-
 impl Race {
-    fn clock(&mut self, at: At) -> &mut super::WarpClock {
+    pub(super) fn clock(&mut self, at: At) -> &mut super::WarpClock {
         let slot = self.ctas[at.cta as usize].slots[at.warp as usize];
         self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock")
     }
@@ -63,13 +23,57 @@ impl Race {
     /// `fence` by lanes.
     pub fn fence(&mut self, at: At, lanes: u32, order: Order, scope: Scope) {
         let both = matches!(order, Order::AcqRel | Order::Sc);
-        let sc = self.explores && order == Order::Sc;
-        if sc {
+        let acquires = both || order == Order::Acquire;
+        if order == Order::Sc {
             self.behind_fences(at, lanes, scope);
         }
-        self.clock(at).fence(lanes, scope, both || order == Order::Release, both || order == Order::Acquire);
-        if sc {
+        self.clock(at).fence(lanes, scope, both || order == Order::Release, acquires);
+        if acquires {
+            self.fence_waited(at, lanes);
+        }
+        if order == Order::Sc {
             self.before_fences(at, lanes, scope);
+        }
+    }
+
+    /// `fence.sc` synchronizes with every earlier one whose scope and its own include each other (PTX ISA, "Fence-SC
+    /// Order" and "Memory synchronization"). The order of this run is one that the model allows. What it releases itself
+    /// has theirs in it.
+    #[cold]
+    fn behind_fences(&mut self, at: At, lanes: u32, scope: Scope) {
+        let earlier = std::mem::take(&mut self.fences_sc);
+        let clock = self.clock(at);
+        for released in &earlier {
+            clock.acquire(lanes, scope, released);
+        }
+        self.fences_sc = earlier;
+    }
+
+    /// Later `fence.sc` are behind this one.
+    #[cold]
+    fn before_fences(&mut self, at: At, lanes: u32, scope: Scope) {
+        let released = self.clock(at).release_together(lanes, scope);
+        carry(&mut self.fences_sc, released);
+    }
+
+    /// Lanes that found phases ended by waits without order have them acquired by this fence.
+    fn fence_waited(&mut self, at: At, lanes: u32) {
+        let clock = self.clock(at);
+        if clock.waited.is_empty() {
+            return;
+        }
+        clock.now += 1;
+        let (slot, now) = (clock.slot, clock.now);
+        let mut seen = Vec::new();
+        clock.waited.retain_mut(|(of, number)| {
+            if *of & lanes != 0 {
+                seen.push((*of & lanes, *number));
+            }
+            *of &= !lanes;
+            *of != 0
+        });
+        for (lanes, number) in seen {
+            self.completions.observed(number, slot, lanes, now);
         }
     }
 
@@ -85,9 +89,7 @@ impl Race {
             ProxyFence::MbarrierInit => {
                 let slot = self.clock(at).slot;
                 for phases in self.ctas[at.cta as usize].mbarriers.values_mut() {
-                    if let Some((mark, announced)) = &mut phases.init {
-                        *announced |= mark.slot == slot && mark.lanes & lanes == mark.lanes;
-                    }
+                    phases.announce(slot, lanes);
                 }
             }
         }
@@ -118,105 +120,7 @@ impl Race {
         let Some(gather) = self.ctas[cta as usize].barriers.remove(&(id, generation)) else { return };
         let know = Arc::new(gather.know);
         for (warp, lanes, time) in gather.waiting {
-            self.clock(At { cta, warp, pc: 0 }).leave_barrier(lanes, time, &know);
+            self.clock(At { cta, warp, pc: 0, home: cta }).leave_barrier(lanes, time, &know);
         }
-    }
-
-    /// An mbarrier instruction of lanes at one object. `ends`: it ended a phase.
-    pub fn mbarrier(&mut self, at: At, lanes: u32, offset: usize, act: OnPhase, ends: bool) -> Checked {
-        let what = match act {
-            OnPhase::Init | OnPhase::Inval => What::WRITE.barrier(),
-            OnPhase::Waited { order, scope } => What::READ.strong(order, scope, 8).barrier(),
-            OnPhase::Polled => What::READ.strong(Order::Relaxed, Scope::Cta, 8).barrier(),
-            OnPhase::Arrive { order, scope } => What::ATOMIC.strong(order, scope, 8).barrier(),
-            OnPhase::Count => What::ATOMIC.strong(Order::Relaxed, Scope::Cta, 8).barrier(),
-        };
-        self.touch_barrier(at, lanes, what, offset)?;
-        let slot = self.ctas[at.cta as usize].slots[at.warp as usize];
-        let Race { ctas, warps, completions, .. } = self;
-        let clock = warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        let cta = &mut ctas[at.cta as usize];
-        match act {
-            OnPhase::Init => {
-                let mark = Mark { slot, time: clock.now, lanes, site: at.pc, what, bytes: 0xf };
-                let phases = cta.mbarriers.entry(offset).or_default();
-                phases.init = Some((mark, false));
-                return Ok(());
-            }
-            OnPhase::Inval => {
-                if let Some(phases) = cta.mbarriers.get_mut(&offset) {
-                    phases.init = None;
-                }
-                return Ok(());
-            }
-            OnPhase::Polled => return Ok(()),
-            _ => {}
-        }
-        let Some(phases) = cta.mbarriers.get_mut(&offset) else { return Ok(()) };
-        match act {
-            OnPhase::Arrive { order, .. } if order != Order::Relaxed => {
-                phases.gathered.extend(clock.given(lanes));
-            }
-            OnPhase::Waited { order, .. } => {
-                if order != Order::Relaxed {
-                    phases.done.iter().for_each(|given| clock.take(lanes, given));
-                }
-                clock.now += 1;
-                for &number in &phases.ended {
-                    completions.observed(number, slot, lanes, clock.now);
-                }
-                let last = phases.ended.pop();
-                phases.ended.clear();
-                phases.ended.extend(last);
-            }
-            _ => {}
-        }
-        if ends {
-            phases.end();
-        }
-        Ok(())
-    }
-
-    fn touch_barrier(&mut self, at: At, lanes: u32, what: What, offset: usize) -> Checked {
-        if !self.checks {
-            return Ok(());
-        }
-        let slot = self.ctas[at.cta as usize].slots[at.warp as usize];
-        let Race { ctas, warps, seats, running, completions, .. } = self;
-        let warp = warps[slot as usize].as_deref().expect("a resident warp has a clock");
-        let actor = Actor { who: Who::Warp(warp), seat: warp.seat, completions, seats, running };
-        let mark = Mark { slot, time: warp.now, lanes, site: at.pc, what, bytes: 0 };
-        let shadow = &mut ctas[at.cta as usize].shared;
-        let found = shadow.access(&actor, mark, Pattern::ONE, offset, offset + 8);
-        found.map_err(|conflict| self.raced(Where::Shared, conflict))
-    }
-
-    /// A bulk copy is issued that reports to an mbarrier: its init must be visible to the async proxy.
-    pub(super) fn check_init(&self, at: At, view: &View, lane: u32, offset: usize) -> Checked {
-        let cta = &self.ctas[at.cta as usize];
-        let init = cta.mbarriers.get(&offset).and_then(|phases| phases.init);
-        let Some((init, announced)) = init.filter(|_| self.checks) else { return Ok(()) };
-        let seat = self.seats[view.slot as usize];
-        let who = Who::Copy { view, lane, space: SHARED, cta: cta.serial };
-        let Race { seats, running, completions, .. } = self;
-        let actor = Actor { who, seat, completions, seats, running };
-        let what = What::ATOMIC.strong(Order::Relaxed, Scope::Cta, 8).by_copy().barrier();
-        let new = Mark { slot: view.slot, time: view.now, lanes: 1 << lane, site: at.pc, what, bytes: 0xf };
-        match actor.check(&init, &new) {
-            Err(Missing::ProxyFence) if announced => Ok(()),
-            Err(missing) => Err(self.raced(Where::Shared, Conflict { old: init, new, offset, missing })),
-            Ok(()) => Ok(()),
-        }
-    }
-}
-
-impl Phases {
-    /// The open phase ends.
-    pub fn end(&mut self) {
-        for given in self.gathered.drain(..) {
-            self.done.retain(|old| !given.covers(old));
-            self.done.push(given);
-        }
-        self.ended.extend(self.open.take());
     }
 }

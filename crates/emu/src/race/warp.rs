@@ -33,6 +33,12 @@ impl Given {
     pub fn covers(&self, old: &Given) -> bool {
         self.view.slot == old.view.slot && self.lanes == old.lanes && self.plain && old.plain
     }
+
+    /// As a clock that a fence may acquire later.
+    pub fn released(&self, scope: Scope, seat: Seat) -> Released {
+        let owner = (self.view.slot, self.lanes.trailing_zeros());
+        Released { scope, seat, owner, time: self.view.now, know: Arc::new(self.view.of(self.lanes)), merged: true }
+    }
 }
 
 /// The clock of a warp.
@@ -58,6 +64,8 @@ pub(crate) struct WarpClock {
     fences: Vec<Fence>,
     /// Clocks on values that lanes read with relaxed order.
     pending: Vec<(u32, Released)>,
+    /// Completions of copies that lanes found by waits without order, for an acquiring fence.
+    pub waited: Vec<(u32, u32)>,
 }
 
 impl WarpClock {
@@ -77,6 +85,7 @@ impl WarpClock {
             live,
             fences: Vec::new(),
             pending: Vec::new(),
+            waited: Vec::new(),
         }
     }
 
@@ -209,6 +218,13 @@ impl WarpClock {
         Released { scope, seat: self.seat, owner: (self.slot, lane), time, know, merged: false }
     }
 
+    /// What lanes release together at `scope`.
+    pub fn release_together(&mut self, lanes: u32, scope: Scope) -> Released {
+        let (owner, time) = ((self.slot, lanes.trailing_zeros()), self.now);
+        let know = Arc::new(self.give(lanes));
+        Released { scope, seat: self.seat, owner, time, know, merged: true }
+    }
+
     /// Clocks that a strong store of `lane` carries because of fences before it.
     pub fn fenced(&mut self, lane: u32) -> Vec<Released> {
         let (seat, slot) = (self.seat, self.slot);
@@ -233,7 +249,7 @@ impl WarpClock {
             for (of, released) in std::mem::take(&mut self.pending) {
                 let now = of & lanes;
                 if now != 0 {
-                    self.acquire_one(now, scope, &released);
+                    self.acquire(now, scope, &released);
                 }
                 if of & !lanes != 0 {
                     self.pending.push((of & !lanes, released));
@@ -301,8 +317,8 @@ impl WarpClock {
         each(lanes).for_each(|lane| self.learn_alone(lane, know));
     }
 
-    /// Lanes acquire one clock, when the scopes include each other.
-    pub fn acquire_one(&mut self, lanes: u32, scope: Scope, released: &Released) {
+    /// Lanes acquire a clock, when the scopes include each other.
+    pub fn acquire(&mut self, lanes: u32, scope: Scope, released: &Released) {
         if !self.seat.meet(scope, released.seat, released.scope) {
             return;
         }
@@ -320,7 +336,7 @@ impl WarpClock {
     pub fn read(&mut self, lanes: u32, scope: Scope, acquires: bool, list: &[Released]) {
         for released in list {
             if acquires {
-                self.acquire_one(lanes, scope, released);
+                self.acquire(lanes, scope, released);
             }
             // Only what a later fence could still add.
             if released.is_in(&self.common) {

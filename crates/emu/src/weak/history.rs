@@ -54,8 +54,8 @@ pub(super) fn morally_strong(a: (What, Seat, u8), b: (What, Seat, u8)) -> bool {
     a.0.is_strong()
         && b.0.is_strong()
         && whole
-        && !a.0.is_copy()
-        && !b.0.is_copy()
+        && !a.0.is_async()
+        && !b.0.is_async()
         && a.1.meet(a.0.scope(), b.1, b.0.scope())
 }
 

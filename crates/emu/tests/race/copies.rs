@@ -2,8 +2,8 @@
 
 use crate::rig::{caught, clean, pair, Shape};
 
-const WARP: Shape = Shape { ctas: 1, threads: 32 };
-const TWO_CTAS: Shape = Shape { ctas: 2, threads: 32 };
+const WARP: Shape = Shape::of(1, 32);
+const TWO_CTAS: Shape = Shape::of(2, 32);
 
 const NO_PATH: &str = "no release/acquire path";
 const NO_FENCE: &str = "no fence.proxy.async";
@@ -207,7 +207,7 @@ fn arrivals_at_an_mbarrier_release_and_waits_acquire() {
         @!done bra look;
         ld.shared.u32 value, [smem + 40];
     over:";
-    let shape = Shape { ctas: 1, threads: 64 };
+    let shape = Shape::of(1, 64);
     pair(body, shape, "arrive.release", "arrive.relaxed", NO_PATH);
     pair(body, shape, "parity.acquire", "parity.relaxed", NO_PATH);
     pair(body, shape, "@!done bra look;", "", NO_PATH);

@@ -2,7 +2,10 @@
 //! the right words, under round robin and drawn schedules.
 
 mod agents;
+mod clusters;
 mod copies;
+mod late;
+mod mbarriers;
 mod nics;
 mod rig;
 mod warps;

@@ -12,11 +12,17 @@ const HEAD: &str = "
 
 /// An entry with this body.
 pub fn entry(name: &str, body: &str) -> String {
+    entry_of(name, 1, body)
+}
+
+/// An entry with this body, in clusters of `size` CTAs.
+pub fn entry_of(name: &str, size: u32, body: &str) -> String {
+    let cluster = if size == 1 { String::new() } else { format!(".reqnctapercluster {size}, 1, 1") };
     format!(
         "
-        .visible .entry {name}(.param .u64 arg_data, .param .u64 arg_flag, .param .u64 arg_other) {{
+        .visible .entry {name}(.param .u64 arg_data, .param .u64 arg_flag, .param .u64 arg_other) {cluster} {{
             .reg .u64 data, flag, other, wide, state;
-            .reg .u32 thread, lane, warp, cta, value, seen, count, at;
+            .reg .u32 thread, lane, warp, cta, value, seen, count, at, far, object;
             .reg .b32 a, b, c, d;
             .reg .pred here, there, done;
             ld.param.u64 data, [arg_data];
@@ -108,11 +114,23 @@ pub fn schedules() -> Vec<Schedule> {
 pub struct Shape {
     pub ctas: u32,
     pub threads: u32,
+    /// CTAs of a cluster.
+    pub cluster: u32,
 }
+
+impl Shape {
+    /// CTAs that are no clusters.
+    pub const fn of(ctas: u32, threads: u32) -> Shape {
+        Shape { ctas, threads, cluster: 1 }
+    }
+}
+
+/// A pair of CTAs of 32 threads that are a cluster.
+pub const CLUSTER: Shape = Shape { ctas: 2, threads: 32, cluster: 2 };
 
 /// Runs one entry under every schedule: the words of each race.
 pub fn run(body: &str, shape: Shape) -> Vec<Option<String>> {
-    let text = module(&[entry("kernel", body)]);
+    let text = module(&[entry_of("kernel", shape.cluster, body)]);
     schedules()
         .into_iter()
         .map(|schedule| {

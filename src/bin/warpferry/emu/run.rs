@@ -7,12 +7,12 @@ use std::str::FromStr;
 use clap::Parser;
 use serde_json::{json, Value};
 use warpferry_emu::{
-    Checks, EntryInfo, Fault, Launch, LoadError, Machine, MachineConfig, MachineError, ModuleId, RunOutcome, Schedule,
-    StreamId,
+    Checks, EntryInfo, Fault, FaultKind, Launch, LoadError, Machine, MachineConfig, MachineError, ModuleId, RaceAccess,
+    RunOutcome, Schedule, StreamId,
 };
 
 use super::argument::Argument;
-use crate::output::{complain, say};
+use crate::output::{command_line, complain, say};
 
 /// Options of `emu run`.
 #[derive(Debug, Clone, Parser)]
@@ -40,6 +40,9 @@ pub struct RunOptions {
     /// Seed of the schedule and of what undefined registers and memory hold; without it: round robin and zeros
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Check every access for data races by the PTX memory model; a race ends the run with both accesses
+    #[arg(long)]
+    pub races: bool,
     /// Most warp instructions of the run
     #[arg(long, default_value_t = 1 << 36, value_name = "COUNT")]
     pub limit: u64,
@@ -115,6 +118,7 @@ pub fn run(options: &RunOptions) -> bool {
             "entry": done.entry,
             "warp_instructions": done.instructions,
             "time_ns": done.time_ns,
+            "races_checked": options.races,
         })),
         Ok(_) => {}
         Err(failure) if options.json => say(failure.json()),
@@ -174,7 +178,7 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
 /// having written it has a value.
 fn config(options: &RunOptions) -> MachineConfig {
     let mut config = MachineConfig::new(1, 1);
-    config.checks = Checks { alignment: true, ..Checks::NONE };
+    config.checks = Checks { alignment: true, races: options.races, ..Checks::NONE };
     config.limits.warp_instructions = options.limit;
     config.garbage_seed = 0;
     if let Some(seed) = options.seed {
@@ -251,6 +255,9 @@ impl Failure {
         match self {
             Failure::Usage(text) | Failure::Stall(text) => text.clone(),
             Failure::Load(error) => error.to_string(),
+            Failure::Fault(fault) if matches!(fault.kind, FaultKind::Race(_)) => {
+                format!("{fault}\n  replay: {}", command_line())
+            }
             Failure::Fault(fault) => fault.to_string(),
         }
     }
@@ -274,6 +281,27 @@ impl Failure {
                     value["thread"] = json!(thread.thread);
                 }
                 value["address"] = json!(fault.address);
+                if let FaultKind::Race(report) = &fault.kind {
+                    let access = |access: &RaceAccess| {
+                        json!({
+                            "agent": access.agent,
+                            "kind": access.kind,
+                            "order": access.order,
+                            "scope": access.scope,
+                            "proxy": access.proxy,
+                            "file": access.location.as_ref().map(|at| &at.file),
+                            "line": access.location.as_ref().map(|at| at.line),
+                            "instruction": access.location.as_ref().map(|at| &at.instruction),
+                        })
+                    };
+                    value["race"] = json!({
+                        "missing": report.missing,
+                        "first": access(&report.first),
+                        "second": access(&report.second),
+                        "schedule": report.schedule,
+                        "replay": command_line(),
+                    });
+                }
             }
             _ => {}
         }
@@ -284,6 +312,7 @@ impl Failure {
         match self {
             Failure::Usage(_) => "usage",
             Failure::Load(_) => "load",
+            Failure::Fault(fault) if matches!(fault.kind, FaultKind::Race(_)) => "race",
             Failure::Fault(_) => "fault",
             Failure::Stall(_) => "stall",
         }
