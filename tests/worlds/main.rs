@@ -32,3 +32,4 @@ mod soak;
 #[path = "../shared/standin.rs"]
 mod standin;
 mod trouble;
+mod weak;

@@ -172,6 +172,10 @@ impl Machine {
             return Err(wrong("threads of a CTA", threads, format!("{required:?} as .reqntid says")));
         }
         let cluster = program.required_cluster.unwrap_or([1; 3]);
+        let size = cluster.iter().product::<u32>() as u64;
+        if self.weak.is_some() && size > 1 {
+            return Err(wrong("CTAs of a cluster", size, "1 while memory is explored".into()));
+        }
         if cluster.iter().product::<u32>() > 16
             || grid.iter().zip(cluster).any(|(ctas, part)| part == 0 || ctas % part != 0)
         {
