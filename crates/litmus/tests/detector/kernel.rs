@@ -228,6 +228,8 @@ impl Printer<'_> {
                 }
             },
             Instruction::Atomic { into, location, update, access } => {
+                // There is no `red` of an exchange.
+                let reduces = into.is_none() && matches!(update, Update::Apply(how, _) if how != Binary::Second);
                 let into = into.map_or("old".to_string(), |into| format!("t{i}_{into}"));
                 let (operation, operands) = match update {
                     Update::Apply(Binary::Add, by) => ("add.u64", self.value(by)),
@@ -241,7 +243,11 @@ impl Printer<'_> {
                     Update::Apply(..) => return None,
                 };
                 let (before, space, place) = self.place(location);
-                format!("{before} atom.{}.{space}.{operation} {into}, {place}, {operands};", qualifiers(access)?)
+                let how = qualifiers(access)?;
+                if reduces {
+                    return Some(format!("{before} red.{how}.{space}.{operation} {place}, {operands};"));
+                }
+                format!("{before} atom.{how}.{space}.{operation} {into}, {place}, {operands};")
             }
             Instruction::Fence { order, scope: of } => match order {
                 Order::SequentiallyConsistent => format!("fence.sc.{};", scope(of)),

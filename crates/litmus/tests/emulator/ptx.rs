@@ -69,6 +69,8 @@ fn instruction(test: &Test, thread: usize, it: Instruction) -> Option<String> {
             )
         }
         Instruction::Atomic { into, location, update, access } => {
+            // There is no `red` of an exchange.
+            let reduces = into.is_none() && matches!(update, Update::Apply(how, _) if how != Binary::Second);
             let into = into.map_or("old".to_string(), |into| format!("t{thread}_{into}"));
             let (operation, operands) = match update {
                 Update::Apply(Binary::Add, by) => ("add.u64", value(by)),
@@ -81,7 +83,11 @@ fn instruction(test: &Test, thread: usize, it: Instruction) -> Option<String> {
                 }
                 Update::Apply(..) => return None,
             };
-            format!("atom.{}.global.{operation} {into}, {}, {operands};", qualifiers(access)?, place(location))
+            let (how, at) = (qualifiers(access)?, place(location));
+            if reduces {
+                return Some(format!("red.{how}.global.{operation} {at}, {operands};"));
+            }
+            format!("atom.{how}.global.{operation} {into}, {at}, {operands};")
         }
         Instruction::Fence { order, scope: of } => match order {
             Order::SequentiallyConsistent => format!("fence.sc.{};", scope(of)),
