@@ -260,8 +260,9 @@ impl Parts<'_> {
         };
         let position = positions[self.choices.late(positions.len())];
         if let Some((order, scope)) = strength {
-            message.released = history.pattern(span.mask, mark.slot, self.lane);
-            message.released.extend(self.race.released(self.at, self.lane, scope, releases(order)));
+            let before = history.pattern(span.mask, mark.slot, self.lane);
+            let own = self.race.released(self.at, self.lane, scope, releases(order));
+            message.released = Race::chained(before, own);
         }
         self.place_message(storage, span, position, message);
     }

@@ -218,8 +218,9 @@ impl History {
         let messages = self.messages.iter().filter(|message| message.mask == mask);
         let mut list: Vec<Released> =
             messages.flat_map(|m| &m.released).chain(&self.past).filter(own).cloned().collect();
-        list.sort_by_key(|released| released.time);
-        list.dedup_by_key(|released| (released.time, released.scope));
+        // A later one of the same scope has the earlier ones in it.
+        list.sort_by_key(|released| (released.scope, std::cmp::Reverse(released.time)));
+        list.dedup_by_key(|released| released.scope);
         list
     }
 
