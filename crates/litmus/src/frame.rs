@@ -11,6 +11,8 @@ pub(crate) struct Event {
     pub(crate) thread: Option<usize>,
     /// The bulk copy of this thread that it is a part of.
     pub(crate) copy: Option<usize>,
+    /// Whether it is the read of a reduction.
+    reduction: bool,
     pub(crate) action: Action,
     pub(crate) access: Access,
     pub(crate) line: usize,
@@ -186,9 +188,11 @@ impl Frame {
         let release_pattern = to_same
             .between(order(Order::releases, writes | signals), strong & (writes | signals))
             .or(&program_order.between(order(Order::releases, fences), strong & (writes | signals)));
+        // "This strong read does not form an acquire pattern": that of a reduction.
+        let observers = strong & (reads | waits) & !set(&|event| event.reduction);
         let acquire_pattern = to_same
-            .between(strong & (reads | waits), order(Order::acquires, reads | waits))
-            .or(&program_order.between(strong & (reads | waits), order(Order::acquires, fences)));
+            .between(observers, order(Order::acquires, reads | waits))
+            .or(&program_order.between(observers, order(Order::acquires, fences)));
         let sc = set(&|event| event.access.order == Order::SequentiallyConsistent) & fences;
         let sc_pairs = morally_strong.between(sc, sc).pairs().filter(|(a, b)| a < b).collect();
         let fence = Relation::of(count, |a, b| events[a].fences(&events[b]));
@@ -271,6 +275,7 @@ fn events(test: &Test, paths: &[&Path]) -> (Vec<Event>, Vec<usize>) {
         .map(|memory| Event {
             thread: None,
             copy: None,
+            reduction: false,
             action: Action::Write { location: usize::MAX, value: test.initial[memory] },
             access: WEAK,
             line: 0,
@@ -286,6 +291,7 @@ fn events(test: &Test, paths: &[&Path]) -> (Vec<Event>, Vec<usize>) {
             events.push(Event {
                 thread: Some(thread),
                 copy: step.copy,
+                reduction: step.reduction,
                 action: step.action,
                 access: step.access,
                 line: step.line,

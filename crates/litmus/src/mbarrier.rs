@@ -11,15 +11,18 @@ use crate::frame::Frame;
 use crate::paths::Action;
 use crate::relation::{members, Relation, Set};
 
+/// The most states that are followed.
+const STATES: usize = 100_000;
+
 /// Every way in which phases can end: from each arrival and report of a phase to the waits that find it complete. None of
-/// the waits in `last` passes even when all else is done.
-pub(crate) fn choices(frame: &Frame, last: Set) -> Vec<Relation> {
+/// the waits in `last` passes even when all else is done. None where there are too many orders to follow.
+pub(crate) fn choices(frame: &Frame, last: Set) -> Option<Vec<Relation>> {
     let looks = |i: &usize| matches!(frame.events[*i].action, Action::Wait { done: true, .. });
     let operations: Vec<usize> = (0..frame.count()).filter(|i| looks(i) || frame.events[*i].is_signal()).collect();
     if operations.is_empty() {
         // A wait that failed may be all there is.
         let stuck = |i: usize| never_passes(frame, i, &vec![0; frame.mbarriers.len()]);
-        return if members(last).all(stuck) { vec![Relation::empty(frame.count())] } else { Vec::new() };
+        return Some(if members(last).all(stuck) { vec![Relation::empty(frame.count())] } else { Vec::new() });
     }
     let order = frame.program_order.or(&frame.completion).closure();
     let issued = order.or_same().then(&frame.issue).or(&order);
@@ -33,6 +36,9 @@ pub(crate) fn choices(frame: &Frame, last: Set) -> Vec<Relation> {
     };
     let mut orders = Orders { frame, operations, after, last, seen: BTreeSet::new(), found: BTreeSet::new() };
     orders.follow(&state);
+    if orders.seen.len() > STATES {
+        return None;
+    }
     let relation = |of: &Vec<Option<i64>>| {
         let mut relation = Relation::empty(frame.count());
         for (&wait, at) in orders.operations.iter().zip(of).filter(|(i, _)| looks(i)) {
@@ -45,7 +51,7 @@ pub(crate) fn choices(frame: &Frame, last: Set) -> Vec<Relation> {
         }
         relation
     };
-    orders.found.iter().map(relation).collect()
+    Some(orders.found.iter().map(relation).collect())
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +77,7 @@ struct Orders<'a> {
 
 impl Orders<'_> {
     fn follow(&mut self, state: &State) {
-        if !self.seen.insert(state.clone()) {
+        if self.seen.len() > STATES || !self.seen.insert(state.clone()) {
             return;
         }
         if state.of.iter().all(Option::is_some) {

@@ -285,6 +285,9 @@ impl Parser<'_> {
     /// What follows `NAME @` where it is not an alias: `shared`, `gpu 1`, `mbarrier 2`, `queue`.
     fn declared(&mut self, name: &str, what: &str) -> Result<(), Error> {
         if what == "queue" {
+            if self.names.queues.iter().any(|queue| queue.name == name) {
+                return Err(self.tokens.error(format!("queue pair `{name}` is there twice")));
+            }
             self.names.add_queue(name);
             return Ok(());
         }
@@ -295,11 +298,11 @@ impl Parser<'_> {
             "mbarrier" => {
                 of.space = Space::Shared;
                 let memory = of.memory;
-                let arrivals = if matches!(self.tokens.peek(), Some(Token::Number(_))) {
-                    self.tokens.number("arrivals")?
-                } else {
-                    0
-                };
+                let declared = matches!(self.tokens.peek(), Some(Token::Number(_)));
+                let arrivals = if declared { self.tokens.number("arrivals")? } else { 0 };
+                if declared && arrivals < 1 {
+                    return Err(self.tokens.error(format!("mbarrier `{name}` takes a number of arrivals from 1")));
+                }
                 self.names.mbarriers[memory] = Some(arrivals);
             }
             "gpu" => {

@@ -89,6 +89,8 @@ pub(crate) struct Step {
     pub(crate) partner: Option<usize>,
     /// The bulk copy of this path that it is a part of, by number.
     pub(crate) copy: Option<usize>,
+    /// Whether it is the read of a reduction, whose value nobody gets.
+    pub(crate) reduction: bool,
     /// For `wait_group`: the completions that it waits for.
     pub(crate) completes: Set,
 }
@@ -240,8 +242,17 @@ const COUNTED_BOUND: usize = 1000;
 
 pub(crate) const WEAK: Access = Access { order: Order::Weak, scope: Scope::Cta, proxy: Proxy::Generic };
 
-const EMPTY: Step =
-    Step { action: Action::Fence, access: WEAK, line: 0, depends: 0, data: 0, partner: None, copy: None, completes: 0 };
+const EMPTY: Step = Step {
+    action: Action::Fence,
+    access: WEAK,
+    line: 0,
+    depends: 0,
+    data: 0,
+    partner: None,
+    copy: None,
+    reduction: false,
+    completes: 0,
+};
 
 impl Walker<'_> {
     fn walk(&mut self, mut state: State) -> Result<(), TooMuch> {
@@ -261,7 +272,8 @@ impl Walker<'_> {
                     });
                 }
                 Instruction::Atomic { into, location, update, access } => {
-                    return self.read(state, Step { access, ..step }, location, |state, value, read| {
+                    let read = Step { access, reduction: into.is_none(), ..step };
+                    return self.read(state, read, location, |state, value, read| {
                         finish_atomic(state, update, location, value, step, access);
                         if let Some(into) = into {
                             state.set(into, value, read);

@@ -84,7 +84,7 @@ pub(crate) fn search(
         effort.blocked = true;
         return Ok(());
     };
-    let phases = mbarrier::choices(frame, last_reads);
+    let phases = mbarrier::choices(frame, last_reads).ok_or(Stop::Budget)?;
     let reads: Vec<(usize, Vec<usize>)> =
         members(frame.reads).map(|read| (read, sources(frame, read, effort.shortcuts))).collect();
     let at = (0..places).map(|memory| frame.at(memory)).collect();
