@@ -70,11 +70,11 @@ impl Race {
         self.ctas[at.cta as usize].slots[at.warp as usize]
     }
 
-    /// A lane has read a value that carries these clocks.
-    pub fn acquire(&mut self, at: At, lane: u32, scope: Scope, acquires: bool, list: &[Released]) {
+    /// Lanes have read a value that carries these clocks.
+    pub fn acquire(&mut self, at: At, lanes: u32, scope: Scope, acquires: bool, list: &[Released]) {
         let slot = self.slot_at(at);
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        warp.read(1 << lane, scope, acquires, list);
+        warp.read(lanes, scope, acquires, list);
     }
 
     /// What a strong write of a lane carries. What the lane does afterwards is not in it.

@@ -8,7 +8,7 @@ use crate::exec::{note_read, Env};
 use crate::memory::{Memory, Storage};
 use crate::park::Where;
 use crate::program::{lanes as each, Access, Atomic, Column, Order, Scope};
-use crate::race::{Asker, At, Mark, Race, Seat, What};
+use crate::race::{Asker, At, Mark, Race, Released, Seat, What};
 use crate::warp::{CtaState, Warp};
 
 /// Order and scope of an access that is not weak.
@@ -79,6 +79,8 @@ pub(crate) fn load(
 ) -> Result<(), (usize, FaultKind)> {
     let strength = (access.order != Order::Weak).then_some((access.order, access.scope));
     let size = access.size as usize;
+    // Lanes that took the same, and what that carries.
+    let mut taken: Vec<(u32, Vec<Released>)> = Vec::new();
     for lane in each(set) {
         for (element, &column) in access.columns[..access.count as usize].iter().enumerate() {
             let offset = offsets[lane] as usize + element * size;
@@ -91,7 +93,7 @@ pub(crate) fn load(
             let lane_at = lane as u32;
             let mut parts =
                 Parts { weak, race, choices: env.choices, at, lane: lane_at, place: place_of(cta, place), of: place };
-            let (value, written) = parts.read(storage, offset, size, strength, access.constant);
+            let (value, written) = parts.read(storage, offset, size, strength, access.constant, &mut taken);
             if env.checks.uninitialized && !written {
                 return Err((lane, FaultKind::Uninitialized));
             }
@@ -105,6 +107,11 @@ pub(crate) fn load(
                 extended = ((value << shift) as i64 >> shift) as u64 & access.extend;
             }
             warp.registers.columns[column as usize][lane] = extended;
+        }
+    }
+    if let (Some(race), Some((order, scope))) = (env.race.as_deref_mut(), strength) {
+        for (lanes, released) in &taken {
+            race.acquire(At::new(cta, warp, pc), *lanes, scope, acquires(order), released);
         }
     }
     Ok(())
@@ -183,6 +190,7 @@ pub(crate) fn update_wide(
 }
 
 impl Parts<'_> {
+    #[allow(clippy::too_many_arguments)]
     /// The value that a load returns, and whether all of it was ever written.
     fn read(
         &mut self,
@@ -191,10 +199,11 @@ impl Parts<'_> {
         size: usize,
         strength: Strength,
         constant: bool,
+        taken: &mut Vec<(u32, Vec<Released>)>,
     ) -> (u64, bool) {
         let last = (storage.load(offset, size), storage.is_initialized(offset, size));
         let Some(span) = Span::new(offset, size) else { return last };
-        let Parts { weak, race, choices, at, lane, place, of } = self;
+        let Parts { weak, race, choices, at, lane, place, of, .. } = self;
         let asker = Asker::Lane { at: *at, lane: *lane, constant };
         if strength.is_some() && weak.history(*place, offset).is_none() {
             // The host or a NIC may have released it.
@@ -205,7 +214,7 @@ impl Parts<'_> {
             weak.begin(race, *place, storage, offset);
         }
         let Some(history) = weak.history(*place, offset) else { return last };
-        if strength.is_none() && history.is_plain(span.mask) {
+        if strength.is_none() && history.is_settled(span.mask, &knowing(race, &asker)) {
             return last;
         }
         let positions = match storage.words() {
@@ -223,8 +232,13 @@ impl Parts<'_> {
             let what = What::READ.strong(order, scope, size);
             let (by, seat) = race.mark(&asker, what);
             let released = history.take((what, seat, span.mask), by, positions[chosen], acquires(order));
-            if !released.is_empty() {
-                race.acquire(*at, *lane, scope, acquires(order), &released);
+            let same = |(_, list): &&mut (u32, Vec<Released>)| {
+                list.len() == released.len() && list.iter().zip(&released).all(|(a, b)| a.is(b))
+            };
+            match taken.iter_mut().find(same) {
+                Some((lanes, _)) => *lanes |= 1 << *lane,
+                None if released.is_empty() => {}
+                None => taken.push((1 << *lane, released)),
             }
         }
         result
@@ -329,7 +343,7 @@ impl Parts<'_> {
         // Remembering the read may have made the history shorter at its beginning.
         let target = target.saturating_sub(length - history.messages.len());
         if !before.is_empty() {
-            self.race.acquire(self.at, self.lane, scope, acquires(order), &before);
+            self.race.acquire(self.at, 1 << self.lane, scope, acquires(order), &before);
         }
         let Some(next) = next else { return (old, old) };
         let own = self.race.released(self.at, self.lane, scope, releases(order));

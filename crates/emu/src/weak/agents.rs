@@ -35,7 +35,7 @@ impl Weak {
     ) {
         for (part, mask) in blocks(start..start + bytes.len()) {
             let Some(history) = self.history(place, part.start) else { continue };
-            if strong.is_none() && history.is_plain(mask) {
+            if strong.is_none() && history.is_settled(mask, &knowing(race, asker)) {
                 continue;
             }
             let positions = history.readable(mask, &knowing(race, asker));

@@ -97,9 +97,10 @@ impl History {
         History { messages: vec![first], number: 0, past: Vec::new() }
     }
 
-    /// Whether only one value of these bytes can be read.
-    pub fn is_plain(&self, mask: u8) -> bool {
-        self.messages[1..].iter().all(|message| message.mask & mask == 0)
+    /// Whether only the last value of these bytes can be read.
+    pub fn is_settled(&self, mask: u8, knows: &dyn Fn(&Mark) -> bool) -> bool {
+        let last = self.last(mask, self.messages.len() - 1);
+        last == 0 || knows(&self.messages[last].mark)
     }
 
     /// The last write to these bytes that the asker knows, by itself or by somebody who read it.
