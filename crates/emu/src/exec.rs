@@ -249,6 +249,13 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         Op::ClusterArrive { releases } => cluster::arrive(env, cta, warp, *releases, active, pc)?,
         Op::ClusterWait => return cluster::wait(env.race, cta, warp, index, active, pc),
         Op::Trap => return Err(Trouble { kind: FaultKind::Trap, lane: first(active), pc, address: None }),
+        Op::Runtime(name) => {
+            let kind = match &**name {
+                "__assertfail" => FaultKind::Trap,
+                name => FaultKind::Runtime(name.to_string()),
+            };
+            return Err(Trouble { kind, lane: first(active), pc, address: None });
+        }
         Op::Fence { order, scope } => door::fence(env, cta, warp, *order, *scope, active, pc),
         Op::ProxyFence(kind) => {
             if let Some(race) = env.race {

@@ -111,6 +111,7 @@ pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Progra
         info: EntryInfo { params, param_bytes, static_shared_bytes: shared_bytes, registers, max_threads },
         required_threads: function.required_threads,
         required_cluster: function.required_cluster,
+        needs_cluster: function.is_explicit_cluster,
     })
 }
 
