@@ -522,6 +522,8 @@ pub(crate) struct Program {
     pub required_threads: Option<[u32; 3]>,
     /// `.reqnctapercluster`.
     pub required_cluster: Option<[u32; 3]>,
+    /// What has run, when that is asked for.
+    pub marks: Option<crate::coverage::Marks>,
     /// `.explicitcluster`.
     pub needs_cluster: bool,
 }
