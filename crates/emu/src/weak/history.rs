@@ -3,7 +3,8 @@
 //! One order of the whole block refines the orders of its bytes. A read takes a position in it: every byte has the value
 //! of the last write at or before it, so that no element tears.
 
-use crate::race::{Mark, Released, Seat, What};
+use crate::program::lanes as each;
+use crate::race::{join, Mark, Released, Seat, What};
 
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 8;
@@ -41,6 +42,20 @@ pub(super) struct History {
     number: u64,
     /// Releases of writes gone, one for each lane: later writes of the lane are part of the pattern.
     past: Vec<Released>,
+}
+
+/// Adds a release to a list that has one for each lane and scope: the later one has the earlier in it.
+fn keep(list: &mut Vec<Released>, new: &Released, is_later: bool) {
+    match list.iter_mut().find(|old| old.owner == new.owner && old.scope == new.scope) {
+        Some(old) if is_later => old.clone_from(new),
+        // What others released through a chain of atomics is in no later release.
+        Some(old) if new.merged && !old.is(new) => {
+            join(&mut old.know, &new.know);
+            old.merged = true;
+        }
+        Some(_) => {}
+        None => list.push(new.clone()),
+    }
 }
 
 /// Bits of a mask as a mask of bytes.
@@ -105,7 +120,9 @@ impl History {
 
     /// The last write to these bytes that the asker knows, by itself or by somebody who read it.
     fn known(&self, mask: u8, knows: &dyn Fn(&Mark) -> bool) -> usize {
-        let is_known = |message: &Message| knows(&message.mark) || message.seen.iter().any(knows);
+        // Of lanes that read it, one that is known is enough.
+        let one = |seen: &Mark| each(seen.lanes).any(|lane| knows(&Mark { lanes: 1 << lane, ..*seen }));
+        let is_known = |message: &Message| knows(&message.mark) || message.seen.iter().any(one);
         let later = (1..self.messages.len()).rev();
         later.filter(|&at| self.messages[at].mask & mask != 0).find(|&at| is_known(&self.messages[at])).unwrap_or(0)
     }
@@ -251,13 +268,10 @@ impl History {
             // It is several writes now: who reads it reads what all of them released.
             next.mask = u8::MAX;
             next.mark = Mark::default();
-            next.released.extend(old.released.iter().cloned());
+            old.released.iter().for_each(|released| keep(&mut next.released, released, false));
         }
         let gone = if mixed { &next.released } else { &old.released };
-        for released in gone {
-            self.past.retain(|past| past.owner != released.owner || past.scope != released.scope);
-            self.past.push(released.clone());
-        }
+        gone.iter().for_each(|released| keep(&mut self.past, released, true));
         let surplus = self.past.len().saturating_sub(PAST_MAX);
         self.past.drain(..surplus);
     }
