@@ -44,16 +44,18 @@ pub(super) struct History {
     past: Vec<Released>,
 }
 
-/// Adds a release to a list that has one for each lane and scope: the later one has the earlier in it.
-fn keep(list: &mut Vec<Released>, new: &Released, is_later: bool) {
+/// Adds a release to a list that has one for each lane and scope.
+fn keep(list: &mut Vec<Released>, new: &Released) {
     match list.iter_mut().find(|old| old.owner == new.owner && old.scope == new.scope) {
-        Some(old) if is_later => old.clone_from(new),
-        // What others released through a chain of atomics is in no later release.
-        Some(old) if new.merged && !old.is(new) => {
+        Some(old) if old.is(new) => {}
+        // Of a lane's releases the later one has the earlier in it, but not what came through a chain of atomics.
+        Some(old) if old.time < new.time && !old.merged => old.clone_from(new),
+        Some(old) if old.time >= new.time && !new.merged => {}
+        Some(old) => {
             join(&mut old.know, &new.know);
+            old.time = old.time.max(new.time);
             old.merged = true;
         }
-        Some(_) => {}
         None => list.push(new.clone()),
     }
 }
@@ -268,10 +270,10 @@ impl History {
             // It is several writes now: who reads it reads what all of them released.
             next.mask = u8::MAX;
             next.mark = Mark::default();
-            old.released.iter().for_each(|released| keep(&mut next.released, released, false));
+            old.released.iter().for_each(|released| keep(&mut next.released, released));
         }
         let gone = if mixed { &next.released } else { &old.released };
-        gone.iter().for_each(|released| keep(&mut self.past, released, true));
+        gone.iter().for_each(|released| keep(&mut self.past, released));
         let surplus = self.past.len().saturating_sub(PAST_MAX);
         self.past.drain(..surplus);
     }
