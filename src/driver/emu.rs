@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use warpferry_emu as emu;
 
+use super::coverage;
 use super::turns::{Engine, Misuse, Turns};
 use super::{
     Backend, Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait,
@@ -53,6 +54,7 @@ impl EmuMachine {
             gpu: None,
         });
         let infos = Arc::new(infos.collect());
+        let config = emu::MachineConfig { coverage: config.coverage || coverage::is_wanted(), ..config };
         let machine = emu::Machine::new(config)
             .map_err(|error| Error::argument("machine", &error, "a machine within the limits named"))?;
         let cluster = Cluster {
@@ -180,6 +182,15 @@ enum Ended {
     Done,
     StreamIdle,
     TimedOut,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for (name, (text, module)) in &self.modules {
+            let Ok(covered) = self.machine.coverage(*module, name) else { continue };
+            coverage::keep(name, text, &covered);
+        }
+    }
 }
 
 impl Cluster {

@@ -4,6 +4,8 @@
 //! driver, [`emu`] runs the kernels' PTX on the CPU. A driver checks what it is given; a failed call is an
 //! [`crate::Error::Driver`] that names the call.
 
+#[cfg(feature = "emu")]
+mod coverage;
 #[cfg(feature = "cuda")]
 #[allow(unsafe_code)]
 pub mod cuda;

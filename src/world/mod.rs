@@ -1,6 +1,8 @@
 //! All ranks of a world in one process: threads on one emulated cluster, or on drivers that the caller brings.
 
 #[cfg(all(test, feature = "emu"))]
+mod damage_tests;
+#[cfg(all(test, feature = "emu"))]
 mod emu_tests;
 #[cfg(test)]
 mod tests;

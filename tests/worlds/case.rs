@@ -13,7 +13,7 @@ use crate::draw;
 use crate::trouble::Trouble;
 
 /// Warp instructions after which a run counts as endless.
-const WARP_INSTRUCTIONS_MAX: u64 = 2_000_000_000;
+pub const WARP_INSTRUCTIONS_MAX: u64 = 2_000_000_000;
 /// Turns within which priorities of a PCT schedule change: about those of a small world.
 const PCT_STEPS: u32 = 20_000;
 

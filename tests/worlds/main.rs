@@ -17,6 +17,7 @@ mod held;
 mod independence;
 mod lanes;
 mod mutants;
+mod mutation;
 mod play;
 mod race_mutants;
 mod races;

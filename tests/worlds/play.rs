@@ -13,10 +13,10 @@ use warpferry::{
     Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Shape, Tensor, Topology, World,
 };
 
-use crate::case::{Case, Link};
+use crate::case::{Case, Link, WARP_INSTRUCTIONS_MAX};
 use crate::draw::{self, Inputs};
 use crate::said;
-use crate::trouble::suffer;
+use crate::trouble::suffer_within;
 
 /// Longest that kernels go without progress, in the cluster's time.
 pub const TIMEOUT: Duration = Duration::from_secs(1);
@@ -137,15 +137,44 @@ fn tell(what: &'static str) -> impl Fn(Error) -> String {
 
 /// Runs `case` with these kernels; says what went wrong, or how it suffered from its trouble.
 pub fn attempt_with(case: &Case, kernels: KernelSet) -> Result<Cost, String> {
-    if let Some(trouble) = case.trouble {
-        return suffer(case, trouble, kernels).map(|suffered| suffered.cost);
+    attempt_within(case, kernels, &Bounds::default()).map(|played| played.cost)
+}
+
+/// What a run is kept to.
+pub struct Bounds<'a> {
+    /// Warp instructions after which it counts as endless.
+    pub warp_instructions: u64,
+    /// Sees the machine first.
+    pub prepare: &'a dyn Fn(&EmuMachine),
+}
+
+impl Default for Bounds<'_> {
+    fn default() -> Self {
+        Bounds { warp_instructions: WARP_INSTRUCTIONS_MAX, prepare: &|_| {} }
     }
-    let config = case.config().map_err(tell("the case is not valid"))?;
+}
+
+/// A run that went as it must.
+pub struct Played {
+    pub cost: Cost,
+    /// What ranks that had to stop said.
+    pub said: String,
+}
+
+/// The same, kept to bounds.
+pub fn attempt_within(case: &Case, kernels: KernelSet, bounds: &Bounds) -> Result<Played, String> {
+    if let Some(trouble) = case.trouble {
+        let suffered = suffer_within(case, trouble, kernels, bounds)?;
+        return Ok(Played { cost: suffered.cost, said: suffered.said });
+    }
+    let mut config = case.config().map_err(tell("the case is not valid"))?;
+    config.machine.limits.warp_instructions = bounds.warp_instructions;
     let mut world = World::emulated_kernels(config, kernels).map_err(tell("world"))?;
+    (bounds.prepare)(world.machine().ok_or("the world has no machine")?);
     attempt_in(case, &mut world)?;
     let machine = world.machine().cloned().ok_or("the world has no machine")?;
     world.close().map_err(tell("close"))?;
-    Ok(cost(&machine))
+    Ok(Played { cost: cost(&machine), said: String::new() })
 }
 
 /// What a machine has cost so far.

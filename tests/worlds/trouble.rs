@@ -16,7 +16,7 @@ use warpferry_nic::{cqe, FaultAction, FaultMatch};
 
 use crate::case::Case;
 use crate::lanes::{Cluster, Lane, Mishap};
-use crate::play::{self, Call, Cost, Stop, TIMEOUT};
+use crate::play::{self, Bounds, Call, Cost, Stop, TIMEOUT};
 
 /// Most time of the cluster for all rounds: each of a rank's operations waits for at most one deadline, and the first
 /// that fails is the last that waits.
@@ -73,6 +73,8 @@ pub struct Suffered {
     pub happened: bool,
     /// What the ranks that stopped noticed first.
     pub noticed: Vec<Noticed>,
+    /// All that the ranks that stopped said, every field of their status lines.
+    pub said: String,
 }
 
 /// Kinds of first errors.
@@ -142,11 +144,18 @@ struct Rounds {
 
 /// Runs `case` with its trouble; says what went otherwise than it must.
 pub fn suffer(case: &Case, trouble: Trouble, kernels: KernelSet) -> Result<Suffered, String> {
-    let config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
+    suffer_within(case, trouble, kernels, &Bounds::default())
+}
+
+/// The same, kept to bounds.
+pub fn suffer_within(case: &Case, trouble: Trouble, kernels: KernelSet, bounds: &Bounds) -> Result<Suffered, String> {
+    let mut config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
+    config.machine.limits.warp_instructions = bounds.warp_instructions;
     let call = |number| Call::new(case, config.topology, config.shape, number);
     let calls: Vec<Call> =
         (0..case.calls).map(call).collect::<Result<_, _>>().map_err(|error| format!("reference: {error}"))?;
     let mut cluster = Cluster::with_kernels(config, kernels).map_err(|error| format!("world: {error}"))?;
+    (bounds.prepare)(&cluster.machine);
     prepare(&cluster, trouble);
     let machine = cluster.machine.clone();
     let time = || Duration::from_nanos(machine.with(|machine| machine.time_ns()));
@@ -171,7 +180,7 @@ pub fn suffer(case: &Case, trouble: Trouble, kernels: KernelSet) -> Result<Suffe
     let cost = play::cost(&cluster.machine);
     let noticed = judge(case, trouble, happened, began, &outcomes)?;
     cluster.close().map_err(|error| format!("close: {error}"))?;
-    Ok(Suffered { cost, happened, noticed })
+    Ok(Suffered { cost, happened, noticed, said: written(&outcomes) })
 }
 
 fn prepare(cluster: &Cluster, trouble: Trouble) {
@@ -357,6 +366,17 @@ fn told(outcomes: &[Rounds]) -> String {
     for (rank, Rounds { errors, .. }) in outcomes.iter().enumerate() {
         for error in errors {
             text.push_str(&format!("\n  rank {rank}: {error}"));
+        }
+    }
+    text
+}
+
+/// Errors, and the status lines behind them in full.
+fn written(outcomes: &[Rounds]) -> String {
+    let mut text = told(outcomes);
+    for (rank, Rounds { errors, .. }) in outcomes.iter().enumerate() {
+        for line in errors.iter().flat_map(lines) {
+            text.push_str(&format!("\n  rank {rank}: {line:?}"));
         }
     }
     text

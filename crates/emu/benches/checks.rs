@@ -1,15 +1,18 @@
 //! What the checks cost: warp instructions a second of three loops without checks, with all but races, and with races.
 //!
-//! Method: a machine for each loop and each setting; their runs take turns, so that what else the computer does falls on
-//! all alike. Printed are the medians of the rates, the quartiles, and the medians of the ratios within a round.
-//! `cargo bench -p warpferry-emu --bench checks [-- ROUNDS]`.
+//! Method: a machine for each loop and each setting; their runs take turns, and time is that on a processor, so that what
+//! else the computer does matters little. Printed are the medians of the rates, the quartiles, and the medians of the ratios within a round.
+//! `cargo bench -p warpferry-emu --bench checks [-- ROUNDS SETTING]`; without a setting (`off`, `all`, `races`) all.
 #![allow(missing_docs)] // a program
 
-use std::time::Instant;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 use warpferry_emu::{Checks, Launch, Machine, MachineConfig, RunOutcome, StreamId};
 
 /// Rounds unless told otherwise.
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 15;
+/// Least warp instructions of a round: the system counts time in steps of some milliseconds.
+const INSTRUCTIONS: u64 = 2_000_000;
 /// CTAs and threads of each launch.
 const SHAPE: (u32, u32) = (4, 256);
 /// Bytes of each of the two buffers.
@@ -130,16 +133,28 @@ fn machine(body: &str, checks: Checks) -> (Machine, Launch) {
     (machine, launch)
 }
 
-/// Warp instructions a second of one launch.
+/// Time that this thread has been on a processor, where Linux tells it: others on the computer do not count then.
+fn busy() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    match text.split(' ').next().map(str::parse) {
+        Some(Ok(ns)) => Duration::from_nanos(ns),
+        _ => START.elapsed(),
+    }
+}
+
+/// Warp instructions a second.
 fn rate((machine, launch): &mut (Machine, Launch)) -> f64 {
     let before = machine.statistics().warp_instructions();
-    let start = Instant::now();
-    machine.launch(launch.clone()).expect("the launch is valid");
-    match machine.run_until_idle() {
-        Ok(RunOutcome::Idle) => {}
-        other => panic!("the loop ended as {other:?}"),
+    let start = busy();
+    while machine.statistics().warp_instructions() - before < INSTRUCTIONS {
+        machine.launch(launch.clone()).expect("the launch is valid");
+        match machine.run_until_idle() {
+            Ok(RunOutcome::Idle) => {}
+            other => panic!("the loop ended as {other:?}"),
+        }
     }
-    (machine.statistics().warp_instructions() - before) as f64 / start.elapsed().as_secs_f64()
+    (machine.statistics().warp_instructions() - before) as f64 / (busy() - start).as_secs_f64()
 }
 
 /// The value below which a share of the sorted values lies.
@@ -150,15 +165,21 @@ fn quantile(values: &mut [f64], share: f64) -> f64 {
 
 fn main() {
     let rounds = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(ROUNDS);
-    let settings = [("off", Checks::NONE), ("all but races", Checks::ALL), ("with races", Checks::RACES)];
-    println!("loop    checks         Minst/s (quartiles)     times slower than off");
+    let only = |name: &str| {
+        let mut words =
+            std::env::args().skip(1).filter(|word| word.parse::<usize>().is_err() && !word.starts_with('-'));
+        words.next().is_none_or(|word| name.split(' ').next_back() == Some(word.as_str()))
+    };
+    let settings = [("off", Checks::NONE), ("all", Checks::ALL), ("and races", Checks::RACES)];
+    println!("loop    checks         Minst/s (quartiles)     times slower than the first");
     for (name, body) in [("rows", ROWS), ("words", WORDS), ("copies", COPIES)] {
-        let mut machines = settings.map(|(_, checks)| machine(body, checks));
+        let settings: Vec<_> = settings.into_iter().filter(|(name, _)| only(name)).collect();
+        let mut machines: Vec<_> = settings.iter().map(|(_, checks)| machine(body, *checks)).collect();
         for machine in &mut machines {
             rate(machine);
         }
-        let mut rates = settings.map(|_| Vec::new());
-        let mut slower = settings.map(|_| Vec::new());
+        let mut rates = vec![Vec::new(); settings.len()];
+        let mut slower = rates.clone();
         for _ in 0..rounds {
             let round: Vec<f64> = machines.iter_mut().map(rate).collect();
             for (at, &value) in round.iter().enumerate() {

@@ -29,6 +29,8 @@ pub struct MachineConfig {
     pub garbage_seed: u64,
     /// Whose the host calls are, for the race check.
     pub hosts: Hosts,
+    /// Whether it is marked which instructions have run: see [`crate::Machine::coverage`].
+    pub coverage: bool,
 }
 
 /// Whose the host calls are: what one host knows of finished kernels, another one may not.
@@ -166,6 +168,7 @@ impl MachineConfig {
             limits: Limits::default(),
             garbage_seed: 0x5eed,
             hosts: Hosts::One,
+            coverage: false,
         }
     }
 

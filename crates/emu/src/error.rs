@@ -248,6 +248,9 @@ pub enum FaultKind {
         /// `read` or `write`.
         act: &'static str,
     },
+    /// A function that the driver gives on a real GPU.
+    #[error("{0} is a function of the driver, and there is none here")]
+    Runtime(String),
     /// Misuse of an mbarrier.
     #[error("mbarrier: {0}")]
     Mbarrier(String),

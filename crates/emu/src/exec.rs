@@ -78,6 +78,19 @@ impl Block {
 
 /// Runs one turn. Returns the number of instructions executed.
 pub(crate) fn turn(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, pace: &Pace) -> (u32, Result<(), Trouble>) {
+    match cta.shape.program.marks {
+        None => turn_of::<false>(env, cta, warp, pace),
+        Some(_) => turn_of::<true>(env, cta, warp, pace),
+    }
+}
+
+/// One turn, marking what runs or not.
+fn turn_of<const MARK: bool>(
+    env: &mut Env,
+    cta: &mut CtaState,
+    warp: &mut Warp,
+    pace: &Pace,
+) -> (u32, Result<(), Trouble>) {
     let shape = cta.shape.clone();
     let program: &Program = &shape.program;
     let mut left = pace.quantum;
@@ -86,7 +99,7 @@ pub(crate) fn turn(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, pace: &Pa
     while left > 0 && !block.is_some_and(|block| block.is_over) {
         merge(&mut warp.groups);
         let Some(index) = pick(&mut warp.groups, pace, &mut rotated) else { break };
-        if let Err(trouble) = run(env, cta, warp, program, index, &mut left, &mut block) {
+        if let Err(trouble) = run::<MARK>(env, cta, warp, program, index, &mut left, &mut block) {
             return (pace.quantum - left, Err(trouble));
         }
     }
@@ -136,7 +149,7 @@ fn pick(groups: &mut [Group], pace: &Pace, rotated: &mut Option<u32>) -> Option<
 }
 
 /// Runs group `index` until it blocks, parts, meets another, turns back, or `left` is used up.
-fn run(
+fn run<const MARK: bool>(
     env: &mut Env,
     cta: &mut CtaState,
     warp: &mut Warp,
@@ -165,6 +178,9 @@ fn run(
             let bits = warp.registers.predicates[inst.guard as usize];
             mask & if inst.negated { !bits } else { bits }
         };
+        if let (true, Some(marks)) = (MARK, &program.marks) {
+            marks.note(pc, mask, active);
+        }
         *left -= 1;
         if active == 0 {
             pc += 1;
@@ -249,6 +265,13 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         Op::ClusterArrive { releases } => cluster::arrive(env, cta, warp, *releases, active, pc)?,
         Op::ClusterWait => return cluster::wait(env.race, cta, warp, index, active, pc),
         Op::Trap => return Err(Trouble { kind: FaultKind::Trap, lane: first(active), pc, address: None }),
+        Op::Runtime(name) => {
+            let kind = match &**name {
+                "__assertfail" => FaultKind::Trap,
+                name => FaultKind::Runtime(name.to_string()),
+            };
+            return Err(Trouble { kind, lane: first(active), pc, address: None });
+        }
         Op::Fence { order, scope } => door::fence(env, cta, warp, *order, *scope, active, pc),
         Op::ProxyFence(kind) => {
             if let Some(race) = env.race {

@@ -67,6 +67,7 @@ mod cluster;
 mod collective;
 mod config;
 mod copies;
+mod coverage;
 mod door;
 mod error;
 mod exec;
@@ -95,6 +96,7 @@ mod warp;
 mod weak;
 
 pub use config::{Checks, ConfigError, GpuConfig, Hosts, Limits, MachineConfig, MemoryOrder, Schedule, Stall};
+pub use coverage::Covered;
 pub use error::{Fault, FaultKind, HiddenStore, LoadError, Location, MachineError, Thread};
 pub use explore::Exploration;
 pub use launch::{EntryInfo, EventId, Launch, LaunchId, ModuleId, Param, RunOutcome, StreamId, TransferId};

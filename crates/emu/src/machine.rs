@@ -3,6 +3,7 @@
 use crate::choice::Choices;
 use crate::config::{ConfigError, MachineConfig, MemoryOrder};
 use crate::copies::Copies;
+use crate::coverage::{self, Covered, Marks};
 use crate::error::{Fault, FaultKind, LoadError, MachineError};
 use crate::isa;
 use crate::launch::{EntryInfo, ModuleId};
@@ -366,7 +367,8 @@ impl Machine {
             }
             let known = mistyped.get(&function.name).cloned().map_or(Ok(()), Err);
             match known.and_then(|()| isa::link(&module, index, strict)) {
-                Ok(program) if function.is_entry => {
+                Ok(mut program) if function.is_entry => {
+                    program.marks = self.config.coverage.then(|| Marks::new(program.code.len()));
                     programs.insert(function.name.clone(), Arc::new(program));
                 }
                 Ok(_) => {}
@@ -462,6 +464,11 @@ impl Machine {
     /// What an entry asks for.
     pub fn entry_info(&self, module: ModuleId, entry: &str) -> Result<EntryInfo, MachineError> {
         Ok(self.program(module, entry)?.info.clone())
+    }
+
+    /// Which instructions of an entry have run so far, in the source's order; none unless the machine marks them.
+    pub fn coverage(&self, module: ModuleId, entry: &str) -> Result<Vec<Covered>, MachineError> {
+        Ok(coverage::covered(self.program(module, entry)?).unwrap_or_default())
     }
 
     /// Names of a module's entries.

@@ -61,6 +61,11 @@ pub enum Event<'a> {
         launch: LaunchId,
         /// Its index in the grid.
         index: [u32; 3],
+        /// Name of the entry.
+        entry: &'a str,
+        /// For each instruction of the program, the number of the instruction in the text that it was made from: the
+        /// emulator does some in several steps.
+        written: &'a [u32],
     },
     /// A warp accesses memory.
     Access {

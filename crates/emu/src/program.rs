@@ -74,6 +74,8 @@ pub(crate) enum Op {
     Restore(Box<SaveSet>),
     Exit,
     Trap,
+    /// A call of a function of the driver.
+    Runtime(Box<str>),
     Load(Box<Access>),
     Store(Box<Access>),
     /// Copies `imm` bytes of local memory from frame offset `a` to frame offset `b`.
@@ -483,6 +485,8 @@ pub(crate) enum Special {
     LaneMask(LaneMask),
     DynamicSharedBytes,
     TotalSharedBytes,
+    /// 1 when the kernel was launched in clusters.
+    ExplicitCluster,
 }
 
 /// The `%lanemask_*` registers.
@@ -518,6 +522,10 @@ pub(crate) struct Program {
     pub required_threads: Option<[u32; 3]>,
     /// `.reqnctapercluster`.
     pub required_cluster: Option<[u32; 3]>,
+    /// What has run, when that is asked for.
+    pub marks: Option<crate::coverage::Marks>,
+    /// `.explicitcluster`.
+    pub needs_cluster: bool,
 }
 
 impl Program {

@@ -77,6 +77,11 @@ pub(crate) struct LaunchState {
     pub copies: u64,
 }
 
+/// Number of CTAs or threads of an extent; beyond 64 bits the greatest number.
+fn count(extent: [u32; 3]) -> u64 {
+    extent.iter().fold(1, |product: u64, &n| product.saturating_mul(n as u64))
+}
+
 impl LaunchShape {
     pub fn ctas(&self) -> u64 {
         self.grid.iter().map(|&n| n as u64).product()
@@ -159,11 +164,17 @@ impl Machine {
 
     /// Puts a kernel launch into its stream.
     pub fn launch(&mut self, launch: Launch) -> Result<LaunchId, MachineError> {
+        self.launch_clusters(launch, None)
+    }
+
+    /// As [`Machine::launch`], with the CTAs of a cluster in each dimension for an entry that does not fix them by
+    /// `.reqnctapercluster`. One that does takes no other.
+    pub fn launch_clusters(&mut self, launch: Launch, cluster: Option<[u32; 3]>) -> Result<LaunchId, MachineError> {
         let Launch { gpu, stream, module, entry, grid, block, shared_bytes, args, access } = launch;
         self.check_alive(gpu)?;
         let program = self.program(module, &entry)?.clone();
         let wrong = |what, have: u64, valid: String| MachineError::Launch { entry: entry.clone(), what, have, valid };
-        let threads: u64 = block.iter().map(|&n| n as u64).product();
+        let threads = count(block);
         let most = program.info.max_threads as u64;
         if threads == 0 || threads > most {
             return Err(wrong("threads of a CTA", threads, format!("1..={most}")));
@@ -171,21 +182,27 @@ impl Machine {
         if let Some(required) = program.required_threads.filter(|r| *r != block) {
             return Err(wrong("threads of a CTA", threads, format!("{required:?} as .reqntid says")));
         }
-        let cluster = program.required_cluster.unwrap_or([1; 3]);
-        let size = cluster.iter().product::<u32>() as u64;
-        if self.weak.is_some() && size > 1 {
-            return Err(wrong("CTAs of a cluster", size, "1 while memory is explored".into()));
-        }
-        if cluster.iter().product::<u32>() > 16
-            || grid.iter().zip(cluster).any(|(ctas, part)| part == 0 || ctas % part != 0)
+        if let (Some(required), Some(given)) =
+            (program.required_cluster, cluster.filter(|c| program.required_cluster != Some(*c)))
         {
+            return Err(wrong("CTAs of a cluster", count(given), format!("{required:?} as .reqnctapercluster says")));
+        }
+        let explicit_cluster = cluster.or(program.required_cluster).is_some();
+        if program.needs_cluster && !explicit_cluster {
+            return Err(wrong("CTAs of a cluster", 0, "given at launch: the entry is .explicitcluster".into()));
+        }
+        let cluster = cluster.or(program.required_cluster).unwrap_or([1; 3]);
+        if self.weak.is_some() && count(cluster) > 1 {
+            return Err(wrong("CTAs of a cluster", count(cluster), "1 while memory is explored".into()));
+        }
+        if count(cluster) > 16 || grid.iter().zip(cluster).any(|(ctas, part)| part == 0 || ctas % part != 0) {
             return Err(wrong(
                 "CTAs of a cluster",
-                cluster.iter().product::<u32>() as u64,
+                count(cluster),
                 "1..=16, and each dimension divides the grid's".into(),
             ));
         }
-        let ctas: u64 = grid.iter().map(|&n| n as u64).product();
+        let ctas = count(grid);
         if ctas == 0 || ctas > 1 << 31 {
             return Err(wrong("CTAs", ctas, "1..=2^31".into()));
         }
@@ -214,6 +231,8 @@ impl Machine {
             program,
             grid,
             block,
+            cluster,
+            explicit_cluster,
             shared_bytes,
             args,
             param_address,
@@ -494,7 +513,7 @@ impl Machine {
                 self.gpus[gpu].starting.pop_front();
                 continue;
             }
-            let count = shape.cluster().iter().product::<u32>() as usize;
+            let count = shape.cluster.iter().product::<u32>() as usize;
             let Some(sms) = free_sms(&mut self.gpus[gpu], &self.config.gpu, &shape, count) else { return };
             let first = state.started;
             state.started += count as u64;
@@ -524,10 +543,12 @@ impl Machine {
             warp.queued = true;
             self.queue.push_back(Agent::Warp(cta.state.warp_ref(warp.index)));
         }
-        self.ctas[slot as usize] = Some(Box::new(cta));
         if let Some(observer) = &mut self.observer {
-            observer.event(&Event::CtaBegin { cta: serial, launch, index });
+            let program = &cta.state.shape.program;
+            let (entry, written) = (&*program.name, &*program.source);
+            observer.event(&Event::CtaBegin { cta: serial, launch, index, entry, written });
         }
+        self.ctas[slot as usize] = Some(Box::new(cta));
     }
 
     /// A CTA of a launch ended, or a copy of it: the launch may be complete.
@@ -575,7 +596,7 @@ impl Machine {
 
 /// Place in the grid of a CTA: its cluster's number and its rank there.
 fn cta_index(shape: &LaunchShape, cluster: u64, rank: u32) -> [u32; 3] {
-    let size = shape.cluster();
+    let size = shape.cluster;
     let [x, y, _] = std::array::from_fn(|axis| (shape.grid[axis] / size[axis]) as u64);
     let at = [cluster % x, cluster / x % y, cluster / (x * y)];
     let inside = [rank % size[0], rank / size[0] % size[1], rank / (size[0] * size[1])];

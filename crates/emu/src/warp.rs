@@ -23,6 +23,10 @@ pub(crate) struct LaunchShape {
     pub program: Arc<Program>,
     pub grid: [u32; 3],
     pub block: [u32; 3],
+    /// CTAs of a cluster in each dimension.
+    pub cluster: [u32; 3],
+    /// The entry or the launch says what a cluster is.
+    pub explicit_cluster: bool,
     pub shared_bytes: u32,
     pub args: Vec<u8>,
     /// Generic address of the parameters; 0 when nobody asks for it.
@@ -247,13 +251,6 @@ impl CtaState {
     }
 }
 
-impl LaunchShape {
-    /// CTAs of a cluster in each dimension.
-    pub fn cluster(&self) -> [u32; 3] {
-        self.program.required_cluster.unwrap_or([1; 3])
-    }
-}
-
 /// The CTA joins its cluster.
 fn join_cluster(cta: &CtaState) {
     let mut state = cta.cluster.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -382,12 +379,12 @@ fn special_value(cta: &CtaState, warp: u32, lane: u32, special: Special) -> u64 
         Special::Ntid(axis) => shape.block[axis as usize],
         Special::Ctaid(axis) => cta.index[axis as usize],
         Special::Nctaid(axis) => shape.grid[axis as usize],
-        Special::ClusterId(axis) => cta.index[axis as usize] / shape.cluster()[axis as usize],
-        Special::ClusterCount(axis) => shape.grid[axis as usize] / shape.cluster()[axis as usize],
-        Special::ClusterCta(axis) => cta.index[axis as usize] % shape.cluster()[axis as usize],
-        Special::ClusterCtas(axis) => shape.cluster()[axis as usize],
+        Special::ClusterId(axis) => cta.index[axis as usize] / shape.cluster[axis as usize],
+        Special::ClusterCount(axis) => shape.grid[axis as usize] / shape.cluster[axis as usize],
+        Special::ClusterCta(axis) => cta.index[axis as usize] % shape.cluster[axis as usize],
+        Special::ClusterCtas(axis) => shape.cluster[axis as usize],
         Special::ClusterRank => cta.cluster.rank,
-        Special::ClusterSize => shape.cluster().iter().product(),
+        Special::ClusterSize => shape.cluster.iter().product(),
         Special::LaneId => lane,
         Special::WarpId => warp,
         // Warp numbers that an SM has, not those that the CTA uses.
@@ -402,6 +399,7 @@ fn special_value(cta: &CtaState, warp: u32, lane: u32, special: Special) -> u64 
             LaneMask::Greater => !(u32::MAX >> (31 - lane)),
             LaneMask::GreaterEqual => u32::MAX << lane,
         },
+        Special::ExplicitCluster => shape.explicit_cluster as u32,
         Special::DynamicSharedBytes => shape.shared_bytes,
         // Shared memory is given out in units of 128 bytes.
         Special::TotalSharedBytes => (shape.program.shared_bytes + shape.shared_bytes).next_multiple_of(128),

@@ -291,12 +291,19 @@ impl<'a> State<'_, '_, 'a, '_> {
             self.label(name)?;
         }
         let is_move = matches!(raw.opcode, "mov" | "cvta");
+        // `ld.global.b32 {r}, [a]`: braces around the one register of a scalar access mean nothing.
+        let is_scalar = matches!(raw.opcode, "ld" | "ldu" | "st" | "mov")
+            && !raw.modifiers.iter().any(|modifier| matches!(*modifier, "v2" | "v4" | "v8"));
+        let unwrapped = |operand: &RawOperand<'a>| match operand {
+            RawOperand::Vector(elements) if is_scalar && elements.len() == 1 => self.operand(&elements[0], is_move),
+            operand => self.operand(operand, is_move),
+        };
         Ok(Instruction {
             position: raw.token.position,
             guard,
             opcode: raw.opcode.to_string(),
             modifiers: raw.modifiers.iter().map(|modifier| modifier.to_string()).collect(),
-            operands: raw.operands.iter().map(|operand| self.operand(operand, is_move)).collect::<Result<_, _>>()?,
+            operands: raw.operands.iter().map(unwrapped).collect::<Result<_, _>>()?,
         })
     }
 

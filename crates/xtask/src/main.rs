@@ -1,4 +1,4 @@
-//! Chores of the workspace: `cargo run -p xtask -- headers`, `expand`, `ship`.
+//! Chores of the workspace: `cargo run -p xtask -- headers`, `expand`, `ship`, `coverage`.
 //!
 //! It includes the sources it needs by path instead of linking the library, because the library does not build while
 //! a kernel is broken, which is when one wants to look at an expansion.
@@ -10,8 +10,12 @@ use std::process::{Command, ExitCode};
 #[path = "../../../src/plan/blocks.rs"]
 #[allow(dead_code, clippy::wrong_self_convention)] // public API there, private here
 mod blocks;
+mod coverage;
 #[path = "../../../build/expand.rs"]
 mod expand;
+#[path = "../../../src/driver/coverage/record.rs"]
+#[allow(missing_docs)] // public there, private here
+mod record;
 #[path = "../../../build/source.rs"]
 mod source;
 
@@ -21,6 +25,7 @@ const USAGE: &str = "usage: cargo run -p xtask -- COMMAND
   expand VARIANT     print one variant as a driver gets it
   expand VARIANT marked
                      with line markers, as ptxas, the parser and the emulator get it
+  coverage FOLDER    print what the records in FOLDER cover of each kernel: see scripts/coverage.sh
   ship               write every variant to ptx/expanded, for a package that builds without a C compiler";
 
 fn main() -> ExitCode {
@@ -31,6 +36,7 @@ fn main() -> ExitCode {
         ["expand"] => list(),
         ["expand", variant] => expand(variant).map(|expansion| print!("{}", expansion.text)),
         ["expand", variant, "marked"] => expand(variant).map(|expansion| print!("{}", expansion.marked_text)),
+        ["coverage", folder] => coverage(Path::new(folder)),
         ["ship"] => ship(),
         _ => Err(USAGE.to_string()),
     };
@@ -72,6 +78,18 @@ fn expand(name: &str) -> Result<expand::Expansion, String> {
         }
     }
     Err(format!("no variant is called {name}; `expand` alone lists them"))
+}
+
+fn coverage(folder: &Path) -> Result<(), String> {
+    let mut kernels = Vec::new();
+    let (place, _) = source::FOLDERS[0];
+    for source in source::sources(&root(), place)? {
+        for variant in &source.contract.variants {
+            let expansion = expand::expand(&mut compiler(), &root(), &source, variant)?;
+            kernels.push(coverage::Kernel { name: variant.name.clone(), marked_text: expansion.marked_text });
+        }
+    }
+    coverage::report(&root(), folder, &kernels)
 }
 
 fn ship() -> Result<(), String> {

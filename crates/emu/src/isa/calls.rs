@@ -23,7 +23,8 @@ impl CallGraph {
             let function = &module.functions[caller];
             let fail = |reason: String| symbol_error(module, &function.name, function.position, reason);
             let body = body_of(function).map_err(fail)?;
-            for instruction in body.code.iter().filter(|i| i.opcode == "call") {
+            let calls = body.code.iter().filter(|i| i.opcode == "call" && runtime_function(module, i).is_none());
+            for instruction in calls {
                 for callee in targets(module, body, instruction).map_err(fail)? {
                     edges.entry(caller).or_default().insert(callee);
                     if !order.contains(&callee) {
@@ -69,6 +70,21 @@ pub(crate) fn callee_of(instruction: &Instruction) -> Option<(&Operand, Option<&
         _ => None,
     };
     Some((callee, through))
+}
+
+/// Functions that modules declare and the driver gives. A call of one is a fault where it is reached: a module whose
+/// failing assertion or whose message is never reached runs.
+const RUNTIME: [&str; 8] =
+    ["vprintf", "__assertfail", "malloc", "free", "cudaMalloc", "cudaFree", "cudaGetDevice", "cudaDeviceSynchronize"];
+
+/// The function of the driver that an instruction calls by name, if it is one.
+pub(crate) fn runtime_function<'m>(module: &Module, instruction: &'m Instruction) -> Option<&'m str> {
+    match callee_of(instruction)? {
+        (Operand::Name(name), None) if function_named(module, name).is_none() => {
+            RUNTIME.contains(&name.as_str()).then_some(name)
+        }
+        _ => None,
+    }
 }
 
 /// Functions that a call may go to.

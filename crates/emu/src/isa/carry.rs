@@ -17,12 +17,13 @@ fn sum<const BITS: u32, const IN: bool, const OUT: bool>(r: &mut Registers, mask
     }
 }
 
-/// `a - b - borrow in`; the condition code holds the borrow.
+/// `a - b`, less one when carry in is clear: hardware adds `!b`, so the condition code holds the opposite of a borrow.
+/// Chains of subtractions do not show it; `addc` and `madc` after a subtraction, or `subc` after an addition, do.
 fn difference<const BITS: u32, const IN: bool, const OUT: bool>(r: &mut Registers, mask: u32, s: &Args) {
     for i in lanes(mask) {
-        let (a, b) = (narrow::<BITS>(r.columns[s.a as usize][i]), narrow::<BITS>(r.columns[s.b as usize][i]));
-        let borrow = if IN { r.predicates[CARRY as usize] >> i & 1 } else { 0 };
-        let total = (a as u128).wrapping_sub(b as u128).wrapping_sub(borrow as u128);
+        let (a, b) = (narrow::<BITS>(r.columns[s.a as usize][i]), narrow::<BITS>(!r.columns[s.b as usize][i]));
+        let carry = if IN { r.predicates[CARRY as usize] >> i & 1 } else { 1 };
+        let total = a as u128 + b as u128 + carry as u128;
         finish::<BITS, OUT>(r, s.d, i, total);
     }
 }

@@ -1,6 +1,6 @@
 //! Branches, calls and ends.
 
-use super::calls::{callee_of, targets};
+use super::calls::{callee_of, runtime_function, targets};
 use super::link::variable_bytes;
 use super::lower::{function_address, Lower, Place, Reason};
 use super::moves::copy;
@@ -49,6 +49,10 @@ pub(super) fn call(l: &mut Lower) -> Done {
     l.modifiers.finish()?;
     let instruction = l.instruction;
     let module = l.linker.module;
+    if let Some(name) = runtime_function(module, instruction) {
+        l.emit(Op::Runtime(name.into()), Args::default());
+        return Ok(());
+    }
     let body = module.functions[l.function].body.as_ref().ok_or("the function has no body")?;
     let (callee, _) = callee_of(instruction).ok_or("the callee is missing")?;
     let list = |operand: Option<&'_ Operand>| matches!(operand, Some(Operand::List(_)));

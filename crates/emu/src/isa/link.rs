@@ -44,6 +44,9 @@ pub(crate) struct Linker<'m> {
     pub graph: CallGraph,
 }
 
+/// How the instruction is called that every function ends with.
+pub(crate) const END_OF: &str = "end of ";
+
 /// Decodes `entry` of `module` with all functions it calls. `strict` refuses registers that are read and never written.
 pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Program, LoadError> {
     let graph = CallGraph::new(module, entry)?;
@@ -111,6 +114,8 @@ pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Progra
         info: EntryInfo { params, param_bytes, static_shared_bytes: shared_bytes, registers, max_threads },
         required_threads: function.required_threads,
         required_cluster: function.required_cluster,
+        marks: None,
+        needs_cluster: function.is_explicit_cluster,
     })
 }
 
@@ -321,7 +326,7 @@ impl<'m> Linker<'m> {
         locations.push(Location {
             file: file_of(module, function.position),
             line: function.position.line,
-            instruction: format!("end of {}", function.name),
+            instruction: format!("{END_OF}{}", function.name),
         });
         let (op, args) = end_of(&scope);
         self.push(Inst { op, args, guard: NO_GUARD, negated: false }, locations.len() as u32 - 1);

@@ -210,7 +210,8 @@ impl<'m> Lower<'_, 'm> {
             return Ok(column);
         }
         let start = match name {
-            name if name.starts_with("envreg") => ColumnStart::Constant(0),
+            // Nothing counts them, so the performance counters stand still.
+            name if name.starts_with("envreg") || name.starts_with("pm") => ColumnStart::Constant(0),
             "current_graph_exec" => ColumnStart::Constant(0),
             "WARP_SZ" => ColumnStart::Constant(32),
             _ => ColumnStart::Special(
@@ -460,6 +461,7 @@ fn static_special(name: &str) -> Option<Special> {
         "lanemask_le" => Special::LaneMask(LaneMask::LessEqual),
         "lanemask_gt" => Special::LaneMask(LaneMask::Greater),
         "lanemask_ge" => Special::LaneMask(LaneMask::GreaterEqual),
+        "is_explicit_cluster" => Special::ExplicitCluster,
         "dynamic_smem_size" => Special::DynamicSharedBytes,
         "total_smem_size" => Special::TotalSharedBytes,
         _ => return None,

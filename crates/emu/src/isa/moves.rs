@@ -24,12 +24,27 @@ fn join_part(r: &mut crate::program::Registers, mask: u32, s: &Args) {
     r.binary(mask, s, |a, b| a | b << shift)
 }
 
+/// Predicate `d` from a column of 0 and 1.
+fn is_set(r: &mut crate::program::Registers, mask: u32, s: &Args) {
+    let bits = r.compare(mask, s, |a, _| a != 0);
+    r.write_predicate(s.d, mask, bits);
+}
+
 pub(super) fn mov(l: &mut Lower) -> Done {
+    let elements = l.modifiers.vector();
     let ty = l.modifiers.ty()?;
+    if elements > 1 {
+        return move_vector(l, ty, elements as usize);
+    }
     l.finish(2..=2)?;
     let (target, source) = (l.operand(0)?, l.operand(1)?);
     if ty == Type::Pred {
         let d = l.dest_predicate(target)?;
+        if let Operand::Special(_) = source {
+            let a = l.source_of(source, Type::U32)?;
+            l.emit_pure(is_set, Args { d, a, b: a, ..Args::default() });
+            return Ok(());
+        }
         let (a, negated) = l.source_predicate(source)?;
         l.emit_pure(set_predicate, Args { d, a, imm: negated as u32, ..Args::default() });
         return Ok(());
@@ -55,6 +70,34 @@ pub(super) fn mov(l: &mut Lower) -> Done {
             Ok(())
         }
     }
+}
+
+/// `mov.v2` and `mov.v4`: element by element, all read before one is written.
+fn move_vector(l: &mut Lower, ty: Type, elements: usize) -> Done {
+    l.finish(2..=2)?;
+    let (Operand::Vector(targets), Operand::Vector(sources)) = (l.operand(0)?, l.operand(1)?) else {
+        return Err(format!("a vector move is from {elements} registers to {elements} registers"));
+    };
+    if ty == Type::Pred || ty.bytes() > 8 || elements > 4 {
+        return Err(format!("vectors of {elements} elements of type {ty:?} are not supported"));
+    }
+    if targets.len() != elements || sources.len() != elements {
+        return Err(format!("vectors of {} and {} elements, must be {elements}", targets.len(), sources.len()));
+    }
+    let mut copied = Vec::new();
+    for source in sources {
+        let (d, a) = (l.temporary()?, l.source_of(source, ty)?);
+        l.emit_pure(take_part, Args { d, a, imm: (ty.bytes() * 8) << 8, ..Args::default() });
+        copied.push(d);
+    }
+    for (target, a) in targets.iter().zip(copied) {
+        let dest = l.dest_of(target)?;
+        if dest.bytes < ty.bytes() {
+            return Err(format!("the destination register is too narrow for {ty:?}"));
+        }
+        l.emit_pure(copy(), Args { d: dest.column, a, ..Args::default() });
+    }
+    Ok(())
 }
 
 /// Width of a part in bits.

@@ -329,15 +329,21 @@ pub(super) fn set(l: &mut Lower) -> Done {
     let (out, ty) = (l.modifiers.ty()?, l.modifiers.ty()?);
     let count = if join == 0 { 3 } else { 4 };
     l.finish(count..=count)?;
-    if let (Some(half), true) = (half_of(ty), out == ty) {
-        return set_halves(l, ty, half, what, join, ftz);
+    if let Some(half) = half_of(ty) {
+        let truth = match out {
+            Type::U32 | Type::S32 => 0xffff,
+            Type::F16x2 if ty == out => 0x3c00,
+            Type::BF16x2 if ty == out => 0x3f80,
+            _ => return Err(format!("a result of type {out:?} from {ty:?} is not supported")),
+        };
+        return set_halves(l, ty, half, truth, what, join, ftz);
     }
     let is_half = matches!(ty, Type::F16 | Type::BF16);
     let truth = match out {
         Type::U32 | Type::S32 => u32::MAX,
         Type::U16 | Type::S16 if is_half => 0xffff,
-        Type::F16 if ty == Type::F16 => 0x3c00,
-        Type::BF16 if ty == Type::BF16 => 0x3f80,
+        Type::F16 if ty != Type::BF16 => 0x3c00,
+        Type::BF16 if ty != Type::F16 => 0x3f80,
         Type::F32 if !is_half => 1f32.to_bits(),
         _ => return Err(format!("a result of type {out:?} from {ty:?} is not supported")),
     };
@@ -350,9 +356,8 @@ pub(super) fn set(l: &mut Lower) -> Done {
     Ok(())
 }
 
-/// `set` of a packed type to the same type: 1.0 in each half for which the comparison holds.
-fn set_halves(l: &mut Lower, ty: Type, half: Type, what: Comparison, join: u32, ftz: bool) -> Done {
-    let one = if half == Type::F16 { 0x3c00 } else { 0x3f80 };
+/// `set` of a packed type: `truth` in each half for which the comparison holds.
+fn set_halves(l: &mut Lower, ty: Type, half: Type, truth: u32, what: Comparison, join: u32, ftz: bool) -> Done {
     let columns = halves(l, ty)?;
     let mut parts = Vec::new();
     for (columns, shift) in columns.into_iter().zip([0, 16]) {
@@ -360,7 +365,7 @@ fn set_halves(l: &mut Lower, ty: Type, half: Type, what: Comparison, join: u32, 
         let mut compare = compared(l, half, what, join, ftz, 1, columns)?;
         compare.args.d = bits;
         l.emit_pure(compare.run, compare.args);
-        l.emit_pure(spread, Args { d: part, a: bits, imm: one << shift, ..Args::default() });
+        l.emit_pure(spread, Args { d: part, a: bits, imm: truth << shift, ..Args::default() });
         parts.push(part);
     }
     let d = l.dest_for(0, ty)?;

@@ -254,13 +254,35 @@ fn require_sync(l: &mut Lower) -> Done {
     }
 }
 
+/// Whether `.sync` stands there; `sm_70` and later have no other form.
+fn is_sync(l: &mut Lower) -> Result<bool, Reason> {
+    let number =
+        |name: &String| name.strip_prefix("sm_").and_then(|n| n.trim_end_matches(['a', 'f']).parse::<u32>().ok());
+    let is_old = l.linker.module.targets.iter().find_map(number).is_some_and(|sm| sm < 70);
+    match l.modifiers.flag("sync") {
+        false if !is_old => Err("only the .sync form is supported from sm_70 on".into()),
+        sync => Ok(sync),
+    }
+}
+
+/// Member mask of `.sync` forms: operand `index`. Forms without, which only targets before `sm_70` have, take the lanes
+/// that execute the instruction.
+fn members(l: &mut Lower, index: usize, sync: bool) -> Result<u16, Reason> {
+    if sync {
+        return l.source(index, Type::U32);
+    }
+    let d = l.temporary()?;
+    l.emit(Op::Dynamic(super::Dynamic::ActiveMask), Args { d, ..Args::default() });
+    Ok(d)
+}
+
 pub(super) fn vote(l: &mut Lower) -> Done {
-    require_sync(l)?;
+    let sync = is_sync(l)?;
     let kind = l
         .modifiers
         .require("mode", &[("all", Vote::All), ("any", Vote::Any), ("uni", Vote::Uniform), ("ballot", Vote::Ballot)])?;
     let ty = l.modifiers.ty()?;
-    l.finish(3..=3)?;
+    l.finish(2 + sync as usize..=2 + sync as usize)?;
     let (target, source) = (l.operand(0)?, l.operand(1)?);
     let d = match (kind, ty) {
         (Vote::Ballot, Type::B32) => l.dest_for(0, ty)?,
@@ -268,25 +290,25 @@ pub(super) fn vote(l: &mut Lower) -> Done {
         _ => return Err(format!("type {ty:?} is not supported here")),
     };
     let (a, negated) = l.source_predicate(source)?;
-    let c = l.source(2, Type::U32)?;
+    let c = members(l, 2, sync)?;
     l.emit(Op::Vote(kind), Args { d, a, c, imm: negated as u32, ..Args::default() });
     Ok(())
 }
 
 pub(super) fn shfl(l: &mut Lower) -> Done {
-    require_sync(l)?;
+    let sync = is_sync(l)?;
     let kind = l.modifiers.require(
         "mode",
         &[("up", Shuffle::Up), ("down", Shuffle::Down), ("bfly", Shuffle::Butterfly), ("idx", Shuffle::Index)],
     )?;
     let ty = l.modifiers.ty()?;
-    l.finish(5..=5)?;
+    l.finish(4 + sync as usize..=4 + sync as usize)?;
     if ty != Type::B32 {
         return Err(format!("type {ty:?} is not supported here"));
     }
     let (d, predicate) = target_pair(l, 0, ty)?;
     let (a, b) = (l.source(1, ty)?, l.source(2, Type::U32)?);
-    let (e, c) = (l.source(3, Type::U32)?, l.source(4, Type::U32)?);
+    let (e, c) = (l.source(3, Type::U32)?, members(l, 4, sync)?);
     l.emit(Op::Shuffle(kind), Args { d, a, b, c, e, imm: predicate as u32 });
     Ok(())
 }

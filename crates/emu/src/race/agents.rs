@@ -171,7 +171,7 @@ impl Race {
         let cluster = self.seats[old.slots[0] as usize].cluster;
         if let Some(barrier) = self.clusters.get_mut(&cluster) {
             barrier.ended += 1;
-            if barrier.ended == cta.shape.cluster().iter().product::<u32>() {
+            if barrier.ended == cta.shape.cluster.iter().product::<u32>() {
                 self.clusters.remove(&cluster);
             }
         }

@@ -15,30 +15,61 @@ pub(crate) const SHARED: usize = 1;
 /// A number for each lane of a warp.
 pub(crate) type Lanes = [u32; 32];
 
-/// What is known of every agent: all that its lanes did up to a time, and more of some lanes.
+/// What is known of every agent: all that its lanes did up to a time, and more of some lanes. Copies share it until one
+/// of them learns more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Clock(Option<Arc<Times>>);
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Clock {
+struct Times {
     all: Vec<u32>,
     /// Slot times 32 plus lane, and the time up to which this lane alone is known; ascending.
     some: Vec<(u32, u32)>,
 }
 
+impl PartialEq for Clock {
+    fn eq(&self, other: &Clock) -> bool {
+        self.is_shared(other) || (self.covers(other) && other.covers(self))
+    }
+}
+
+impl Eq for Clock {}
+
 impl Clock {
+    #[inline(always)]
     pub fn all(&self, slot: u32) -> u32 {
-        self.all.get(slot as usize).copied().unwrap_or(0)
+        self.0.as_ref().and_then(|times| times.all.get(slot as usize)).copied().unwrap_or(0)
+    }
+
+    fn some(&self) -> &[(u32, u32)] {
+        self.0.as_ref().map_or(&[], |times| &times.some)
+    }
+
+    /// Both are one copy.
+    fn is_shared(&self, other: &Clock) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(own), Some(theirs)) => Arc::ptr_eq(own, theirs),
+            _ => false,
+        }
+    }
+
+    fn times(&mut self) -> &mut Times {
+        Arc::make_mut(self.0.get_or_insert_default())
     }
 
     /// Every one of these lanes is known up to `time`.
     #[inline(always)]
     pub fn knows(&self, slot: u32, lanes: u32, time: u32) -> bool {
-        self.all(slot) >= time || (!self.some.is_empty() && self.knows_some(slot, lanes, time))
+        self.all(slot) >= time || (!self.some().is_empty() && self.knows_some(slot, lanes, time))
     }
 
     #[cold]
     fn knows_some(&self, slot: u32, lanes: u32, time: u32) -> bool {
-        let start = self.some.partition_point(|&(key, _)| key < slot << 5);
+        let some = self.some();
+        let start = some.partition_point(|&(key, _)| key < slot << 5);
         let mut left = lanes;
-        for &(key, known) in self.some[start..].iter().take_while(|(key, _)| key >> 5 == slot) {
+        for &(key, known) in some[start..].iter().take_while(|(key, _)| key >> 5 == slot) {
             if known >= time {
                 left &= !(1 << (key & 31));
             }
@@ -51,18 +82,25 @@ impl Clock {
         if self.all(slot) >= time {
             return true;
         }
-        let start = self.some.partition_point(|&(key, _)| key < slot << 5);
-        let mut own = self.some[start..].iter().take_while(|(key, _)| key >> 5 == slot);
+        let some = self.some();
+        if some.is_empty() {
+            return false;
+        }
+        let start = some.partition_point(|&(key, _)| key < slot << 5);
+        let mut own = some[start..].iter().take_while(|(key, _)| key >> 5 == slot);
         own.any(|&(key, known)| lanes >> (key & 31) & 1 == 1 && known >= time)
     }
 
     /// All lanes of a slot are known up to `time`.
     pub fn learn(&mut self, slot: u32, time: u32) {
-        let slot = slot as usize;
-        if self.all.len() <= slot {
-            self.all.resize(slot + 1, 0);
+        if self.all(slot) >= time {
+            return;
         }
-        self.all[slot] = self.all[slot].max(time);
+        let (times, slot) = (self.times(), slot as usize);
+        if times.all.len() <= slot {
+            times.all.resize(slot + 1, 0);
+        }
+        times.all[slot] = time;
     }
 
     /// One lane is known up to `time`.
@@ -71,9 +109,10 @@ impl Clock {
             return;
         }
         let key = slot << 5 | lane;
-        match self.some.binary_search_by_key(&key, |&(key, _)| key) {
-            Ok(at) => self.some[at].1 = self.some[at].1.max(time),
-            Err(at) => self.some.insert(at, (key, time)),
+        match self.some().binary_search_by_key(&key, |&(key, _)| key) {
+            Ok(at) if self.some()[at].1 >= time => {}
+            Ok(at) => self.times().some[at].1 = time,
+            Err(at) => self.times().some.insert(at, (key, time)),
         }
     }
 
@@ -81,6 +120,7 @@ impl Clock {
     pub fn learn_lanes(&mut self, slot: u32, times: &Lanes) {
         let least = times.iter().copied().min().unwrap_or(0);
         self.learn(slot, least);
+        let least = least.max(self.all(slot));
         for (lane, &time) in times.iter().enumerate().filter(|(_, time)| **time > least) {
             self.learn_lane(slot, lane as u32, time);
         }
@@ -88,28 +128,69 @@ impl Clock {
 
     /// Whether everything that `other` knows is known here.
     pub fn covers(&self, other: &Clock) -> bool {
-        let beyond = other.all.get(self.all.len()..).unwrap_or(&[]);
-        self.all.iter().zip(&other.all).all(|(own, theirs)| own >= theirs)
-            && beyond.iter().all(|time| *time == 0)
-            && other.some.iter().all(|&(key, time)| self.knows(key >> 5, 1 << (key & 31), time))
+        if self.is_shared(other) {
+            return true;
+        }
+        let Some(theirs) = &other.0 else { return true };
+        let own = self.0.as_ref().map_or(&[][..], |times| &times.all);
+        let beyond = theirs.all.get(own.len()..).unwrap_or(&[]);
+        if !own.iter().zip(&theirs.all).all(|(own, theirs)| own >= theirs) || beyond.iter().any(|time| *time != 0) {
+            return false;
+        }
+        // Both lists ascend.
+        let mut some = self.some();
+        theirs.some.iter().all(|&(key, time)| {
+            if self.all(key >> 5) >= time {
+                return true;
+            }
+            while some.first().is_some_and(|&(own, _)| own < key) {
+                some = &some[1..];
+            }
+            some.first().is_some_and(|&(own, known)| own == key && known >= time)
+        })
     }
 
     /// What either knows.
     pub fn join(&mut self, other: &Clock) {
-        if self.all.len() < other.all.len() {
-            self.all.resize(other.all.len(), 0);
-        }
-        for (own, theirs) in self.all.iter_mut().zip(&other.all) {
-            *own = (*own).max(*theirs);
-        }
-        if self.some.is_empty() && other.some.is_empty() {
+        if self.covers(other) {
             return;
         }
-        for &(key, time) in &other.some {
-            self.learn_lane(key >> 5, key & 31, time);
+        if other.covers(self) {
+            self.0.clone_from(&other.0);
+            return;
         }
-        let all = &self.all;
-        self.some.retain(|&(key, time)| all.get(key as usize >> 5).copied().unwrap_or(0) < time);
+        let Some(theirs) = &other.0 else { return };
+        let own = self.times();
+        if own.all.len() < theirs.all.len() {
+            own.all.resize(theirs.all.len(), 0);
+        }
+        for (own, theirs) in own.all.iter_mut().zip(&theirs.all) {
+            *own = (*own).max(*theirs);
+        }
+        if own.some.is_empty() && theirs.some.is_empty() {
+            return;
+        }
+        let Times { all, some } = own;
+        let mut joined: Vec<(u32, u32)> = Vec::with_capacity(some.len() + theirs.some.len());
+        let (mut a, mut b) = (&some[..], &theirs.some[..]);
+        while let Some(&(key, time)) = match (a.first(), b.first()) {
+            (Some(own), Some(other)) if own.0 <= other.0 => Some(own),
+            (own, None) => own,
+            (_, other) => other,
+        } {
+            let take = |list: &mut &[(u32, u32)]| match list.first() {
+                Some(&(of, known)) if of == key => {
+                    *list = &list[1..];
+                    known
+                }
+                _ => 0,
+            };
+            let known = time.max(take(&mut a)).max(take(&mut b));
+            if all.get(key as usize >> 5).copied().unwrap_or(0) < known {
+                joined.push((key, known));
+            }
+        }
+        *some = joined;
     }
 }
 
@@ -279,7 +360,53 @@ mod tests {
         let mut other = Clock::default();
         other.learn(3, 20);
         other.join(&clock);
-        assert!(other.knows(3, u32::MAX, 20) && other.some.is_empty());
+        assert!(other.knows(3, u32::MAX, 20) && other.some().is_empty());
+    }
+
+    #[test]
+    fn copies_are_shared_until_one_learns_more() {
+        let mut clock = Clock::default();
+        clock.learn(3, 5);
+        let mut copy = clock.clone();
+        copy.learn(3, 4);
+        copy.learn_lane(3, 1, 5);
+        copy.join(&Clock::default());
+        assert!(copy.is_shared(&clock));
+        copy.learn_lane(3, 1, 6);
+        assert!(!copy.is_shared(&clock) && copy.covers(&clock) && !clock.covers(&copy) && copy != clock);
+        clock.join(&copy);
+        assert!(copy.is_shared(&clock) && clock.knows(3, 2, 6) && !clock.knows(3, 4, 6));
+        let mut other = Clock::default();
+        other.learn(9, 2);
+        clock.join(&other);
+        assert!(clock.knows(9, 1, 2) && clock.knows(3, 2, 6) && !copy.knows(9, 1, 2));
+    }
+
+    #[test]
+    fn joined_clocks_know_what_either_knew_and_no_more() {
+        let draw = |seed: u32| {
+            let mut clock = Clock::default();
+            for step in 0..12u32 {
+                let noise = (seed * 31 + step).wrapping_mul(2_654_435_761) >> 8;
+                match noise % 3 {
+                    0 => clock.learn(noise / 3 % 4, noise / 12 % 6),
+                    _ => clock.learn_lane(noise / 3 % 4, noise / 12 % 3, noise / 36 % 9),
+                }
+            }
+            clock
+        };
+        for seed in 0..200 {
+            let (a, b) = (draw(seed), draw(seed + 1000));
+            let mut both = a.clone();
+            both.join(&b);
+            assert!(both.covers(&a) && both.covers(&b));
+            assert_eq!(a.covers(&b), both == a);
+            for (slot, lane, time) in (0..4).flat_map(|s| (0..4).flat_map(move |l| (1..10).map(move |t| (s, l, t)))) {
+                let knows = |clock: &Clock| clock.knows(slot, 1 << lane, time);
+                assert_eq!(knows(&both), knows(&a) || knows(&b), "seed {seed}: {slot} {lane} {time}");
+            }
+            assert!(both.some().windows(2).all(|pair| pair[0].0 < pair[1].0));
+        }
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Race {
             RacePlace::Shared(offset) => {
                 let slot = self.ctas[home as usize].slots[0];
                 let other = match self.names[slot as usize].last() {
-                    Some((_, Name::Warp { shape, cta: [x, y, z], .. })) if shape.cluster() != [1; 3] => {
+                    Some((_, Name::Warp { shape, cta: [x, y, z], .. })) if shape.cluster != [1; 3] => {
                         format!(" of cta [{x}, {y}, {z}]")
                     }
                     _ => String::new(),

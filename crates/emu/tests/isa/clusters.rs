@@ -1,6 +1,7 @@
 //! Clusters: ranks, the barrier, shared memory of the other CTAs, copies between them.
 
 use crate::programs::run_grid;
+use warpferry_emu::{Launch, Machine, MachineConfig, StreamId};
 
 /// Thread 0 of each CTA of a grid of 2 clusters, each `size` CTAs, runs `body`; `y` goes to word `%ctaid.x`.
 fn run(size: u32, threads: u32, body: &str) -> Vec<u64> {
@@ -136,4 +137,57 @@ fn stores_and_reductions_report_their_bytes() {
     skip:";
     let sum = 1000 + (0..32).sum::<u64>() + 70004;
     assert_eq!(run(2, 32, body), [sum, 0, sum, 0]);
+}
+
+/// An entry that fixes no cluster takes that of the launch; one that does takes no other; one that asks for a cluster
+/// is not launched without.
+#[test]
+fn the_launch_may_give_the_cluster() {
+    let text = |says: &str| {
+        format!(
+            ".version 8.6\n.target sm_90\n.address_size 64\n
+            .visible .entry k(.param .u64 buffer) {says} {{
+                .reg .u64 p; .reg .u32 cta, rank, ctas; .reg .pred given;
+                ld.param.u64 p, [buffer]; mov.u32 cta, %ctaid.x; mad.wide.u32 p, cta, 4, p;
+                mov.u32 rank, %cluster_ctarank; mov.u32 ctas, %cluster_nctarank; mad.lo.u32 rank, ctas, 10, rank;
+                mov.pred given, %is_explicit_cluster; @given add.u32 rank, rank, 100;
+                barrier.cluster.arrive; barrier.cluster.wait;
+                st.global.u32 [p], rank; ret;
+            }}"
+        )
+    };
+    let launched = |says: &str, cluster: Option<[u32; 3]>| -> Result<Vec<u32>, String> {
+        let mut machine = Machine::new(MachineConfig::new(1, 1)).expect("a valid machine");
+        let module = machine.load_module("test.ptx", &text(says)).expect("a module");
+        let buffer = machine.alloc(0, 16).expect("memory");
+        let launch = Launch {
+            gpu: 0,
+            stream: StreamId::DEFAULT,
+            module,
+            entry: "k".into(),
+            grid: [4, 1, 1],
+            block: [32, 1, 1],
+            shared_bytes: 0,
+            args: buffer.to_le_bytes().to_vec(),
+            access: Vec::new(),
+        };
+        machine.launch_clusters(launch, cluster).map_err(|error| error.to_string())?;
+        machine.run_until_idle().expect("no fault");
+        let mut bytes = [0; 16];
+        machine.read(buffer, &mut bytes).expect("written");
+        Ok(bytes.chunks(4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes"))).collect())
+    };
+    assert_eq!(launched("", None), Ok(vec![10; 4]));
+    assert_eq!(launched("", Some([2, 1, 1])), Ok(vec![120, 121, 120, 121]));
+    assert_eq!(launched(".explicitcluster", Some([4, 1, 1])), Ok(vec![140, 141, 142, 143]));
+    assert_eq!(launched(".reqnctapercluster 2", None), Ok(vec![120, 121, 120, 121]));
+    assert_eq!(launched(".reqnctapercluster 2", Some([2, 1, 1])), Ok(vec![120, 121, 120, 121]));
+    let refused = |says, cluster, why: &str| {
+        let error = launched(says, cluster).expect_err("no such launch");
+        assert!(error.contains(why), "{error}");
+    };
+    refused(".reqnctapercluster 2", Some([4, 1, 1]), ".reqnctapercluster says");
+    refused(".explicitcluster", None, "given at launch");
+    refused("", Some([3, 1, 1]), "divides the grid's");
+    refused("", Some([0, 1, 1]), "divides the grid's");
 }

@@ -187,6 +187,20 @@ fn carries_chain() {
     check("sub.cc.u32 d32, a32, b32; subc.u32 d32, c32, 0;", "d32", |a, b, c| {
         c.wrapping_sub(((a & M32) < (b & M32)) as u64) & M32
     });
+    // The condition code of a subtraction is the carry of adding the complement: set when nothing is borrowed.
+    check("sub.cc.u32 e32, a32, b32; addc.u32 d32, c32, 0;", "d32", |a, b, c| {
+        c.wrapping_add(((a & M32) >= (b & M32)) as u64) & M32
+    });
+    check("add.cc.u32 e32, a32, b32; subc.u32 d32, c32, 5;", "d32", |a, b, c| {
+        c.wrapping_sub(6).wrapping_add(((a & M32) + (b & M32)) >> 32) & M32
+    });
+    check("sub.cc.u64 e, a, b; madc.lo.u64 d, a, b, c;", "d", |a, b, c| {
+        a.wrapping_mul(b).wrapping_add(c).wrapping_add((a >= b) as u64)
+    });
+    check("sub.cc.u64 e, a, b; subc.cc.u64 e, b, a; subc.u64 d, c, 0;", "d", |a, b, c| {
+        let borrow = (a < b) as u128;
+        c.wrapping_sub(((b as u128) < a as u128 + borrow) as u64)
+    });
     check("add.cc.u64 d, a, b; addc.u64 d, c, c;", "d", |a, b, c| {
         c.wrapping_add(c).wrapping_add(a.checked_add(b).is_none() as u64)
     });

@@ -104,3 +104,55 @@ fn packing() {
     check("mov.u32 d32, a32;", "d32", |a, _, _| a & M32);
     check("mov.b64 {a32, b32}, a; mov.b64 a, {b32, a32}; mov.b64 d, a;", "d", |a, _, _| a.rotate_left(32));
 }
+
+/// `set` of packed halves fills each half for which the comparison holds, unordered forms with NaN among them; a result
+/// in half precision is 1.0 whatever is compared.
+#[test]
+fn set_of_halves() {
+    let less = |x: u64, y: u64| {
+        let (x, y) = (half(x), half(y));
+        x < y || x.is_nan() || y.is_nan()
+    };
+    let each = |a: u64, b: u64, truth: u64| {
+        (0..2).map(|i| if less(a >> (16 * i), b >> (16 * i)) { truth << (16 * i) } else { 0 }).sum()
+    };
+    check("set.ltu.u32.f16x2 d32, a32, b32;", "d32", |a, b, _| each(a, b, 0xffff));
+    check("set.ltu.s32.f16x2 d32, a32, b32;", "d32", |a, b, _| each(a, b, 0xffff));
+    check("set.ltu.f16x2.f16x2 d32, a32, b32;", "d32", |a, b, _| each(a, b, 0x3c00));
+    check("set.lt.f16.s32 d16, a32, b32;", "d16", |a, b, _| if (a as i32) < b as i32 { 0x3c00 } else { 0 });
+    check("set.ne.bf16.b64 d16, a, b;", "d16", |a, b, _| if a != b { 0x3f80 } else { 0 });
+}
+
+/// Value of a half.
+fn half(v: u64) -> f64 {
+    let (exponent, fraction) = ((v >> 10 & 31) as i32, (v & 0x3ff) as f64);
+    let size = match exponent {
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        0 => fraction * 2f64.powi(-24),
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if v >> 15 & 1 == 1 {
+        -size
+    } else {
+        size
+    }
+}
+
+/// All elements of a vector are read before one is written.
+#[test]
+fn vectors_move_at_once() {
+    check("mov.v2.u32 {a32, b32}, {b32, a32}; mov.b64 d, {a32, b32};", "d", |a, b, _| b & M32 | a << 32);
+    check("mov.v4.u16 {a16, b16, c16, d16}, {b16, c16, d16, a16}; mov.b64 d, {a16, b16, c16, d16};", "d", |a, b, c| {
+        b & 0xffff | (c & 0xffff) << 16 | (a & 0xffff) << 48
+    });
+    check(".reg .v2 .b64 v; mov.v2.b64 v, {a, b}; mov.v2.b64 {b, a}, v; xor.b64 d, a, c;", "d", |_, b, c| b ^ c);
+}
+
+/// Special registers stand where a value is converted or packed.
+#[test]
+fn special_registers_as_operands() {
+    check("cvt.u64.u32 d, %laneid; mov.b64 d, {%warpid, %ntid.x};", "d", |_, _, _| 32 << 32);
+    check("mov.pred p, %is_explicit_cluster;", "p", |_, _, _| 0);
+    check("mov.u32 d32, %pm3;", "d32", |_, _, _| 0);
+}

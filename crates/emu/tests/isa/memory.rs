@@ -149,3 +149,12 @@ fn undefined_registers_differ_from_run_to_run_of_lanes() {
     );
     assert!(got.iter().any(|v| *v != got[0]), "undefined registers are no constants");
 }
+
+/// Braces around the one register of a scalar access mean nothing, as compilers of kernels write them.
+#[test]
+fn one_register_may_stand_in_braces() {
+    let text = "st.shared.b32 [ at + 0 ], { a32 }; ld.shared.b32 { d32 }, [ at + 0 ]; mov.b32 { d32 }, d32;";
+    check(&shared(text), "d32", |a, _, _| a & M32);
+    let error = load(&shared("ld.shared.v2.b32 { d32 }, [at];"), "d32").unwrap_err().to_string();
+    assert!(error.contains("1 elements of 4 bytes with .v2"), "{error}");
+}

@@ -376,3 +376,50 @@ fn matrices_are_multiplied_where_it_is_exact() {
         assert_eq!(*value, element(g, 2 * t + 1) << 32 | element(g + 8, 2 * t), "lane {lane}");
     }
 }
+
+/// Functions of the driver may be declared and called where nothing comes by; reached, the fault names them. Any other
+/// function without a body is refused when it is loaded.
+#[test]
+fn functions_of_the_driver_are_faults_where_they_are_reached() {
+    let text = |name: &str, value: u32| {
+        format!(
+            ".version 8.6\n.target sm_90\n.address_size 64\n
+            .extern .func (.param .b32 result) {name}(.param .b64 text, .param .b64 values);
+            .visible .entry k(.param .u64 buffer) {{
+                .reg .u64 p; .reg .u32 x; .reg .pred wrong;
+                ld.param.u64 p, [buffer]; ld.global.u32 x, [p];
+                setp.eq.u32 wrong, x, {value};
+                @!wrong bra FINE;
+                {{ .param .b64 a; .param .b64 b; .param .b32 r;
+                  st.param.b64 [a], p; st.param.b64 [b], p; call.uni (r), {name}, (a, b); ld.param.b32 x, [r]; }}
+            FINE: add.u32 x, x, 1; st.global.u32 [p], x; ret;
+            }}"
+        )
+    };
+    assert_eq!(run_module(&text("vprintf", 8), 1, &[7]), [8]);
+    assert_eq!(run_module(&text("__assertfail", 8), 1, &[7]), [8]);
+    let fault = |name: &str| {
+        let mut machine = Machine::new(MachineConfig::new(1, 1)).expect("a valid machine");
+        let module = machine.load_module("test.ptx", &text(name, 0)).expect("a module");
+        let buffer = machine.alloc(0, 8).expect("memory");
+        machine.write(buffer, &[0; 8]).expect("memory");
+        let launch = Launch {
+            gpu: 0,
+            stream: StreamId::DEFAULT,
+            module,
+            entry: "k".into(),
+            grid: [1, 1, 1],
+            block: [1, 1, 1],
+            shared_bytes: 0,
+            args: buffer.to_le_bytes().to_vec(),
+            access: Vec::new(),
+        };
+        machine.launch(launch).expect("a launch");
+        machine.run_until_idle().expect_err("the call is reached").to_string()
+    };
+    assert!(fault("vprintf").contains("vprintf is a function of the driver"), "{}", fault("vprintf"));
+    assert!(fault("__assertfail").contains("trap"), "{}", fault("__assertfail"));
+    let mut machine = Machine::new(MachineConfig::new(1, 1)).expect("a valid machine");
+    let error = machine.load_module("test.ptx", &text("other", 0)).expect_err("cannot be linked").to_string();
+    assert!(error.contains("other"), "{error}");
+}

@@ -2,7 +2,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use crate::{check, load, run, run_scheduled, Draw};
-use warpferry_emu::Schedule;
+use warpferry_emu::{Launch, Machine, MachineConfig, Schedule, StreamId};
 
 const M32: u64 = 0xffff_ffff;
 
@@ -176,4 +176,51 @@ fn a_lane_outside_its_mask_is_a_fault() {
     let message = *run.unwrap_err().downcast::<String>().unwrap();
     assert!(message.contains("member mask 0x00000001"), "{message}");
     assert!(load("vote.ballot.b32 d32, pa;", "d32").is_err());
+}
+
+/// Modules for targets before `sm_70` exchange among the lanes that are there, without a member mask. Later ones must
+/// give one.
+#[test]
+fn old_targets_exchange_without_masks() {
+    let text = |target: &str| {
+        format!(
+            ".version 5.0\n.target {target}\n.address_size 64\n
+            .visible .entry k(.param .u64 buffer) {{
+                .reg .u64 p; .reg .u32 tid, odd, r, v; .reg .pred there, low, all;
+                ld.param.u64 p, [buffer]; mov.u32 tid, %tid.x; mad.wide.u32 p, tid, 8, p;
+                and.b32 odd, tid, 1; setp.ne.u32 low, odd, 0; @!low bra DONE;
+                shfl.bfly.b32 r|there, tid, 2, 31; @!there trap;
+                setp.lt.u32 low, tid, 16; vote.ballot.b32 v, low; xor.b32 r, r, v;
+                vote.all.pred all, low; @all trap; vote.any.pred all, low; @!all trap;
+                st.global.u32 [p], {{r}};
+            DONE: ret;
+            }}"
+        )
+    };
+    let run = |target: &str| -> Result<Vec<u64>, String> {
+        let mut machine = Machine::new(MachineConfig::new(1, 1)).expect("a valid machine");
+        let module = machine.load_module("old.ptx", &text(target)).map_err(|error| error.to_string())?;
+        let buffer = machine.alloc(0, 256).expect("memory");
+        machine.write(buffer, &[0; 256]).expect("memory");
+        let launch = Launch {
+            gpu: 0,
+            stream: StreamId::DEFAULT,
+            module,
+            entry: "k".into(),
+            grid: [1, 1, 1],
+            block: [32, 1, 1],
+            shared_bytes: 0,
+            args: buffer.to_le_bytes().to_vec(),
+            access: Vec::new(),
+        };
+        machine.launch(launch).map_err(|error| error.to_string())?;
+        machine.run_until_idle().map_err(|fault| fault.to_string())?;
+        let mut back = [0; 256];
+        machine.read(buffer, &mut back).expect("written");
+        Ok(back.chunks(8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes"))).collect())
+    };
+    let want = (0..32u64).map(|tid| if tid & 1 == 1 { (tid ^ 2) ^ 0xaaaa } else { 0 });
+    assert_eq!(run("sm_35"), Ok(want.collect::<Vec<_>>()));
+    let error = run("sm_70").expect_err("the mask is missing");
+    assert!(error.contains("from sm_70 on"), "{error}");
 }

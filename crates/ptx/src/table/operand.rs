@@ -408,6 +408,11 @@ impl Context<'_> {
             Operand::Integer(_) | Operand::Float(_) if !is_written && !typed.is_register => {
                 (!literal_fits(operand, class, bits)).then(|| format!("a literal of type .{name}"))
             }
+            // A conversion reads special registers, as a move does.
+            Operand::Special(special) if typed.is_loose && !is_written => {
+                let fits = special_register_bits(special).is_some_and(|found| found >= bits);
+                (!fits || matches!(class, Class::Float(_))).then(|| format!("a value of type .{name}"))
+            }
             operand => {
                 let fits =
                     self.register(operand).is_some_and(|register| register_fits(register, class, bits, typed.is_loose));
@@ -509,6 +514,7 @@ impl Context<'_> {
         let refused = elements.iter().any(|element| match element {
             Operand::Sink => !is_written,
             Operand::Integer(_) => is_written,
+            Operand::Special(special) => is_written || special_register_bits(special) != Some(bits / count),
             element => !self
                 .register(element)
                 .is_some_and(|register| register_fits(register, Class::Bits, bits / count, false)),

@@ -28,6 +28,9 @@ pub struct RunOptions {
     /// Threads of a CTA in each dimension
     #[arg(long, default_value = "1", value_name = "X,Y,Z")]
     pub block: Extent,
+    /// CTAs of a cluster in each dimension, for an entry without `.reqnctapercluster`
+    #[arg(long, value_name = "X,Y,Z")]
+    pub cluster: Option<Extent>,
     /// Dynamic shared memory, in bytes
     #[arg(long, default_value_t = 0, value_name = "BYTES")]
     pub shared: u32,
@@ -160,7 +163,9 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
         args,
         access: Vec::new(),
     };
-    machine.launch(launch).map_err(|error| Failure::Usage(error.to_string()))?;
+    machine
+        .launch_clusters(launch, options.cluster.map(|cluster| cluster.0))
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     match machine.run_until_idle() {
         Ok(RunOutcome::Stalled(report)) => return Err(Failure::Stall(report.to_string())),
         Ok(_) => {}

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Tries the mutants of the kernels and writes docs/mutants.md: what was changed, who saw it, what survives.
+#
+#   scripts/mutants.sh [--fabric mlx5|loopback] [--kernel layout|exchange|dispatch|combine] [--seconds N] [--from N]
+#                      [--threads N] [--tell]
+#
+# Without --fabric both are tried. What was tried before is in target/mutants (WARPFERRY_MUTANTS_RESULTS names another
+# folder) and counts as long as the kernel is the same: a run can be stopped and taken up again. --seconds bounds the time
+# of each fabric, --from leaves out the first mutants, --tell only writes the page and the list for CI from the record.
+# Fails when a mutant survives without an argument, or was not tried.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+fabrics="mlx5 loopback"
+tell_only=0
+export WARPFERRY_MUTANTS_THREADS=${WARPFERRY_MUTANTS_THREADS:-$(nproc)}
+usage() { sed -n '4,5p' "$0" | sed 's/^# *//' >&2; exit 2; }
+while (($#)); do
+    case $1 in
+        --tell) tell_only=1; shift; continue ;;
+        --fabric | --kernel | --seconds | --from | --threads) (($# >= 2)) || usage ;;
+        *) echo "mutants: $1 is no option" >&2; usage ;;
+    esac
+    case $1 in
+        --fabric) fabrics=$2 ;;
+        --kernel) export WARPFERRY_MUTANTS_KERNEL=$2 ;;
+        --seconds) export WARPFERRY_MUTANTS_SECONDS=$2 ;;
+        --from) export WARPFERRY_MUTANTS_FROM=$2 ;;
+        --threads) export WARPFERRY_MUTANTS_THREADS=$2 ;;
+    esac
+    shift 2
+done
+
+export RUST_BACKTRACE=0 PTXAS=none
+WARPFERRY_MUTANTS_RESULTS=${WARPFERRY_MUTANTS_RESULTS:-$PWD/${CARGO_TARGET_DIR:-target}/mutants}
+[[ ${CARGO_TARGET_DIR:-} == /* ]] && WARPFERRY_MUTANTS_RESULTS=${WARPFERRY_MUTANTS_RESULTS#"$PWD/"}
+export WARPFERRY_MUTANTS_RESULTS
+run() {
+    WARPFERRY_MUTANTS=$1 nice cargo test --locked --release --test worlds -- --exact \
+        mutation::run::every_mutant_of_the_sources --nocapture
+}
+
+status=0
+if ((!tell_only)); then
+    for fabric in $fabrics; do
+        run "$fabric" || status=$?
+    done
+fi
+run tell
+exit "$status"

@@ -1,0 +1,241 @@
+//! Trying mutants: all of a fabric, some of one kernel, or one again.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use warpferry::kernel::image::KernelImage;
+use warpferry::kernel::launch::KernelSet;
+use warpferry::Fabric;
+
+use super::argument;
+use super::change::{apply, Change, Kind};
+use super::kernel::Kernel;
+use super::origin::Sources;
+use super::places::{mutants, Mutant};
+use super::record::{hash, Fate, Line, Record};
+use super::suite::{runs, Suite};
+use super::table;
+use crate::case::Link;
+use crate::random::number;
+use crate::skip::skipped;
+
+/// The kernels of a fabric, parsed.
+pub struct Set {
+    pub sound: KernelSet,
+    pub kernels: Vec<Kernel>,
+}
+
+impl Set {
+    pub fn new(link: Link) -> Set {
+        let fabric = if link == Link::Mlx5 { Fabric::Mlx5 } else { Fabric::Loopback };
+        let sound = KernelSet::embedded(fabric).unwrap_or_else(|error| panic!("{error}"));
+        let sources = Sources::read();
+        let images = [sound.layout, sound.exchange, sound.dispatch, sound.combine];
+        Set { sound, kernels: images.map(|image| Kernel::new(image, &sources)).into() }
+    }
+
+    /// The set with one kernel changed.
+    pub fn with(&self, kernel: usize, at: usize, change: &Change) -> Option<KernelSet> {
+        let of = &self.kernels[kernel];
+        let image: &'static KernelImage = of.image_of(&apply(&of.module, at, change)?);
+        let mut set = self.sound;
+        *[&mut set.layout, &mut set.exchange, &mut set.dispatch, &mut set.combine][kernel] = image;
+        Some(set)
+    }
+
+    /// What became of a mutant, tried with `runs`.
+    pub fn fate(&self, suite: &Suite, runs: &[usize], kernel: usize, mutant: &Mutant) -> Fate {
+        let set = self.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
+        if let Some(caught) = suite.catch(runs, set, self.keeps_pace(kernel, mutant), mutant.kind.is_edge()) {
+            let what = caught.what.lines().next().unwrap_or_default().chars().take(400).collect();
+            return Fate::Caught { checker: caught.checker.name().to_string(), run: caught.run, what };
+        }
+        let trap = self.with(kernel, mutant.at, &Change::Trap).expect("a trap fits everywhere");
+        if runs.iter().any(|&run| suite.attempt(run, trap, false, false).is_some()) {
+            Fate::Survives
+        } else {
+            Fate::Unreached
+        }
+    }
+
+    /// Whether a run goes as the sound kernels' up to where the mutant makes a difference: then what ranks say can be
+    /// compared word for word.
+    pub fn keeps_pace(&self, kernel: usize, mutant: &Mutant) -> bool {
+        let of = &self.kernels[kernel];
+        let stands = !matches!(mutant.change, Change::Earlier | Change::Later);
+        let changed = apply(&of.module, mutant.at, &mutant.change);
+        let long = changed.map(|module| super::kernel::entry(&module).body.as_ref().map_or(0, |body| body.code.len()));
+        stands && !mutant.kind.is_edge() && mutant.kind != Kind::Mask && long == Some(of.body().code.len())
+    }
+
+    /// A line about a mutant.
+    pub fn line(&self, suite: u64, kernel: usize, mutant: &Mutant) -> Line {
+        let of = &self.kernels[kernel];
+        Line {
+            kernel: of.image.name.to_string(),
+            hash: of.hash(),
+            suite,
+            number: mutant.number,
+            place: of.place(mutant.at),
+            phase: of.phase(mutant.at).to_string(),
+            edge: of.origins[mutant.at].edge.clone(),
+            text: of.texts[mutant.at].clone(),
+            kind: mutant.kind.name().to_string(),
+            change: mutant.change.to_string(),
+            fate: Fate::Survives,
+        }
+    }
+}
+
+/// Runs that every mutant is tried with before any is tried with all.
+const FIRST_RUNS: usize = 4;
+
+/// The kernels of a set, in the order of [`Set::kernels`].
+pub const KERNELS: [&str; 4] = ["layout", "exchange", "dispatch", "combine"];
+
+/// Where results are: beside what cargo builds, unless `WARPFERRY_MUTANTS_RESULTS` names a folder.
+pub fn results(link: Link) -> PathBuf {
+    let folder =
+        std::env::var_os("WARPFERRY_MUTANTS_RESULTS").map_or_else(|| PathBuf::from("target/mutants"), PathBuf::from);
+    folder.join(if link == Link::Mlx5 { "mlx5.jsonl" } else { "loopback.jsonl" })
+}
+
+pub fn link_named(word: &str) -> Option<Link> {
+    match word {
+        "mlx5" => Some(Link::Mlx5),
+        "loopback" => Some(Link::Loopback),
+        _ => None,
+    }
+}
+
+/// Method: all mutants of a fabric, which takes hours: `scripts/mutants.sh` asks for it by `WARPFERRY_MUTANTS`. What is in
+/// the record already is not tried again. Red when a survivor has no argument.
+#[test]
+fn every_mutant_of_the_sources() {
+    let Ok(word) = std::env::var("WARPFERRY_MUTANTS") else {
+        return skipped("every mutant of the sources", "WARPFERRY_MUTANTS is not set");
+    };
+    if word == "tell" {
+        return table::write();
+    }
+    let link = link_named(&word).unwrap_or_else(|| panic!("WARPFERRY_MUTANTS={word}: valid is mlx5, loopback or tell"));
+    let only = std::env::var("WARPFERRY_MUTANTS_KERNEL").ok().filter(|kernel| !kernel.is_empty());
+    if let Some(kernel) = &only {
+        assert!(KERNELS.contains(&kernel.as_str()), "WARPFERRY_MUTANTS_KERNEL={kernel}: valid is one of {KERNELS:?}");
+    }
+    let deadline = Instant::now() + Duration::from_secs(number("WARPFERRY_MUTANTS_SECONDS", u64::from(u32::MAX)));
+    let from = number("WARPFERRY_MUTANTS_FROM", 0) as usize;
+    let threads = number("WARPFERRY_MUTANTS_THREADS", 1).clamp(1, 64);
+
+    let set = Set::new(link);
+    let runs = runs(link);
+    let suite_hash = hash(&format!("{runs:?}"));
+    let record = Record::open(&results(link));
+    let todo: Vec<(usize, Mutant)> = (0..KERNELS.len())
+        .filter(|&kernel| only.as_ref().is_none_or(|only| only == KERNELS[kernel]))
+        .flat_map(|kernel| mutants(&set.kernels[kernel]).into_iter().map(move |mutant| (kernel, mutant)))
+        .skip(from)
+        .collect();
+    let left: Vec<&(usize, Mutant)> =
+        todo.iter().filter(|(kernel, mutant)| record.known(&set.line(suite_hash, *kernel, mutant)).is_none()).collect();
+    println!("{word}: {} mutants, {} not tried yet", todo.len(), left.len());
+    let suite = Suite::new(runs, &set.kernels, set.sound);
+    // First a few runs for everyone, so that there is a table soon; then all runs for those that are left.
+    let hard = Mutex::new(Vec::new());
+    in_threads(threads, deadline, &left, |(kernel, mutant)| {
+        let mut line = set.line(suite_hash, *kernel, mutant);
+        let by = suite.by(*kernel, mutant.at);
+        line.fate = set.fate(&suite, &by[..by.len().min(FIRST_RUNS)], *kernel, mutant);
+        if by.len() > FIRST_RUNS && !matches!(line.fate, Fate::Caught { .. }) {
+            hard.lock().unwrap_or_else(PoisonError::into_inner).push((*kernel, mutant.clone()));
+            return;
+        }
+        record.add(&line);
+        tell(&word, &line);
+    });
+    let hard = hard.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{word}: {} mutants survive {FIRST_RUNS} runs each; all runs for them", hard.len());
+    in_threads(threads, deadline, &hard.iter().collect::<Vec<_>>(), |(kernel, mutant)| {
+        let mut line = set.line(suite_hash, *kernel, mutant);
+        line.fate = set.fate(&suite, &suite.by(*kernel, mutant.at), *kernel, mutant);
+        record.add(&line);
+        tell(&word, &line);
+    });
+    drop(record);
+    let tried = Record::open(&results(link));
+    let lines = todo.iter().map(|(kernel, mutant)| set.line(suite_hash, *kernel, mutant));
+    let known: Vec<Line> = lines.filter_map(|line| tried.known(&line).cloned()).collect();
+    println!("{}", table::summary(&known));
+    let open: Vec<String> = known
+        .iter()
+        .filter(|line| !matches!(line.fate, Fate::Caught { .. }) && argument::of(line).is_none())
+        .map(|line| format!("{} {} `{}` {} {}", line.kernel, line.place, line.text, line.kind, line.change))
+        .collect();
+    assert!(open.is_empty(), "{} of {} survive without an argument:\n  {}", open.len(), known.len(), open.join("\n  "));
+    let missing = todo.len() - known.len();
+    assert!(missing == 0, "{missing} of {} mutants were not tried: the time is up", todo.len());
+}
+
+/// Does all of `work`, until the time is up.
+fn in_threads<T: Sync>(threads: u64, deadline: Instant, work: &[&T], act: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(one) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if Instant::now() >= deadline {
+                        return;
+                    }
+                    act(one);
+                }
+            });
+        }
+    });
+}
+
+/// One line for people.
+fn tell(fabric: &str, line: &Line) {
+    let name = format!("{} `{}` {} {}", line.place, line.text, line.kind, line.change);
+    let kernel = line.kernel.split('_').next().unwrap_or_default();
+    match &line.fate {
+        Fate::Caught { checker, run, .. } => {
+            println!("{checker}: {name}; again: WARPFERRY_MUTANT={fabric}:{kernel}:{}:{run}", line.number);
+        }
+        Fate::Survives => println!("SURVIVES: {name}; WARPFERRY_MUTANT={fabric}:{kernel}:{}", line.number),
+        Fate::Unreached => println!("not reached: {name}; WARPFERRY_MUTANT={fabric}:{kernel}:{}", line.number),
+    }
+}
+
+/// One mutant again: `WARPFERRY_MUTANT=FABRIC:KERNEL:NUMBER[:RUN]`, as a run of all prints it.
+#[test]
+fn again() {
+    let Ok(text) = std::env::var("WARPFERRY_MUTANT") else {
+        return skipped("one mutant again", "WARPFERRY_MUTANT is not set");
+    };
+    let words: Vec<&str> = text.split(':').collect();
+    let wrong = || -> ! { panic!("WARPFERRY_MUTANT={text}: valid is FABRIC:KERNEL:NUMBER[:RUN]") };
+    let [fabric, kernel, number, run @ ..] = &words[..] else { wrong() };
+    let link = link_named(fabric).unwrap_or_else(|| wrong());
+    let kernel = KERNELS.iter().position(|name| name == kernel).unwrap_or_else(|| wrong());
+    let number: usize = number.parse().unwrap_or_else(|_| wrong());
+    let set = Set::new(link);
+    let all = mutants(&set.kernels[kernel]);
+    let mutant = all.iter().find(|mutant| mutant.number == number).unwrap_or_else(|| wrong());
+    let line = set.line(0, kernel, mutant);
+    println!("{} {} `{}` {} {}", line.kernel, line.place, line.text, line.kind, line.change);
+    let runs = runs(link);
+    let picked: Vec<usize> = match run {
+        [] => (0..runs.len()).collect(),
+        [run] => vec![run.parse().unwrap_or_else(|_| wrong())],
+        _ => wrong(),
+    };
+    let picked = picked.into_iter().map(|run| runs.get(run).cloned().unwrap_or_else(|| wrong())).collect();
+    let suite = Suite::new(picked, &set.kernels, set.sound);
+    let changed = set.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
+    match suite.catch(&suite.by(kernel, mutant.at), changed, set.keeps_pace(kernel, mutant), mutant.kind.is_edge()) {
+        Some(caught) => println!("{}: {}\n  in {}", caught.checker.name(), caught.what, suite.tried[caught.run].case),
+        None => println!("SURVIVES"),
+    }
+}

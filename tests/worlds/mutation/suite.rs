@@ -1,0 +1,293 @@
+//! What mutants are tried with: runs that go well, smallest first, then runs that must fail; and which checker spoke.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use warpferry::driver::emu::EmuMachine;
+use warpferry::kernel::launch::KernelSet;
+
+use super::kernel::Kernel;
+use super::reach::{reached, Seen, Watch};
+use crate::case::{Case, Link, Pattern};
+use crate::lanes::Lane;
+use crate::play::{attempt_within, Bounds, Played};
+use crate::trouble::{Act, Requests, Trouble};
+
+/// Instructions of a run beyond those of the sound kernels, as a factor, before it counts as endless.
+const PATIENCE: u64 = 6;
+
+/// A run, and what it is with the sound kernels.
+#[derive(Debug, Clone)]
+pub struct Tried {
+    pub case: Case,
+    /// Warp instructions after which it counts as endless.
+    limit: u64,
+    /// What ranks say when it must fail.
+    said: String,
+    /// Instructions that it may come by, by kernel.
+    reached: Vec<Vec<bool>>,
+}
+
+/// Which checker saw a mutant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checker {
+    Race,
+    Bus,
+    Misuse,
+    Uninitialized,
+    Bounds,
+    Nic,
+    Bits,
+    Status,
+    Hang,
+    /// What ranks said differs from what the sound kernels say in the same schedule.
+    Report,
+    Other,
+}
+
+impl Checker {
+    pub const ALL: [Checker; 11] = [
+        Checker::Race,
+        Checker::Bus,
+        Checker::Misuse,
+        Checker::Uninitialized,
+        Checker::Bounds,
+        Checker::Nic,
+        Checker::Bits,
+        Checker::Status,
+        Checker::Hang,
+        Checker::Report,
+        Checker::Other,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Checker::Race => "race",
+            Checker::Bus => "bus",
+            Checker::Misuse => "misuse",
+            Checker::Uninitialized => "uninitialized",
+            Checker::Bounds => "bounds",
+            Checker::Nic => "nic",
+            Checker::Bits => "bits",
+            Checker::Status => "status",
+            Checker::Hang => "hang",
+            Checker::Report => "report",
+            Checker::Other => "other",
+        }
+    }
+
+    /// By the words of an error: the first that fits, since others follow from it.
+    fn of(what: &str) -> Checker {
+        let any = |words: &[&str]| words.iter().any(|word| what.contains(word));
+        if any(&["data race"]) {
+            Checker::Race
+        } else if any(&["not visible to the bus"]) {
+            Checker::Bus
+        } else if any(&["nobody wrote"]) {
+            Checker::Uninitialized
+        } else if any(&[
+            "no region at",
+            "out of bounds",
+            "was freed",
+            "not permitted",
+            "launch's contract",
+            "not aligned",
+        ]) {
+            Checker::Bounds
+        } else if any(&["mbarrier:", "barrier:", "bulk copy:", "member mask", "doorbell:"]) {
+            Checker::Misuse
+        } else if any(&["NIC violations", "nic:"]) {
+            Checker::Nic
+        } else if any(&["instructions", "nothing can move", "stalled"]) {
+            Checker::Hang
+        } else if any(&["expected", "weights came back", "bytes crossed"]) && !any(&["reached its deadline"]) {
+            Checker::Bits
+        } else if any(&["status:", "ended", "rank "]) {
+            Checker::Status
+        } else {
+            Checker::Other
+        }
+    }
+}
+
+/// A mutant that was caught.
+#[derive(Debug, Clone)]
+pub struct Caught {
+    pub run: usize,
+    pub checker: Checker,
+    pub what: String,
+}
+
+/// All runs of a fabric.
+pub fn runs(fabric: Link) -> Vec<Case> {
+    let base = Case { fabric, races: true, ..Case::default() };
+    let mut all = vec![
+        Case { nodes: 2, gpus: 1, hidden: 8, tokens: vec![2, 1], ..base.clone() },
+        Case { tokens: vec![5, 3], calls: 2, ..base.clone() },
+        base.clone(),
+        Case {
+            nodes: 3,
+            gpus: 2,
+            experts_per_rank: 3,
+            calls: 2,
+            channels: 4,
+            sms: vec![(2, 3), (3, 1)],
+            ..base.clone()
+        },
+        Case { nodes: 1, gpus: 2, tokens: vec![9, 20], schedule: Some(11), ..base.clone() },
+    ];
+    for seed in 1..=6 {
+        all.push(Case {
+            calls: 2,
+            seed,
+            schedule: Some(seed),
+            unordered: seed % 2 == 0 && fabric == Link::Mlx5,
+            retransmit: seed % 2 == 1,
+            read_before_post: seed % 3 != 1,
+            piece_bytes: if seed % 2 == 0 { 64 } else { 4096 },
+            outstanding: [16, 1, 4][seed as usize % 3],
+            depth_ib: 2,
+            depth_nv: 2,
+            chunk_ib: 1,
+            chunk_nv: 1,
+            hidden: if seed % 3 == 0 { 2048 } else { 264 },
+            workers: 4,
+            sms: vec![(1 + seed as u32 % 2, 2)],
+            tokens: vec![9, 13],
+            ..base.clone()
+        });
+    }
+    all.push(Case {
+        hidden: 2056,
+        tokens: vec![20, 17],
+        topk: 6,
+        depth_ib: 8,
+        depth_nv: 8,
+        chunk_ib: 4,
+        chunk_nv: 4,
+        pattern: Pattern::Skewed,
+        schedule: Some(7),
+        views: true,
+        weights: vec![true, false],
+        ..base.clone()
+    });
+    // More local ranks, nodes and channels than a warp has lanes; more tokens than the layout has threads.
+    let wide = Case { experts_per_rank: 1, tokens: vec![2, 1], channels: 1, hidden: 8, workers: 2, ..base.clone() };
+    all.push(Case { nodes: 1, gpus: 34, ..wide.clone() });
+    all.push(Case { nodes: 34, gpus: 1, ..wide });
+    all.push(Case { gpus: 1, hidden: 8, tokens: vec![40, 2], channels: 40, schedule: Some(5), ..base.clone() });
+    all.push(Case { gpus: 1, nodes: 1, hidden: 8, tokens: vec![1100], topk: 1, depth_nv: 64, chunk_nv: 32, ..base });
+    all.extend(troubled(fabric));
+    all
+}
+
+/// Runs that must fail: they lead kernels to where they give up.
+fn troubled(fabric: Link) -> Vec<Case> {
+    let base = Case { fabric, races: true, calls: 2, tokens: vec![24, 31], experts_per_rank: 4, ..Case::default() };
+    let (rank, call) = (0, 0);
+    let mut all = vec![
+        Trouble::Absent { rank },
+        Trouble::Quits { rank, call },
+        Trouble::Cancels { rank, call },
+        Trouble::Cancels { rank, call: 1 },
+        Trouble::NoExpert { rank, call },
+        Trouble::Hurry { timeout_us: 3 },
+        Trouble::Hurry { timeout_us: 9 },
+    ];
+    if fabric == Link::Mlx5 {
+        let (payload, credit) = (Lane::Payload { channel: 0 }, Lane::Credit { channel: 0 });
+        for (lane, requests, act) in [
+            (Lane::Exchange, Requests::Writes, Act::Fails),
+            (Lane::Exchange, Requests::Any, Act::Stalls),
+            (payload, Requests::Writes, Act::Fails),
+            (payload, Requests::Any, Act::Stalls),
+            (credit, Requests::Atomics, Act::Fails),
+            (credit, Requests::Any, Act::Stalls),
+            (payload, Requests::Atomics, Act::SignalLost),
+        ] {
+            all.push(Trouble::Nic { rank, node: 1, lane, requests, after: 0, act });
+        }
+    }
+    let many = Case { schedule: Some(3), sms: vec![(2, 2)], workers: 4, ..base.clone() };
+    let troubled = |trouble| [&base, &many].map(|case| Case { trouble: Some(trouble), ..case.clone() });
+    all.into_iter().flat_map(troubled).collect()
+}
+
+/// Runs, tried with the sound kernels.
+#[derive(Debug)]
+pub struct Suite {
+    pub tried: Vec<Tried>,
+}
+
+impl Suite {
+    /// Every run must be right with the sound kernels.
+    pub fn new(runs: Vec<Case>, kernels: &[Kernel], sound: KernelSet) -> Suite {
+        let tried = runs
+            .into_iter()
+            .map(|case| {
+                let seen: Arc<Mutex<Seen>> = Arc::default();
+                let prepare = |machine: &EmuMachine| {
+                    let watch = Watch::new(Arc::clone(&seen));
+                    machine.with(|machine| machine.set_observer(Some(Box::new(watch))));
+                };
+                let bounds = Bounds { warp_instructions: u64::MAX, prepare: &prepare };
+                let unchecked = Case { races: false, ..case.clone() };
+                let Played { cost, said } = attempt_within(&unchecked, sound, &bounds)
+                    .unwrap_or_else(|what| panic!("the sound kernels fail: {what}\n  {case}"));
+                let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let reached = kernels.iter().map(|kernel| reached(kernel, &seen)).collect();
+                Tried { case, limit: cost.warp_instructions * PATIENCE, said, reached }
+            })
+            .collect();
+        Suite { tried }
+    }
+
+    /// Runs that may come by an instruction.
+    pub fn by(&self, kernel: usize, at: usize) -> Vec<usize> {
+        (0..self.tried.len()).filter(|&run| self.tried[run].reached[kernel][at]).collect()
+    }
+
+    /// The first of `runs` that catches these kernels. `exact`: what ranks say when a run fails must be what they say with
+    /// the sound kernels. `edges`: the race check is on from the start; for others it is on once all have gone without.
+    pub fn catch(&self, runs: &[usize], kernels: KernelSet, exact: bool, edges: bool) -> Option<Caught> {
+        let passes: &[bool] = if edges { &[true] } else { &[false, true] };
+        passes.iter().find_map(|&races| {
+            runs.iter().find_map(|&run| {
+                let what = self.attempt(run, kernels, exact, races)?;
+                Some(Caught { run, checker: checker(&what), what })
+            })
+        })
+    }
+
+    /// What goes wrong in a run, if anything.
+    pub fn attempt(&self, run: usize, kernels: KernelSet, exact: bool, races: bool) -> Option<String> {
+        let Tried { case, limit, said, .. } = &self.tried[run];
+        let case = Case { races, ..case.clone() };
+        let bounds = Bounds { warp_instructions: *limit, ..Bounds::default() };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let now = attempt_within(&case, kernels, &bounds)?.said;
+            if exact && *said != now {
+                return Err(format!("report: ranks said{said}\n  and now{now}"));
+            }
+            Ok(())
+        }));
+        match outcome {
+            Ok(outcome) => outcome.err(),
+            Err(panic) => {
+                let words = panic.downcast_ref::<String>().cloned();
+                Some(format!("panic: {}", words.unwrap_or_else(|| "of the host's side".to_string())))
+            }
+        }
+    }
+}
+
+fn checker(what: &str) -> Checker {
+    if what.starts_with("report:") {
+        Checker::Report
+    } else if what.starts_with("panic:") {
+        Checker::Other
+    } else {
+        Checker::of(what)
+    }
+}

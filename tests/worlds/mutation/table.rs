@@ -1,0 +1,160 @@
+//! The table of results.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use super::argument;
+use super::change::Kind;
+use super::places::mutants;
+use super::quick;
+use super::record::{read, Fate, Line};
+use super::run::{results, Set, KERNELS};
+use super::suite::Checker;
+use crate::case::Link;
+
+/// Kind by checker, in text.
+pub fn summary(lines: &[Line]) -> String {
+    let columns: Vec<&str> =
+        Checker::ALL.iter().map(|checker| checker.name()).chain(["survives", "not reached"]).collect();
+    let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for line in lines {
+        let column = match &line.fate {
+            Fate::Caught { checker, .. } => checker.as_str(),
+            Fate::Survives => "survives",
+            Fate::Unreached => "not reached",
+        };
+        let at = columns.iter().position(|name| *name == column).unwrap_or(columns.len() - 3);
+        rows.entry(line.kind.as_str()).or_insert_with(|| vec![0; columns.len()])[at] += 1;
+    }
+    let mut out = format!("| change of | {} |\n", columns.join(" | "));
+    out.push_str(&format!("|---|{}\n", "---:|".repeat(columns.len())));
+    for kind in Kind::ALL {
+        if let Some(row) = rows.get(kind.name()) {
+            let cells: Vec<String> = row.iter().map(|n| if *n == 0 { String::new() } else { n.to_string() }).collect();
+            out.push_str(&format!("| {} | {} |\n", kind.name(), cells.join(" | ")));
+        }
+    }
+    out
+}
+
+/// Writes `docs/mutants.md` and the list for CI from what the records hold of the kernels as they are.
+pub fn write() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut out = String::from(HEAD);
+    let mut quick_lines = Vec::new();
+    for (link, name) in [(Link::Mlx5, "mlx5"), (Link::Loopback, "loopback")] {
+        let (lines, total) = known(link);
+        let _ = writeln!(out, "\n## Fabric {name}\n\n{} of {total} mutants tried.\n\n{}", lines.len(), summary(&lines));
+        for kernel in KERNELS {
+            let own: Vec<Line> = lines.iter().filter(|line| line.kernel.starts_with(kernel)).cloned().collect();
+            if !own.is_empty() {
+                let _ = writeln!(out, "### {kernel}, {name}\n\n{}", summary(&own));
+            }
+        }
+        let _ = writeln!(out, "{}", exceptions(&lines));
+        let _ = writeln!(out, "{}", survivors(&lines));
+        quick_lines.extend(quick::choose(name, &lines));
+    }
+    save(&root.join("docs/mutants.md"), &(out.trim_end().to_string() + "\n"));
+    save(&root.join(quick::LIST), &(quick_lines.join("\n") + "\n"));
+}
+
+fn save(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    println!("written: {}", path.display());
+}
+
+/// Lines of a fabric's record that still count, in the order of the kernels; and how many mutants there are.
+fn known(link: Link) -> (Vec<Line>, usize) {
+    let set = Set::new(link);
+    let record: BTreeMap<String, Line> = read(&results(link)).into_iter().map(|line| (line.key(), line)).collect();
+    let mut total = 0;
+    let mut lines = Vec::new();
+    for kernel in 0..KERNELS.len() {
+        for mutant in mutants(&set.kernels[kernel]) {
+            let line = set.line(0, kernel, &mutant);
+            total += 1;
+            lines.extend(record.get(&line.key()).filter(|known| known.hash == line.hash).map(|known| Line {
+                // Comments and lines may have moved since.
+                place: line.place,
+                phase: line.phase,
+                edge: line.edge,
+                ..known.clone()
+            }));
+        }
+    }
+    (lines, total)
+}
+
+const HEAD: &str = "\
+# Mutants of the kernels
+
+Written by `scripts/mutants.sh` (module `tests/worlds/mutation`); not to be edited. Every fence, proxy fence, barrier, wait,
+order, scope, member mask, publishing access, weak store and count of every kernel is dropped, weakened, moved past its
+neighbour or off by one, one place at a time, in the expanded kernel as the emulator runs it. Runs are made, smallest
+first, until one goes wrong; the columns say who saw it first: the **race** check; the **bus** (a NIC reads what is not
+visible to it); **misuse** of a barrier, mbarrier, mask, bulk copy or doorbell; memory that is **uninitialized** or out of
+**bounds**; the **nic** model; **bits** that differ from the reference; a wrong **status** or a deadline; a **hang**; a
+**report** that differs from what the sound kernels say in the same schedule.
+
+| change of | should be seen by |
+|---|---|
+| fence, barrier, order, scope | race, bus |
+| proxy fence, wait for copies, wait for a load | race, bus, misuse |
+| member mask | misuse, hang |
+| publishing access, weak store, count | anything but the race check: a run without it goes wrong |
+| mbarrier count | hang, misuse, race, bounds |
+
+A mutant that survives is equivalent, with its argument, or OPEN: a hole of a checker, or a run that is missing. Of a place
+that no run reaches, all mutants survive. In a record that is not complete, what was not tried counts as nothing.
+";
+
+/// What others saw than should have.
+fn exceptions(lines: &[Line]) -> String {
+    let mut found: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    for line in lines {
+        let Fate::Caught { checker, .. } = &line.fate else { continue };
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == line.kind);
+        let expected = kind.is_some_and(|kind| kind.expected().iter().any(|one| one.name() == checker));
+        if !expected {
+            *found.entry((line.kind.clone(), line.change.clone(), checker.clone())).or_default() += 1;
+        }
+    }
+    if found.is_empty() {
+        return String::new();
+    }
+    let rows =
+        found.iter().map(|((kind, change, checker), count)| format!("| {kind} | {change} | {checker} | {count} |\n"));
+    format!("Seen first by another checker than expected:\n\n| change of | change | seen by | mutants |\n|---|---|---|---:|\n{}", rows.collect::<String>())
+}
+
+/// Survivors, by place.
+fn survivors(lines: &[Line]) -> String {
+    let mut out = String::new();
+    for (fate, title) in [(Fate::Survives, "Survivors"), (Fate::Unreached, "Reached by no run")] {
+        let mut places: BTreeMap<(String, String), Vec<&Line>> = BTreeMap::new();
+        for line in lines.iter().filter(|line| line.fate == fate) {
+            places.entry((line.kernel.clone(), format!("{} `{}`", line.place, line.text))).or_default().push(line);
+        }
+        if places.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "{title}:\n\n| kernel | place | edge | changes | argument |\n|---|---|---|---|---|");
+        for ((kernel, place), all) in places {
+            let mut arguments: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            for line in &all {
+                let why = argument::of(line).map_or("OPEN", |argument| argument.why);
+                arguments.entry(why).or_default().push(format!("{} {}", line.kind, line.change));
+            }
+            for (why, changes) in arguments {
+                let edge = all[0].edge.as_deref().unwrap_or("");
+                let place = place.replace('|', "\\|");
+                let _ = writeln!(out, "| {kernel} | {place} | {edge} | {} | {why} |", changes.join(", "));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
