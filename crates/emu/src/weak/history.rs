@@ -4,7 +4,7 @@
 //! of the last write at or before it, so that no element tears.
 
 use crate::program::lanes as each;
-use crate::race::{join, Mark, Released, Seat, What};
+use crate::race::{join, Mark, Race, Released, Seat, What};
 
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 8;
@@ -12,8 +12,10 @@ pub(super) const BLOCK: usize = 8;
 const MESSAGES_MAX: usize = 8;
 /// Most readers that a write remembers; beyond them nothing older than the write is kept.
 const SEEN_MAX: usize = 48;
-/// Most releases of writes gone that a block remembers.
-const PAST_MAX: usize = 64;
+/// Most releases of writes gone that a block remembers before they are joined.
+const PAST_MAX: usize = 16;
+/// Most releases that writes gone leave to the first one before they are joined.
+const RELEASED_MAX: usize = 8;
 
 /// A write.
 #[derive(Debug, Clone)]
@@ -196,9 +198,16 @@ impl History {
         (value, written)
     }
 
-    /// A strong read takes these bytes at a position: what it may synchronize with. An acquiring one also does with what
-    /// its lane read here before.
-    pub fn take(&mut self, nature: (What, Seat, u8), by: Mark, position: usize, acquires: bool) -> Vec<Released> {
+    /// What an acquiring read at a position synchronizes with beside what it takes: what its lane read here before.
+    pub fn read_before(&self, by: Mark, position: usize) -> Vec<Released> {
+        let saw = |seen: &Mark| seen.slot == by.slot && seen.lanes & by.lanes != 0;
+        let before = self.messages[..position].iter().filter(|message| message.seen.iter().any(saw));
+        // Who read what is gone is not known any more.
+        before.flat_map(|message| &message.released).chain(&self.past).cloned().collect()
+    }
+
+    /// A strong read takes these bytes at a position: what it may synchronize with.
+    pub fn take(&mut self, nature: (What, Seat, u8), by: Mark, position: usize) -> Vec<Released> {
         let (mut left, mut released, mut full) = (nature.2, Vec::new(), None);
         for at in (0..=position).rev() {
             let message = &mut self.messages[at];
@@ -219,13 +228,6 @@ impl History {
                 break;
             }
         }
-        if acquires {
-            let saw = |seen: &Mark| seen.slot == by.slot && seen.lanes & by.lanes != 0;
-            let before = self.messages[..position].iter().filter(|message| message.seen.iter().any(saw));
-            released.extend(before.flat_map(|message| &message.released).cloned());
-            // Who read what is gone is not known any more.
-            released.extend(self.past.iter().cloned());
-        }
         if let Some(at) = full {
             (0..at).for_each(|_| self.fold());
         }
@@ -236,11 +238,12 @@ impl History {
     pub fn pattern(&self, mask: u8, slot: u32, lane: u32) -> Vec<Released> {
         let own = |released: &&Released| released.owner == (slot, lane);
         let messages = self.messages.iter().filter(|message| message.mask == mask);
-        let mut list: Vec<Released> =
-            messages.flat_map(|m| &m.released).chain(&self.past).filter(own).cloned().collect();
-        // A later one of the same scope has the earlier ones in it.
-        list.sort_by_key(|released| (released.scope, std::cmp::Reverse(released.time)));
-        list.dedup_by_key(|released| released.scope);
+        // Of joined ones nobody knows whose they are.
+        let past = self.past.iter().filter(|released| own(released) || released.merged);
+        let mut list: Vec<Released> = messages.flat_map(|m| &m.released).filter(own).chain(past).cloned().collect();
+        // A later one of a lane and scope has the earlier ones in it.
+        list.sort_by_key(|released| (released.owner, released.scope, std::cmp::Reverse(released.time)));
+        list.dedup_by_key(|released| (released.owner, released.scope));
         list
     }
 
@@ -271,10 +274,14 @@ impl History {
             next.mask = u8::MAX;
             next.mark = Mark::default();
             old.released.iter().for_each(|released| keep(&mut next.released, released));
+            if next.released.len() > RELEASED_MAX {
+                next.released = Race::chained(Vec::new(), std::mem::take(&mut next.released));
+            }
         }
         let gone = if mixed { &next.released } else { &old.released };
         gone.iter().for_each(|released| keep(&mut self.past, released));
-        let surplus = self.past.len().saturating_sub(PAST_MAX);
-        self.past.drain(..surplus);
+        if self.past.len() > PAST_MAX {
+            self.past = Race::chained(Vec::new(), std::mem::take(&mut self.past));
+        }
     }
 }
