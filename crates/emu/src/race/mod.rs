@@ -50,7 +50,7 @@ mod sync;
 mod warp;
 
 pub(crate) use access::At;
-pub(crate) use clock::{Released, Seat};
+pub(crate) use clock::{join, Released, Seat};
 pub(crate) use copies::CopyRace;
 pub(crate) use knows::Asker;
 pub(crate) use mark::{Mark, What};

@@ -231,7 +231,9 @@ impl Parts<'_> {
         if let Some((order, scope)) = strength {
             let what = What::READ.strong(order, scope, size);
             let (by, seat) = race.mark(&asker, what);
-            let released = history.take((what, seat, span.mask), by, positions[chosen], acquires(order));
+            let further = if acquires(order) { history.read_before(by, positions[chosen]) } else { nothing() };
+            let mut released = history.take((what, seat, span.mask), by, positions[chosen]);
+            released.extend(further);
             let same = |(_, list): &&mut (u32, Vec<Released>)| {
                 list.len() == released.len() && list.iter().zip(&released).all(|(a, b)| a.is(b))
             };
@@ -339,11 +341,12 @@ impl Parts<'_> {
         let joined = history.messages[position].number;
         let (strong, is_earlier) = (history.is_strong_with(nature, position), target < position);
         let length = history.messages.len();
-        let before = history.take(nature, mark, position, acquires(order));
+        let further = if acquires(order) { history.read_before(mark, position) } else { nothing() };
+        let before = history.take(nature, mark, position);
         // Remembering the read may have made the history shorter at its beginning.
         let target = target.saturating_sub(length - history.messages.len());
-        if !before.is_empty() {
-            self.race.acquire(self.at, 1 << self.lane, scope, acquires(order), &before);
+        for list in [&before, &further].into_iter().filter(|list| !list.is_empty()) {
+            self.race.acquire(self.at, 1 << self.lane, scope, acquires(order), list);
         }
         let Some(next) = next else { return (old, old) };
         let own = self.race.released(self.at, self.lane, scope, releases(order));

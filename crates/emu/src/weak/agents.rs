@@ -48,7 +48,7 @@ impl Weak {
             }
             if let Some(what) = strong {
                 let (by, seat) = race.mark(asker, what);
-                history.take((what, seat, mask), by, positions[chosen], false);
+                history.take((what, seat, mask), by, positions[chosen]);
             }
         }
     }

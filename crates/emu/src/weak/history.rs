@@ -3,7 +3,8 @@
 //! One order of the whole block refines the orders of its bytes. A read takes a position in it: every byte has the value
 //! of the last write at or before it, so that no element tears.
 
-use crate::race::{Mark, Released, Seat, What};
+use crate::program::lanes as each;
+use crate::race::{join, Mark, Race, Released, Seat, What};
 
 /// Bytes of a block.
 pub(super) const BLOCK: usize = 8;
@@ -11,8 +12,10 @@ pub(super) const BLOCK: usize = 8;
 const MESSAGES_MAX: usize = 8;
 /// Most readers that a write remembers; beyond them nothing older than the write is kept.
 const SEEN_MAX: usize = 48;
-/// Most releases of writes gone that a block remembers.
-const PAST_MAX: usize = 64;
+/// Most releases of writes gone that a block remembers before they are joined.
+const PAST_MAX: usize = 16;
+/// Most releases that writes gone leave to the first one before they are joined.
+const RELEASED_MAX: usize = 8;
 
 /// A write.
 #[derive(Debug, Clone)]
@@ -41,6 +44,22 @@ pub(super) struct History {
     number: u64,
     /// Releases of writes gone, one for each lane: later writes of the lane are part of the pattern.
     past: Vec<Released>,
+}
+
+/// Adds a release to a list that has one for each lane and scope.
+fn keep(list: &mut Vec<Released>, new: &Released) {
+    match list.iter_mut().find(|old| old.owner == new.owner && old.scope == new.scope) {
+        Some(old) if old.is(new) => {}
+        // Of a lane's releases the later one has the earlier in it, but not what came through a chain of atomics.
+        Some(old) if old.time < new.time && !old.merged => old.clone_from(new),
+        Some(old) if old.time >= new.time && !new.merged => {}
+        Some(old) => {
+            join(&mut old.know, &new.know);
+            old.time = old.time.max(new.time);
+            old.merged = true;
+        }
+        None => list.push(new.clone()),
+    }
 }
 
 /// Bits of a mask as a mask of bytes.
@@ -105,7 +124,9 @@ impl History {
 
     /// The last write to these bytes that the asker knows, by itself or by somebody who read it.
     fn known(&self, mask: u8, knows: &dyn Fn(&Mark) -> bool) -> usize {
-        let is_known = |message: &Message| knows(&message.mark) || message.seen.iter().any(knows);
+        // Of lanes that read it, one that is known is enough.
+        let one = |seen: &Mark| each(seen.lanes).any(|lane| knows(&Mark { lanes: 1 << lane, ..*seen }));
+        let is_known = |message: &Message| knows(&message.mark) || message.seen.iter().any(one);
         let later = (1..self.messages.len()).rev();
         later.filter(|&at| self.messages[at].mask & mask != 0).find(|&at| is_known(&self.messages[at])).unwrap_or(0)
     }
@@ -177,9 +198,16 @@ impl History {
         (value, written)
     }
 
-    /// A strong read takes these bytes at a position: what it may synchronize with. An acquiring one also does with what
-    /// its lane read here before.
-    pub fn take(&mut self, nature: (What, Seat, u8), by: Mark, position: usize, acquires: bool) -> Vec<Released> {
+    /// What an acquiring read at a position synchronizes with beside what it takes: what its lane read here before.
+    pub fn read_before(&self, by: Mark, position: usize) -> Vec<Released> {
+        let saw = |seen: &Mark| seen.slot == by.slot && seen.lanes & by.lanes != 0;
+        let before = self.messages[..position].iter().filter(|message| message.seen.iter().any(saw));
+        // Who read what is gone is not known any more.
+        before.flat_map(|message| &message.released).chain(&self.past).cloned().collect()
+    }
+
+    /// A strong read takes these bytes at a position: what it may synchronize with.
+    pub fn take(&mut self, nature: (What, Seat, u8), by: Mark, position: usize) -> Vec<Released> {
         let (mut left, mut released, mut full) = (nature.2, Vec::new(), None);
         for at in (0..=position).rev() {
             let message = &mut self.messages[at];
@@ -200,13 +228,6 @@ impl History {
                 break;
             }
         }
-        if acquires {
-            let saw = |seen: &Mark| seen.slot == by.slot && seen.lanes & by.lanes != 0;
-            let before = self.messages[..position].iter().filter(|message| message.seen.iter().any(saw));
-            released.extend(before.flat_map(|message| &message.released).cloned());
-            // Who read what is gone is not known any more.
-            released.extend(self.past.iter().cloned());
-        }
         if let Some(at) = full {
             (0..at).for_each(|_| self.fold());
         }
@@ -217,11 +238,12 @@ impl History {
     pub fn pattern(&self, mask: u8, slot: u32, lane: u32) -> Vec<Released> {
         let own = |released: &&Released| released.owner == (slot, lane);
         let messages = self.messages.iter().filter(|message| message.mask == mask);
-        let mut list: Vec<Released> =
-            messages.flat_map(|m| &m.released).chain(&self.past).filter(own).cloned().collect();
-        // A later one of the same scope has the earlier ones in it.
-        list.sort_by_key(|released| (released.scope, std::cmp::Reverse(released.time)));
-        list.dedup_by_key(|released| released.scope);
+        // Of joined ones nobody knows whose they are.
+        let past = self.past.iter().filter(|released| own(released) || released.merged);
+        let mut list: Vec<Released> = messages.flat_map(|m| &m.released).filter(own).chain(past).cloned().collect();
+        // A later one of a lane and scope has the earlier ones in it.
+        list.sort_by_key(|released| (released.owner, released.scope, std::cmp::Reverse(released.time)));
+        list.dedup_by_key(|released| (released.owner, released.scope));
         list
     }
 
@@ -251,14 +273,15 @@ impl History {
             // It is several writes now: who reads it reads what all of them released.
             next.mask = u8::MAX;
             next.mark = Mark::default();
-            next.released.extend(old.released.iter().cloned());
+            old.released.iter().for_each(|released| keep(&mut next.released, released));
+            if next.released.len() > RELEASED_MAX {
+                next.released = Race::chained(Vec::new(), std::mem::take(&mut next.released));
+            }
         }
         let gone = if mixed { &next.released } else { &old.released };
-        for released in gone {
-            self.past.retain(|past| past.owner != released.owner || past.scope != released.scope);
-            self.past.push(released.clone());
+        gone.iter().for_each(|released| keep(&mut self.past, released));
+        if self.past.len() > PAST_MAX {
+            self.past = Race::chained(Vec::new(), std::mem::take(&mut self.past));
         }
-        let surplus = self.past.len().saturating_sub(PAST_MAX);
-        self.past.drain(..surplus);
     }
 }
