@@ -69,7 +69,6 @@ fn instruction(test: &Test, thread: usize, it: Instruction) -> Option<String> {
             )
         }
         Instruction::Atomic { into, location, update, access } => {
-            let into = into.map_or("old".to_string(), |into| format!("t{thread}_{into}"));
             let (operation, operands) = match update {
                 Update::Apply(Binary::Add, by) => ("add.u64", value(by)),
                 Update::Apply(Binary::Second, by) => ("exch.b64", value(by)),
@@ -81,7 +80,11 @@ fn instruction(test: &Test, thread: usize, it: Instruction) -> Option<String> {
                 }
                 Update::Apply(..) => return None,
             };
-            format!("atom.{}.global.{operation} {into}, {}, {operands};", qualifiers(access)?, place(location))
+            let (qualifiers, place) = (qualifiers(access)?, place(location));
+            match into {
+                Some(into) => format!("atom.{qualifiers}.global.{operation} t{thread}_{into}, {place}, {operands};"),
+                None => format!("red.{qualifiers}.global.{operation} {place}, {operands};"),
+            }
         }
         Instruction::Fence { order, scope: of } => match order {
             Order::SequentiallyConsistent => format!("fence.sc.{};", scope(of)),
@@ -160,7 +163,7 @@ pub fn program(test: &Test) -> Option<Program> {
     let (gpus, ctas, warps) = (most(&|p| p.0), most(&|p| p.1), most(&|p| p.2));
     let mut text = ".version 8.2\n.target sm_90\n.address_size 64\n".to_string();
     text += ".visible .entry litmus(.param .u64 arg_memory, .param .u64 arg_out, .param .u32 arg_gpu) {\n";
-    text += ".reg .u64 memory, out; .reg .u32 number, part, gpu; .reg .pred taken; .reg .s64 value, old;\n";
+    text += ".reg .u64 memory, out; .reg .u32 number, part, gpu; .reg .pred taken; .reg .s64 value;\n";
     for (i, thread) in test.threads.iter().enumerate() {
         for (register, initial) in thread.initial.iter().enumerate() {
             let _ = writeln!(text, ".reg .s64 t{i}_{register}; mov.s64 t{i}_{register}, {initial};");
