@@ -165,7 +165,7 @@ pub(crate) fn update(
         return storage.update(offset, op.size as usize, |old| new(old).unwrap_or(old));
     };
     let mut parts = Parts { weak, race, choices: env.choices, at, lane: lane as u32, place: placed, of: place };
-    parts.update(storage, offset, op.size as usize, (op.order, op.scope), true, new)
+    parts.update(storage, offset, op.size as usize, op, true, new)
 }
 
 /// Order of an atomic of 16 bytes that has happened: it read the last value and wrote what is there now.
@@ -185,7 +185,7 @@ pub(crate) fn update_wide(
     let (Some(weak), Some(race)) = (env.weak.as_deref_mut(), env.race.as_deref_mut()) else { return };
     let mut parts = Parts { weak, race, choices: env.choices, at, lane: lane as u32, place: placed, of: place };
     for half in [offset, offset + 8] {
-        parts.update(storage, half, 8, (op.order, op.scope), false, Some);
+        parts.update(storage, half, 8, op, false, Some);
     }
 }
 
@@ -304,13 +304,14 @@ impl Parts<'_> {
         storage: &mut Storage,
         offset: usize,
         size: usize,
-        (order, scope): (Order, Scope),
+        op: &Atomic,
         late: bool,
         new: impl Fn(u64) -> Option<u64>,
     ) -> (u64, u64) {
         let Some(span) = Span::new(offset, size) else {
             return storage.update(offset, size, |old| new(old).unwrap_or(old));
         };
+        let (order, scope) = (op.order, op.scope);
         let asker = Asker::Lane { at: self.at, lane: self.lane, constant: false };
         let what = What::ATOMIC.strong(order, scope, size);
         let (mark, seat) = self.race.mark(&asker, what);
@@ -345,7 +346,8 @@ impl Parts<'_> {
         let before = history.take(nature, mark, position);
         // Remembering the read may have made the history shorter at its beginning.
         let target = target.saturating_sub(length - history.messages.len());
-        for list in [&before, &further].into_iter().filter(|list| !list.is_empty()) {
+        // The read of a reduction is no part of an acquire pattern.
+        for list in [&before, &further].into_iter().filter(|list| op.returns && !list.is_empty()) {
             self.race.acquire(self.at, 1 << self.lane, scope, acquires(order), list);
         }
         let Some(next) = next else { return (old, old) };

@@ -132,12 +132,11 @@ fn explore_case(case: &Case, runs_max: u64) -> (bool, u64) {
     let beyond: Vec<_> = seen.difference(&case.in_order).collect();
     assert!(beyond.is_empty(), "{name}: {variables:?} = {beyond:?} needs instructions out of order\n{}", program.text);
     let unseen: Vec<_> = case.in_order.difference(&seen).collect();
-    let excused = ALIASES.contains(&name.as_str()) || !is_finished;
-    assert!(
-        excused != unseen.is_empty() || !is_finished || loops,
-        "{name}: {variables:?} = {unseen:?} is never shown\n{}",
-        program.text
-    );
+    if is_finished && !loops {
+        let aliases = ALIASES.contains(&name.as_str());
+        let text = &program.text;
+        assert!(aliases != unseen.is_empty(), "{name}: {variables:?} = {unseen:?} is never shown\n{text}");
+    }
     (is_finished, runs)
 }
 

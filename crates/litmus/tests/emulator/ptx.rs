@@ -166,7 +166,7 @@ pub fn program(test: &Test) -> Option<Program> {
     let (gpus, ctas, warps) = (most(&|p| p.0), most(&|p| p.1), most(&|p| p.2));
     let mut text = ".version 8.2\n.target sm_90\n.address_size 64\n".to_string();
     text += ".visible .entry litmus(.param .u64 arg_memory, .param .u64 arg_out, .param .u32 arg_gpu) {\n";
-    text += ".reg .u64 memory, out; .reg .u32 number, part, gpu; .reg .pred taken; .reg .s64 value, old;\n";
+    text += ".reg .u64 memory, out; .reg .u32 number, part, gpu; .reg .pred taken; .reg .s64 value;\n";
     for (i, thread) in test.threads.iter().enumerate() {
         for (register, initial) in thread.initial.iter().enumerate() {
             let _ = writeln!(text, ".reg .s64 t{i}_{register}; mov.s64 t{i}_{register}, {initial};");
