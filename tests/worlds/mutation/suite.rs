@@ -10,6 +10,7 @@ use warpferry::kernel::launch::KernelSet;
 use super::kernel::Kernel;
 use super::reach::{reached, Seen, Watch};
 use crate::case::{Case, Link, Pattern};
+use crate::damage::Word;
 use crate::lanes::Lane;
 use crate::play::{attempt_within, Bounds, Played};
 use crate::trouble::{Act, Requests, Trouble};
@@ -184,7 +185,8 @@ pub fn runs(fabric: Link) -> Vec<Case> {
 
 /// Runs that must fail: they lead kernels to where they give up.
 fn troubled(fabric: Link) -> Vec<Case> {
-    let base = Case { fabric, races: true, calls: 2, tokens: vec![24, 31], experts_per_rank: 4, ..Case::default() };
+    let base =
+        Case { seed: 30, fabric, races: true, calls: 2, tokens: vec![24, 31], experts_per_rank: 4, ..Case::default() };
     let (rank, call) = (0, 0);
     let mut all = vec![
         Trouble::Absent { rank },
@@ -207,6 +209,24 @@ fn troubled(fabric: Link) -> Vec<Case> {
             (payload, Requests::Atomics, Act::SignalLost),
         ] {
             all.push(Trouble::Nic { rank, node: 1, lane, requests, after: 0, act });
+        }
+    }
+    // The rank with the trouble has no number that is 0, and what ranks waited for before has come.
+    let (rank, call) = (3, 1);
+    all.extend([
+        Trouble::Absent { rank },
+        Trouble::Leaves { rank, call },
+        Trouble::NoExpert { rank, call },
+        Trouble::NoExperts { rank, call },
+    ]);
+    all.extend(Word::ALL.map(|word| Trouble::Damaged { rank, call, word }));
+    if fabric == Link::Mlx5 {
+        for (requests, act) in
+            [(Requests::Writes, Act::Fails), (Requests::Atomics, Act::Fails), (Requests::Any, Act::Stalls)]
+        {
+            let after = if requests == Requests::Any { 2 } else { 1 };
+            all.push(Trouble::Nic { rank: 1, node: 1, lane: Lane::Exchange, requests, after, act });
+            all.push(Trouble::Nic { rank, node: 0, lane: Lane::Exchange, requests, after, act });
         }
     }
     let many = Case { schedule: Some(3), sms: vec![(2, 2)], workers: 4, ..base.clone() };
