@@ -35,15 +35,19 @@ pub enum Word {
     ReceiveTail,
     PartialTail,
     SumTail,
+    /// The rows of one source in channel 0 begin far behind the output's end.
+    ReceiveBase,
 }
 
 /// Launches of a call: layout, exchange, dispatch, combine.
 const LAUNCHES: u64 = 4;
 /// How far arrivals run ahead.
 const AHEAD: u64 = 2;
+/// A row that no output has.
+const FAR: u32 = 1 << 20;
 
 impl Word {
-    pub const ALL: [Word; 10] = [
+    pub const ALL: [Word; 11] = [
         Word::DispatchBusy,
         Word::CombineBusy,
         Word::AbortedExchange,
@@ -54,16 +58,22 @@ impl Word {
         Word::ReceiveTail,
         Word::PartialTail,
         Word::SumTail,
+        Word::ReceiveBase,
     ];
 
     /// Number of the launch before which it changes, in calls one after the other.
     fn launch(self, call: u32) -> u64 {
         let within = match self {
-            Word::DispatchBusy | Word::AbortedDispatch => 3,
+            Word::DispatchBusy | Word::AbortedDispatch | Word::ReceiveBase => 3,
             Word::CombineBusy | Word::AbortedCombine => 4,
             _ => 2,
         };
         u64::from(call) * LAUNCHES + within
+    }
+
+    /// Whether it may go unnoticed: a tail that is stored again before anybody looks is whole again.
+    pub fn may_heal(self) -> bool {
+        matches!(self, Word::ForwardTail | Word::ReceiveTail | Word::PartialTail | Word::SumTail)
     }
 
     /// Whether a line of the damaged rank says just what the damage is: nothing else may end its kernels first.
@@ -75,6 +85,8 @@ impl Word {
             // Its own hash is the wrong one.
             (Word::PlanHash, Cause::Disagree { expected, seen, .. }) => bare && expected == hash + 1 && seen == hash,
             (Word::ForwardTail | Word::ReceiveTail | Word::PartialTail | Word::SumTail, _) => is_stale(line, call),
+            // All rows fit but those.
+            (Word::ReceiveBase, Cause::Overflow { need, have }) => bare && need == have && need != 0,
             _ => false,
         }
     }
@@ -92,14 +104,24 @@ fn is_stale(line: &StatusLine, call: u32) -> bool {
     matches!(line.cause, Cause::StaleSlot { expected, seen, .. } if expected >> 32 == number && seen >> 32 < number)
 }
 
+/// What an allocation is for, by its size.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    #[default]
+    Other,
+    Block,
+    Handle,
+}
+
 /// What is to be done at one rank, and what is known of it.
 #[derive(Debug, Default)]
 pub struct Damage {
     due: Option<(u64, Word)>,
     launches: u64,
-    /// Bytes of the allocation under way, and all blocks of the right size so far.
-    asked: bool,
+    /// What the allocation under way may be for, all blocks of the right size so far, and the last handle.
+    asked: Asked,
     blocks: Vec<u64>,
+    handle: Option<u64>,
     done: bool,
 }
 
@@ -120,6 +142,8 @@ pub struct Meddler {
     pub machine: EmuMachine,
     /// What the plan's hash is.
     pub hash: u64,
+    /// Bytes of a handle.
+    pub handle_bytes: u64,
     pub damage: Arc<Mutex<Damage>>,
 }
 
@@ -135,7 +159,7 @@ impl Meddler {
         put.map_err(|error| Error::Bug(format!("damage at {at:#x}: {error}")))
     }
 
-    fn make(&self, word: Word, blocks: &[u64]) -> Result<()> {
+    fn make(&self, word: Word, blocks: &[u64], handle: Option<u64>) -> Result<()> {
         let is_block =
             |at: &&u64| self.word(*at + offset_of!(CommBlock, plan_hash) as u64).is_ok_and(|hash| hash == self.hash);
         let comm = *blocks.iter().find(is_block).ok_or_else(|| Error::Bug("no block of constants was found".into()))?;
@@ -151,6 +175,10 @@ impl Meddler {
             Word::PlanHash => {
                 let other = self.hash + 1;
                 return self.put(comm + offset_of!(CommBlock, plan_hash) as u64, &other.to_le_bytes());
+            }
+            Word::ReceiveBase => {
+                let handle = handle.ok_or_else(|| Error::Bug("no handle was found".into()))?;
+                return self.put(handle + field(offset_of!(CommBlock, receive_base))?, &FAR.to_le_bytes());
             }
             Word::ForwardTail => {
                 (offset_of!(CommBlock, dispatch_forward_tail), offset_of!(CommBlock, dispatch_send_head))
@@ -176,11 +204,18 @@ impl Hook for Meddler {
     fn before(&self, call: &'static str, arguments: fmt::Arguments<'_>) -> Result<()> {
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         match call {
-            "alloc" => damage.asked = arguments.to_string() == format!("bytes {}", CommBlock::BYTES),
+            "alloc" => {
+                let is = |bytes: u64| arguments.to_string() == format!("bytes {bytes}");
+                damage.asked = match () {
+                    () if is(CommBlock::BYTES as u64) => Asked::Block,
+                    () if is(self.handle_bytes) => Asked::Handle,
+                    () => Asked::Other,
+                };
+            }
             "launch" => {
                 damage.launches += 1;
                 if let Some((_, word)) = damage.due.filter(|(launch, _)| *launch == damage.launches) {
-                    self.make(word, &damage.blocks)?;
+                    self.make(word, &damage.blocks, damage.handle)?;
                     damage.done = true;
                 }
             }
@@ -192,9 +227,15 @@ impl Hook for Meddler {
     fn after(&self, call: &'static str, outcome: Outcome<'_>) {
         let Outcome::Gave(value) = outcome else { return };
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
-        if call == "alloc" && std::mem::take(&mut damage.asked) {
-            let text = format!("{value:?}");
-            damage.blocks.extend(u64::from_str_radix(text.trim_start_matches("0x"), 16));
+        if call != "alloc" {
+            return;
+        }
+        let text = format!("{value:?}");
+        let address = u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        match std::mem::take(&mut damage.asked) {
+            Asked::Block => damage.blocks.extend(address),
+            Asked::Handle => damage.handle = address,
+            Asked::Other => {}
         }
     }
 }

@@ -110,11 +110,12 @@ impl Cluster {
         let mut queues = Vec::new();
         let mut damages = Vec::new();
         let mut devices = machine.devices();
-        let hash = config.plan(0)?.agreement_hash();
+        let plan = config.plan(0)?;
+        let (hash, handle_bytes) = (plan.agreement_hash(), plan.memory_bytes().handle_bytes);
         for Device { nic, driver, .. } in &mut devices {
             let damage = Arc::default();
             damages.push(Arc::clone(&damage));
-            let meddler = Meddler { machine: machine.clone(), hash, damage };
+            let meddler = Meddler { machine: machine.clone(), hash, handle_bytes, damage };
             *driver = Arc::new(Wrapped::new(Arc::clone(driver), meddler));
             let made = Arc::default();
             queues.push(Arc::clone(&made));

@@ -94,6 +94,7 @@ pub enum Noticed {
     StaleSlot,
     Overlap,
     Disagree,
+    Overflow,
     Aborted,
 }
 
@@ -107,6 +108,7 @@ impl fmt::Display for Noticed {
             Noticed::StaleSlot => "stale slot",
             Noticed::Overlap => "overlap",
             Noticed::Disagree => "another plan",
+            Noticed::Overflow => "overflow",
             Noticed::Aborted => "gave up before",
         })
     }
@@ -324,6 +326,7 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
                     Cause::StaleSlot { .. } => Some(Noticed::StaleSlot),
                     Cause::Overlap => Some(Noticed::Overlap),
                     Cause::Disagree { .. } => Some(Noticed::Disagree),
+                    Cause::Overflow { .. } => Some(Noticed::Overflow),
                     _ => Some(Noticed::Aborted),
                 }
             }
@@ -342,7 +345,8 @@ fn must_be_noticed(case: &Case, trouble: Trouble, happened: bool) -> Result<(), 
         // The combine may need nothing of this rank; the next exchange does.
         Trouble::Quits { call, .. } => others && call + 1 < case.calls,
         Trouble::Cancels { call, .. } => others && call < case.calls,
-        Trouble::NoExpert { .. } | Trouble::NoExperts { .. } | Trouble::Damaged { .. } => happened,
+        Trouble::NoExpert { .. } | Trouble::NoExperts { .. } => happened,
+        Trouble::Damaged { word, .. } => happened && !word.may_heal(),
         Trouble::Leaves { call, .. } => others && call < case.calls,
     };
     if seen {
