@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use warpferry::plan::{Role, Roles};
 use warpferry::world::Sms;
 use warpferry::{Fabric, Shape, Topology, Tuning, WorldConfig};
-use warpferry_emu::{Hosts, MachineConfig, Schedule};
+use warpferry_emu::{Hosts, MachineConfig, MemoryOrder, Schedule};
 use warpferry_nic::{NetworkConfig, Ordering};
 
 use crate::draw;
@@ -14,6 +14,8 @@ use crate::trouble::Trouble;
 
 /// Warp instructions after which a run counts as endless.
 pub const WARP_INSTRUCTIONS_MAX: u64 = 2_000_000_000;
+/// Turns within which priorities of a PCT schedule change: about those of a small world.
+const PCT_STEPS: u32 = 20_000;
 
 /// A world, what it moves, how, and on what kind of machine. As text it is the JSON of what differs from the default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +65,10 @@ pub struct Case {
     pub read_before_post: bool,
     /// Whether races are looked for.
     pub races: bool,
+    /// Whether loads return any value that the memory model allows.
+    pub weak: bool,
+    /// Depth of a PCT schedule with the schedule's seed; none draws agents.
+    pub pct: Option<u32>,
     /// What goes wrong on purpose.
     pub trouble: Option<Trouble>,
 }
@@ -147,6 +153,8 @@ impl Default for Case {
             retransmit: false,
             read_before_post: false,
             races: false,
+            weak: false,
+            pct: None,
             trouble: None,
         }
     }
@@ -215,10 +223,12 @@ impl Case {
     }
 
     fn set_machine(&self, machine: &mut MachineConfig) {
-        machine.schedule = match self.schedule {
-            None => Schedule::RoundRobin,
-            Some(seed) => Schedule::Random { seed },
+        machine.schedule = match (self.schedule, self.pct) {
+            (None, _) => Schedule::RoundRobin,
+            (Some(seed), None) => Schedule::Random { seed },
+            (Some(seed), Some(depth)) => Schedule::Pct { seed, depth, steps: PCT_STEPS },
         };
+        machine.memory = if self.weak { MemoryOrder::Weak } else { MemoryOrder::Sequential };
         machine.checks.races = self.races;
         machine.hosts = Hosts::PerGpu;
         machine.gpu.resident_ctas = self.resident_ctas;

@@ -34,3 +34,4 @@ mod soak;
 #[path = "../shared/standin.rs"]
 mod standin;
 mod trouble;
+mod weak;

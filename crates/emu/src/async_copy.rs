@@ -7,6 +7,7 @@ use crate::memory::{Kind, Need, SHARED_WINDOW};
 use crate::program::{lanes, AsyncCopy, CopyCount};
 use crate::race::{self, At};
 use crate::warp::{CtaState, Trouble, Warp};
+use crate::weak::Place;
 
 /// `cp.async.commit_group`.
 pub(crate) fn commit(env: &mut Env, cta: &CtaState, warp: &Warp, active: u32, pc: u32) {
@@ -80,6 +81,9 @@ pub(crate) fn copy(
             checked.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
         }
         cta.shared.write(target as usize, &bytes[..size]);
+        if let Some(weak) = env.weak {
+            weak.settle(Place::Shared(cta.race), target as usize, size);
+        }
         if cta.shared.is_watched() {
             cta.shared.touched(target as usize, size, &mut env.memory.woken);
         }

@@ -11,6 +11,7 @@ use crate::program::{lanes as each, AccessSpace, Args, Atomic, AtomicKind, Order
 use crate::race::{self, At};
 use crate::visibility::{self, Stage, Unflushed};
 use crate::warp::{first, CtaState, Trouble, Warp};
+use crate::weak;
 
 /// The new value of an atomic operation. In global memory `flushes` says that f32 sums flush subnormals.
 pub(crate) fn combine(kind: AtomicKind, size: u8, old: u64, a: u64, b: u64, flushes: bool) -> u64 {
@@ -162,6 +163,9 @@ pub(crate) fn atomic(
         if size == 16 {
             let changed = update_wide(storage, offset, op, args, registers, lane);
             let watched = storage.is_watched();
+            if env.weak.is_some() {
+                weak::update_wide(env, cta, warp, op, place, lane, offset, pc);
+            }
             if changed {
                 warp.interval.busy = true;
                 env.memory.changes += 1;
@@ -175,7 +179,19 @@ pub(crate) fn atomic(
             continue;
         }
         let (a, b) = (registers.columns[args.a as usize][lane], registers.columns[args.b as usize][lane]);
-        let (old, new) = storage.update(offset, size, |old| combine(op.kind, op.size, old, a, b, !is_shared));
+        let combined = |old| combine(op.kind, op.size, old, a, b, !is_shared);
+        let (old, new) = match env.weak {
+            None => storage.update(offset, size, combined),
+            Some(_) => {
+                let fails = |old| op.kind == AtomicKind::CompareSwap && old != a & (u64::MAX >> (64 - 8 * size));
+                let next = |old| (!fails(old)).then(|| combined(old));
+                weak::update(env, cta, warp, op, place, lane, offset, pc, next)
+            }
+        };
+        let storage = match place {
+            Where::Shared => &cta.shared,
+            Where::Global(id) => env.memory.storage(id),
+        };
         if op.returns {
             warp.registers.columns[args.d as usize][lane] = old;
         }

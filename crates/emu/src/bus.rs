@@ -2,10 +2,11 @@
 
 use crate::config::Checks;
 use crate::error::{Fault, FaultKind, HiddenStore};
-use crate::memory::{AccessFault, Kind, Memory, Reach};
-use crate::race::{self, Race};
+use crate::memory::{AccessFault, Kind, Memory, Reach, Snapshot};
+use crate::race::{self, Mark, Race, Seat};
 use crate::visibility;
 use crate::warp::Cta;
+use crate::weak::{self, Weak};
 use warpferry_nic::{Agent, Bus, BusFault, BusFaultReason, Purpose};
 
 /// The bus during one action of a NIC.
@@ -15,6 +16,7 @@ pub(crate) struct Port<'a> {
     pub gpus_per_node: usize,
     pub checks: Checks,
     pub race: Option<&'a mut Race>,
+    pub weak: Option<&'a mut Weak>,
     /// A check that failed; the GPU of the store, or of the NIC, faults.
     pub fault: Option<Fault>,
 }
@@ -119,13 +121,36 @@ impl Port<'_> {
         Err(BusFault { address, bytes, reason: BusFaultReason::Reported })
     }
 
+    /// The access that a NIC is about to make, when memory is explored.
+    fn mark(&mut self, agent: Agent, write: bool, atomic: bool) -> Option<(Mark, Seat)> {
+        let race = self.race.as_deref_mut().filter(|_| self.weak.is_some())?;
+        Some(race.nic_mark(agent, write, atomic))
+    }
+
+    /// Older values that the NIC may see, into what it has read.
+    fn read_late(&mut self, agent: Agent, storage: usize, offset: usize, bytes: &mut [u8]) {
+        if let (Some(weak), Some(race)) = (self.weak.as_deref_mut(), self.race.as_deref()) {
+            weak::nic_reads(weak, race, agent, storage, offset, bytes);
+        }
+    }
+
+    /// The NIC is about to write bytes.
+    fn write_late(&mut self, by: Option<(Mark, Seat)>, storage: usize, offset: usize, bytes: &[u8]) {
+        if let (Some(weak), Some(race), Some(by)) = (self.weak.as_deref_mut(), self.race.as_deref(), by) {
+            weak::nic_writes(weak, race, self.memory.storage(storage), storage, by, offset, bytes);
+        }
+    }
+
     fn update(&mut self, agent: Agent, address: u64, new: impl Fn(u64) -> u64) -> Result<u64, BusFault> {
         if address & 7 != 0 {
             return Err(BusFault { address, bytes: 8, reason: BusFaultReason::Misaligned });
         }
         let (storage, offset) = self.locate(agent, address, 8)?;
         self.check_initialized(agent, storage, offset, 8)?;
+        let by = self.mark(agent, true, true);
         self.check_race(agent, (storage, offset), address, 8, true, true)?;
+        let next = new(self.memory.storage(storage).load(offset, 8));
+        self.write_late(by, storage, offset, &next.to_le_bytes());
         Ok(self.memory.update_word(storage, offset, new))
     }
 }
@@ -140,12 +165,15 @@ impl Bus for Port<'_> {
         }
         self.check_race(agent, (storage, offset), address, into.len() as u64, false, false)?;
         self.memory.storage(storage).read(offset, into);
+        self.read_late(agent, storage, offset, into);
         Ok(())
     }
 
     fn write(&mut self, agent: Agent, address: u64, bytes: &[u8]) -> Result<(), BusFault> {
         let (storage, offset) = self.locate(agent, address, bytes.len() as u64)?;
+        let by = self.mark(agent, true, false);
         self.check_race(agent, (storage, offset), address, bytes.len() as u64, true, false)?;
+        self.write_late(by, storage, offset, bytes);
         self.memory.put_bytes(storage, offset, bytes);
         Ok(())
     }
@@ -170,8 +198,17 @@ impl Bus for Port<'_> {
         self.check_visible(from_agent, from.0, from.1, bytes)?;
         let to = self.locate(to_agent, destination, bytes)?;
         self.check_race(from_agent, from, source, bytes, false, false)?;
+        let by = self.mark(to_agent, true, false);
         self.check_race(to_agent, to, destination, bytes, true, false)?;
-        self.memory.copy(from, to, bytes as usize);
+        if self.weak.is_none() {
+            self.memory.copy(from, to, bytes as usize);
+            return Ok(());
+        }
+        let mut piece = Snapshot::default();
+        self.memory.storage(from.0).take(from.1, bytes as usize, &mut piece);
+        self.read_late(from_agent, from.0, from.1, &mut piece.bytes);
+        self.write_late(by, to.0, to.1, &piece.bytes);
+        self.memory.put(to.0, to.1, &piece);
         Ok(())
     }
 }

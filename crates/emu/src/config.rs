@@ -13,6 +13,8 @@ pub struct MachineConfig {
     pub gpu: GpuConfig,
     /// Which misuses are looked for.
     pub checks: Checks,
+    /// What a load may return.
+    pub memory: MemoryOrder,
     /// Who runs next, and when asynchronous work lands.
     pub schedule: Schedule,
     /// Keep the choices made, for [`Schedule::Replay`].
@@ -70,6 +72,17 @@ pub struct Checks {
     pub races: bool,
 }
 
+/// What a load may return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryOrder {
+    /// The last value that was stored.
+    Sequential,
+    /// Any value that the memory model of PTX still allows, by the schedule's choice: stores, bulk copies and NIC
+    /// writes become visible late and out of order. The plain choice is the last value, so `RoundRobin` shows nothing
+    /// weak. CTAs of a cluster are refused.
+    Weak,
+}
+
 /// Who runs next, how long, and when asynchronous work lands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schedule {
@@ -79,6 +92,23 @@ pub enum Schedule {
     Random {
         /// The seed.
         seed: u64,
+    },
+    /// Probabilistic concurrency testing: agents have random priorities, the highest runs, and at `depth - 1` random turns
+    /// of the first `steps` the one that would run gets the lowest. Who runs many turns on end gives way.
+    /// Everything else is drawn as in `Random`.
+    Pct {
+        /// The seed.
+        seed: u64,
+        /// Ordering constraints that the bug sought needs; at least 1.
+        depth: u32,
+        /// Turns within which priorities change.
+        steps: u32,
+    },
+    /// These choices, then plain ones. Turns end where another agent could make a difference, and nothing but order,
+    /// asynchronous work and values is chosen. See [`crate::Exploration`].
+    Explore {
+        /// The first choices.
+        choices: Vec<u32>,
     },
     /// The choices of an earlier run, see [`crate::Machine::recorded_choices`]. Beyond their end, plain choices.
     Replay(Vec<u32>),
@@ -130,6 +160,7 @@ impl MachineConfig {
             gpus_per_node,
             gpu: GpuConfig::default(),
             checks: Checks::ALL,
+            memory: MemoryOrder::Sequential,
             schedule: Schedule::RoundRobin,
             record_choices: false,
             stall: Stall::AdvanceTime,

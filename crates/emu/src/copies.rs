@@ -3,6 +3,7 @@
 //! A copy into shared memory reads, writes and reports to its mbarrier in one action. A copy to global memory reads
 //! its source in one action, which is what `wait_group.read` waits for, and writes its target in a later one.
 
+use crate::choice::Choices;
 use crate::cluster;
 use crate::error::{Fault, FaultKind};
 use crate::exec::{Env, Flow};
@@ -14,6 +15,7 @@ use crate::race::{self, At, CopyRace, Race, RaceReport};
 use crate::statistics::GpuStatistics;
 use crate::visibility::{self, Stage, Unflushed};
 use crate::warp::{BulkGroup, Cta, CtaState, Group, GroupState, LaunchShape, Trouble, Warp};
+use crate::weak::{self, Place, Weak};
 use crate::{barrier, memory::WarpRef};
 use std::sync::Arc;
 
@@ -68,6 +70,11 @@ pub(crate) struct Copies {
 }
 
 impl Copies {
+    /// Number over the machine's life of the copy in a slot.
+    pub fn number(&self, slot: u32) -> u64 {
+        self.slots.get(slot as usize).and_then(Option::as_ref).map_or(u64::MAX, |copy| copy.number)
+    }
+
     pub fn take(&mut self, slot: u32) -> Option<Copy> {
         self.slots.get_mut(slot as usize).and_then(Option::take)
     }
@@ -351,11 +358,41 @@ pub(crate) struct CopyEnv<'a> {
     pub statistics: &'a mut GpuStatistics,
     pub observer: &'a mut Option<Box<dyn Observer + Send>>,
     pub race: &'a mut Option<Box<Race>>,
+    pub weak: &'a mut Option<Box<Weak>>,
+    pub choices: &'a mut Choices,
     pub spare: &'a mut Vec<Snapshot>,
     /// All CTAs but the copy's own.
     pub ctas: &'a mut [Option<Box<Cta>>],
     /// Slots of CTAs to which something happened.
     pub remote: &'a mut Vec<u32>,
+}
+
+impl CopyEnv<'_> {
+    /// Number of the completion of a load, when the clocks follow it.
+    fn load_number(&mut self, own: Option<&CopyRace>, mbarrier: usize) -> u32 {
+        let Some(race) = self.race.as_deref_mut().filter(|_| self.weak.is_some()) else { return 0 };
+        own.map_or(0, |own| race.load_number(own, mbarrier))
+    }
+
+    /// Older values that a copy may see, into what it has read.
+    fn read_late(&mut self, place: Place, own: Option<&CopyRace>, number: u32, start: usize, piece: &mut Snapshot) {
+        if let (Some(weak), Some(race), Some(own)) = (self.weak.as_deref_mut(), self.race.as_deref(), own) {
+            weak::copy_reads(weak, race, self.choices, place, (own, number), start, &mut piece.bytes);
+        }
+    }
+
+    /// A store is about to write its target.
+    fn write_late(&mut self, storage: usize, own: Option<&CopyRace>, start: usize, bytes: &[u8]) {
+        let (Some(weak), Some(race)) = (self.weak.as_deref_mut(), self.race.as_deref()) else { return };
+        let place = Place::Global(storage);
+        match own {
+            Some(own) => {
+                let by = (own, own.write_number());
+                weak::copy_writes(weak, race, self.memory.storage(storage), place, by, start, bytes);
+            }
+            None => weak.settle(place, start, bytes.len()),
+        }
+    }
 }
 
 impl Copies {
@@ -417,12 +454,15 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
                 let checked = race.load_lands(own, mbarrier as usize, from, offset, bytes, word);
                 checked.map_err(|report| raced(&fault, copy, env.memory, report))?;
             }
+            let number = env.load_number(copy.race.as_deref(), mbarrier as usize);
             let mut piece = env.spare.pop().unwrap_or_default();
             match source {
                 Source::Global(source) => {
                     let window = global_window(env.memory, &viewer, source, copy.bytes, Need::Read)
                         .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
-                    env.memory.storage(window.storage).take((source - window.base) as usize, bytes, &mut piece);
+                    let from = (source - window.base) as usize;
+                    env.memory.storage(window.storage).take(from, bytes, &mut piece);
+                    env.read_late(Place::Global(window.storage), copy.race.as_deref(), number, from, &mut piece);
                     match window.kind {
                         Kind::Peer { .. } => env.statistics.bulk_load_peer_bytes += bytes as u64,
                         _ => env.statistics.bulk_load_bytes += bytes as u64,
@@ -439,6 +479,16 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
                     Err(kind) => return Err(fault(copy, env.memory, kind, SHARED_WINDOW)),
                 }
             };
+            if let (Some(weak), Some(race)) = (env.weak.as_deref_mut(), env.race.as_deref()) {
+                let place = Place::Shared(target.race);
+                match (&copy.race, reduce) {
+                    (Some(own), None) => {
+                        let by = (&**own, number);
+                        weak::copy_writes(weak, race, &target.shared, place, by, offset, &piece.bytes);
+                    }
+                    _ => weak.settle(place, offset, bytes),
+                }
+            }
             match reduce {
                 None => target.shared.put(offset, &piece),
                 Some((kind, size)) => reduce_elements(&mut target.shared, offset, &piece.bytes, kind, size),
@@ -463,6 +513,9 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
             }
             let mut piece = env.spare.pop().unwrap_or_default();
             cta.state.shared.take(*offset as usize, bytes, &mut piece);
+            let number = copy.race.as_deref().map_or(0, CopyRace::read_number);
+            let place = Place::Shared(cta.state.race);
+            env.read_late(place, copy.race.as_deref(), number, *offset as usize, &mut piece);
             let (target, group, reduce) = (*target, *group, *reduce);
             progress(cta, copy.warp.warp, copy.lane, group, true);
             cta.state.copies -= 1;
@@ -479,6 +532,7 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
                 checked.map_err(|report| raced(&fault, copy, env.memory, report))?;
             }
             let offset = (target - window.base) as usize;
+            env.write_late(window.storage, copy.race.as_deref().filter(|_| reduce.is_none()), offset, &piece.bytes);
             match reduce {
                 None => env.memory.put(window.storage, offset, &piece),
                 Some((kind, size)) => reduce_into(env.memory, window.storage, offset, &piece.bytes, kind, size),

@@ -1,7 +1,7 @@
 //! The memory door: every access of a warp to memory goes through here, one call an instruction.
 //!
-//! Memory is sequentially consistent here; orders and scopes arrive at this door and matter to the visibility of
-//! stores on the bus only.
+//! Memory is sequentially consistent here, unless it is explored (`weak`); orders and scopes arrive at this door and
+//! matter to the visibility of stores on the bus, to the race check and to exploration.
 
 use crate::cluster;
 use crate::error::FaultKind;
@@ -14,6 +14,7 @@ use crate::program::{lanes as each, Access, AccessSpace, Args, Column, Order, Re
 use crate::race::{self, At};
 use crate::visibility::{self, Stage, Unflushed};
 use crate::warp::{first, Cta, CtaState, Trouble, Warp};
+use crate::weak;
 
 type Accessed = Result<(), Trouble>;
 
@@ -223,7 +224,7 @@ fn load_whole(env: &mut Env, cta: &CtaState, warp: &mut Warp, access: &Access, p
         Place::Scattered => return false,
     };
     let misaligned = env.checks.alignment && first & (bytes - 1) != 0;
-    if misaligned || warp.interval.records() || env.observer.is_some() {
+    if misaligned || warp.interval.records() || env.observer.is_some() || env.weak.is_some() {
         return false;
     }
     // Strong accesses, and races, are told lane by lane.
@@ -263,7 +264,7 @@ fn store_whole(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, access: &Acce
     let bytes = access.size as u64 * access.count as u64;
     let misaligned = env.checks.alignment && first & (bytes - 1) != 0;
     let releases = access.order == Order::Release;
-    if misaligned || releases || !warp.interval.busy || env.observer.is_some() {
+    if misaligned || releases || !warp.interval.busy || env.observer.is_some() || env.weak.is_some() {
         return false;
     }
     let Some((place, offset, kind)) = plain(env.memory, cta, access.space, first, 32 * bytes, Need::Write) else {
@@ -325,14 +326,20 @@ fn load_global(
         let set = inside(addresses, rest, window.low, window.high, bytes);
         let offsets = relative(addresses, window.base);
         check_race(env, cta, warp, access, false, Where::Global(window.storage), &offsets, set, pc)?;
+        env.statistics.load_bytes += bytes * set.count_ones() as u64;
+        rest &= !set;
+        if env.weak.is_some() {
+            let place = Where::Global(window.storage);
+            weak::load(env, cta, warp, access, place, &offsets, set, pc)
+                .map_err(|(lane, kind)| trouble(kind, lane, pc, addresses[lane]))?;
+            continue;
+        }
         let storage = env.memory.storage(window.storage);
         if warp.interval.records() {
             note_reads(warp, Where::Global(window.storage), storage, &offsets, addresses, access, set);
         }
         lanes::read(storage, &offsets, &mut warp.registers, access, set, env.checks.uninitialized)
             .map_err(|lane| trouble(FaultKind::Uninitialized, lane, pc, addresses[lane]))?;
-        env.statistics.load_bytes += bytes * set.count_ones() as u64;
-        rest &= !set;
     }
     Ok(())
 }
@@ -444,6 +451,10 @@ fn load_shared(
     let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
     outside(active, set, offsets, bytes, pc)?;
     check_race(env, cta, warp, access, false, Where::Shared, offsets, set, pc)?;
+    if env.weak.is_some() {
+        return weak::load(env, cta, warp, access, Where::Shared, offsets, set, pc)
+            .map_err(|(lane, kind)| trouble(kind, lane, pc, offsets[lane] + SHARED_WINDOW));
+    }
     if warp.interval.records() {
         let addresses = std::array::from_fn(|i| offsets[i].wrapping_add(SHARED_WINDOW));
         note_reads(warp, Where::Shared, &cta.shared, offsets, &addresses, access, set);
@@ -576,10 +587,13 @@ fn store_global(
         if was_idle {
             warp.interval.busy = lanes::changes(storage, &offsets, &warp.registers, access, set);
         }
-        lanes::write(storage, &offsets, &warp.registers, access, set);
         let watched = storage.is_watched();
         let strong = access.order != Order::Weak && access.scope == Scope::Sys;
         let tracked = storage.tracked && env.checks.bus_visibility;
+        match env.weak {
+            None => lanes::write(storage, &offsets, &warp.registers, access, set),
+            Some(_) => weak::store(env, cta, warp, access, Where::Global(window.storage), &offsets, set, pc),
+        }
         if warp.interval.busy {
             env.memory.changes += 1;
         }
@@ -694,7 +708,10 @@ fn store_shared(
     if warp.interval.busy {
         env.memory.changes += 1;
     }
-    lanes::write(&mut cta.shared, offsets, &warp.registers, access, set);
+    match env.weak {
+        None => lanes::write(&mut cta.shared, offsets, &warp.registers, access, set),
+        Some(_) => weak::store(env, cta, warp, access, Where::Shared, offsets, set, pc),
+    }
     if cta.shared.is_watched() {
         for lane in each(set) {
             cta.shared.touched(offsets[lane] as usize, bytes as usize, &mut env.memory.woken);

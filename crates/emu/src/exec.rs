@@ -11,6 +11,7 @@ use crate::program::{lanes, Args, Inst, Op, Program, SaveSet, FULL, NO_GUARD};
 use crate::race::{At, Race, RaceReport};
 use crate::statistics::GpuStatistics;
 use crate::warp::{first, Cta, CtaState, Group, GroupState, Happening, Trouble, Warp};
+use crate::weak::Weak;
 use crate::{barrier, cluster, collective, door, park};
 use warpferry_nic::Network;
 
@@ -23,6 +24,8 @@ pub(crate) struct Env<'a> {
     pub statistics: &'a mut GpuStatistics,
     pub observer: &'a mut Option<Box<dyn Observer + Send>>,
     pub race: &'a mut Option<Box<Race>>,
+    /// What loads may return, when memory is explored; `race` keeps the clocks then.
+    pub weak: &'a mut Option<Box<Weak>>,
     /// A race that the access under way has found.
     pub raced: Option<Box<RaceReport>>,
     pub checks: Checks,
@@ -49,9 +52,29 @@ pub(crate) struct Pace {
     pub quantum: u32,
     /// Backward branches of a group while others of its warp could run.
     pub spins: u32,
+    /// The turn ends before a read that follows a write, and at a backward branch.
+    pub blocks: bool,
 }
 
 type Stepped = Result<Flow, Trouble>;
+
+/// A turn that ends before a read behind a write, and after a backward branch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Block {
+    has_written: bool,
+    last: u32,
+    is_over: bool,
+}
+
+impl Block {
+    fn ends_before(&mut self, inst: &Inst, pc: u32) -> bool {
+        let (reads, writes) = inst.op.touches();
+        self.is_over = (reads && self.has_written) || pc < self.last;
+        self.has_written |= writes;
+        self.last = pc;
+        self.is_over
+    }
+}
 
 /// Runs one turn. Returns the number of instructions executed.
 pub(crate) fn turn(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, pace: &Pace) -> (u32, Result<(), Trouble>) {
@@ -72,10 +95,11 @@ fn turn_of<const MARK: bool>(
     let program: &Program = &shape.program;
     let mut left = pace.quantum;
     let mut rotated = None;
-    while left > 0 {
+    let mut block = pace.blocks.then_some(Block::default());
+    while left > 0 && !block.is_some_and(|block| block.is_over) {
         merge(&mut warp.groups);
         let Some(index) = pick(&mut warp.groups, pace, &mut rotated) else { break };
-        if let Err(trouble) = run::<MARK>(env, cta, warp, program, index, &mut left) {
+        if let Err(trouble) = run::<MARK>(env, cta, warp, program, index, &mut left, &mut block) {
             return (pace.quantum - left, Err(trouble));
         }
     }
@@ -132,6 +156,7 @@ fn run<const MARK: bool>(
     program: &Program,
     index: usize,
     left: &mut u32,
+    block: &mut Option<Block>,
 ) -> Result<(), Trouble> {
     let code = &program.code[..];
     let Group { mut pc, mask, .. } = warp.groups[index];
@@ -142,6 +167,11 @@ fn run<const MARK: bool>(
     warp.interval.lanes |= mask;
     while *left > 0 {
         let inst = &code[pc as usize];
+        if let Some(block) = block {
+            if block.ends_before(inst, pc) {
+                break;
+            }
+        }
         let active = if inst.guard == NO_GUARD {
             mask
         } else {

@@ -55,8 +55,8 @@
 //! ```
 //!
 //! What it does not show: memory is sequentially consistent, so a fence or order that is missing between GPUs changes
-//! nothing here, unless races are checked (see [`Checks`]); approximate functions give the nearest
-//! result; time is not that of any device.
+//! nothing here, unless races are checked (see [`Checks`]) or memory is explored (see [`MemoryOrder`]); approximate
+//! functions give the nearest result; time is not that of any device.
 
 mod async_copy;
 mod atomic;
@@ -71,6 +71,7 @@ mod coverage;
 mod door;
 mod error;
 mod exec;
+mod explore;
 mod isa;
 mod lanes;
 mod launch;
@@ -82,6 +83,7 @@ mod memory;
 mod multiply;
 mod observe;
 mod park;
+mod pct;
 mod program;
 mod race;
 mod report;
@@ -91,10 +93,12 @@ mod statistics;
 mod stream;
 mod visibility;
 mod warp;
+mod weak;
 
-pub use config::{Checks, ConfigError, GpuConfig, Hosts, Limits, MachineConfig, Schedule, Stall};
+pub use config::{Checks, ConfigError, GpuConfig, Hosts, Limits, MachineConfig, MemoryOrder, Schedule, Stall};
 pub use coverage::Covered;
 pub use error::{Fault, FaultKind, HiddenStore, LoadError, Location, MachineError, Thread};
+pub use explore::Exploration;
 pub use launch::{EntryInfo, EventId, Launch, LaunchId, ModuleId, Param, RunOutcome, StreamId, TransferId};
 pub use live::Slice;
 pub use machine::{Machine, DOORBELL_PAGE_BYTES};

@@ -1,7 +1,7 @@
 //! The machine: memory, modules and NICs as the host sees them. Streams and running are in their own files.
 
 use crate::choice::Choices;
-use crate::config::{ConfigError, MachineConfig};
+use crate::config::{ConfigError, MachineConfig, MemoryOrder};
 use crate::copies::Copies;
 use crate::coverage::{self, Covered, Marks};
 use crate::error::{Fault, FaultKind, LoadError, MachineError};
@@ -15,6 +15,7 @@ use crate::run::Agent;
 use crate::statistics::{GpuStatistics, Statistics};
 use crate::stream::{EventState, Gpu, LaunchState};
 use crate::warp::Cta;
+use crate::weak::{Place, Weak};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub struct Machine {
     pub(crate) statistics: Statistics,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
     pub(crate) race: Option<Box<Race>>,
+    pub(crate) weak: Option<Box<Weak>>,
     /// Faults that no run has returned yet.
     pub(crate) fresh_faults: VecDeque<Fault>,
     /// Kept between turns to save its memory.
@@ -95,6 +97,7 @@ impl Machine {
         let nic_error = |e: warpferry_nic::ConfigError| ConfigError::Nic(e.to_string());
         let mut network = Network::new(config.nic.clone()).map_err(nic_error)?;
         let nics = (0..count).map(|_| network.add_nic()).collect::<Result<Vec<_>, _>>().map_err(nic_error)?;
+        let weak = config.memory == MemoryOrder::Weak;
         Ok(Machine {
             memory: Memory::new(config.checks.uninitialized),
             gpus: (0..count).map(|_| Gpu::new(config.gpu.sms)).collect(),
@@ -124,7 +127,8 @@ impl Machine {
             changes_seen: 0,
             statistics: Statistics { gpus: vec![GpuStatistics::default(); count], ..Statistics::default() },
             observer: None,
-            race: config.checks.races.then(|| Box::new(Race::new(&config))),
+            race: (config.checks.races || weak).then(|| Box::new(Race::new(&config))),
+            weak: weak.then(Box::default),
             fresh_faults: VecDeque::new(),
             sleeps: Vec::new(),
             config,
@@ -159,6 +163,11 @@ impl Machine {
     /// The choices made so far, when they are recorded.
     pub fn recorded_choices(&self) -> Option<&[u32]> {
         self.choices.recorded()
+    }
+
+    /// The choices made under [`crate::Schedule::Explore`], each with the number that it was among.
+    pub fn explored_choices(&self) -> &[(u32, u32)] {
+        self.choices.explored()
     }
 
     /// Sends all events to `observer` from now on; `None` ends that.
@@ -205,6 +214,9 @@ impl Machine {
         let region = self.memory.release(address, true)?;
         if let Some(race) = &mut self.race {
             race.forget(region.storage);
+        }
+        if let Some(weak) = &mut self.weak {
+            weak.forget(region.storage);
         }
         if let (Reach::Gpu(gpu), Kind::Device) = (region.reach, region.kind) {
             self.gpus[gpu].used_bytes -= region.bytes;
@@ -286,6 +298,9 @@ impl Machine {
         bytes: usize,
     ) -> Result<(), MachineError> {
         let gpu = self.hosts_of(address).start;
+        if let Some(weak) = &mut self.weak {
+            weak.settle(Place::Global(storage), offset, bytes);
+        }
         let Some(race) = &mut self.race else { return Ok(()) };
         let checked = race.host_writes(gpu, storage, offset, bytes);
         checked.map_err(|report| self.host_raced(report))

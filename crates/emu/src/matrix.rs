@@ -10,6 +10,7 @@ use crate::memory::SHARED_WINDOW;
 use crate::program::{Matrix, MatrixKind, FULL};
 use crate::race::{self, At};
 use crate::warp::{CtaState, Trouble, Warp};
+use crate::weak::Place;
 
 /// Bytes of a row.
 const ROW_BYTES: u64 = 16;
@@ -71,6 +72,9 @@ pub(crate) fn matrix(
                 std::array::from_fn(|at| if op.transposed { elements[at][row] } else { elements[row][at] });
             for (at, value) in values.into_iter().enumerate() {
                 cta.shared.store(start + 2 * at, 2, value as u64);
+            }
+            if let Some(weak) = env.weak {
+                weak.settle(Place::Shared(cta.race), start, ROW_BYTES as usize);
             }
             if cta.shared.is_watched() {
                 cta.shared.touched(start, ROW_BYTES as usize, &mut env.memory.woken);

@@ -197,6 +197,30 @@ pub(crate) struct Access {
     pub offset: i64,
 }
 
+impl Op {
+    /// Whether it sees what other agents do, and whether they see it.
+    pub fn touches(&self) -> (bool, bool) {
+        let shared = |space: AccessSpace| space != AccessSpace::Local;
+        match self {
+            Op::Load(access) => (shared(access.space), false),
+            Op::Store(access) => (false, shared(access.space)),
+            Op::Fence { order, .. } => (*order == Order::Sc, *order == Order::Sc),
+            Op::Atomic(_)
+            | Op::Barrier(_)
+            | Op::Mbarrier(_)
+            | Op::WarpBarrier
+            | Op::AsyncCopy(_)
+            | Op::ClusterArrive { .. }
+            | Op::ClusterWait
+            | Op::Matrix(_)
+            | Op::StoreAsync(_) => (true, true),
+            Op::Bulk(_) => (false, true),
+            Op::BulkWait { .. } | Op::Nanosleep => (true, false),
+            _ => (false, false),
+        }
+    }
+}
+
 /// Atomic operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtomicKind {

@@ -30,6 +30,8 @@ pub(crate) enum Agent {
 const QUANTUM: u32 = 256;
 /// Lengths of turns that a varied schedule draws from.
 const QUANTA: [u32; 6] = [64, 1, 4, 16, 256, 1024];
+/// Ways in which what one action of a NIC reads may be late.
+const NIC_DRAWS: usize = 8;
 /// First time jump of a stall.
 const FIRST_JUMP_NS: u64 = 1_000;
 
@@ -107,7 +109,13 @@ impl Machine {
             return false;
         }
         let count = self.queue.len();
-        let agent = match self.choices.choose(count) {
+        let (queue, copies) = (&self.queue, &self.copies);
+        let name = |index: usize| match queue[index] {
+            Agent::Warp(warp) => warp.serial << 6 | u64::from(warp.warp),
+            Agent::Copy(slot) => 1 << 62 | copies.number(slot),
+            Agent::Nic => u64::MAX,
+        };
+        let agent = match self.choices.pick(count, name) {
             0 => self.queue.pop_front(),
             chosen => self.queue.swap_remove_front(chosen),
         };
@@ -130,11 +138,14 @@ impl Machine {
     }
 
     fn pace(&mut self) -> Pace {
+        if self.choices.explores() {
+            return Pace { quantum: QUANTUM, spins: 16, blocks: true };
+        }
         if !self.choices.varies() {
-            return Pace { quantum: QUANTUM, spins: 16 };
+            return Pace { quantum: QUANTUM, spins: 16, blocks: false };
         }
         let quantum = QUANTA[self.choices.choose(QUANTA.len())];
-        Pace { quantum, spins: [16, 1, 3, 64][self.choices.choose(4)] }
+        Pace { quantum, spins: [16, 1, 3, 64][self.choices.choose(4)], blocks: false }
     }
 
     fn warp_turn(&mut self, warp: WarpRef) {
@@ -152,6 +163,7 @@ impl Machine {
             statistics: &mut self.statistics.gpus[gpu],
             observer: &mut self.observer,
             race: &mut self.race,
+            weak: &mut self.weak,
             raced: None,
             checks: self.config.checks,
             now_ns: self.now_ns,
@@ -297,6 +309,9 @@ impl Machine {
         if let Some(race) = &mut self.race {
             race.cta_ends(&cta.state);
         }
+        if let Some(weak) = &mut self.weak {
+            weak.cta_ends(cta.state.race);
+        }
         self.statistics.gpus[shape.gpu].ctas += 1;
         if let Some(state) = self.launches.get_mut(&shape.id.0) {
             state.ended += 1;
@@ -323,6 +338,8 @@ impl Machine {
             statistics: &mut self.statistics.gpus[gpu],
             observer: &mut self.observer,
             race: &mut self.race,
+            weak: &mut self.weak,
+            choices: &mut self.choices,
             spare: &mut spare,
             ctas: &mut self.ctas,
             remote: &mut remote,
@@ -374,12 +391,20 @@ impl Machine {
     fn nic_action(&mut self) {
         self.nic_queued = false;
         self.network.advance(self.now_ns);
+        if let Some(weak) = &mut self.weak {
+            // One choice for all that the action reads.
+            weak.draw = match self.choices.late(NIC_DRAWS) {
+                0 => 0,
+                drawn => weak.draw.wrapping_add(drawn as u64) | 1 << 63,
+            };
+        }
         let mut port = Port {
             memory: &mut self.memory,
             ctas: &self.ctas,
             gpus_per_node: self.config.gpus_per_node,
             checks: self.config.checks,
             race: self.race.as_deref_mut(),
+            weak: self.weak.as_deref_mut(),
             fault: None,
         };
         let outcome = self.network.step(&mut port, &mut self.choices);

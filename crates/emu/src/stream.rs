@@ -192,6 +192,9 @@ impl Machine {
             return Err(wrong("CTAs of a cluster", 0, "given at launch: the entry is .explicitcluster".into()));
         }
         let cluster = cluster.or(program.required_cluster).unwrap_or([1; 3]);
+        if self.weak.is_some() && count(cluster) > 1 {
+            return Err(wrong("CTAs of a cluster", count(cluster), "1 while memory is explored".into()));
+        }
         if count(cluster) > 16 || grid.iter().zip(cluster).any(|(ctas, part)| part == 0 || ctas % part != 0) {
             return Err(wrong(
                 "CTAs of a cluster",

@@ -36,6 +36,7 @@ const CHOICES_PER_CHECK: u64 = 16;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     shortcuts: bool,
+    in_order: bool,
     /// Choices of paths looked at, each far cheaper than a check.
     choices: u64,
     /// Partial executions checked.
@@ -48,7 +49,8 @@ pub(crate) struct Effort {
 
 impl Effort {
     pub(crate) fn new(options: &Options) -> Self {
-        Self { shortcuts: options.shortcuts, choices: 0, checked: 0, budget: options.budget, blocked: false }
+        let Options { shortcuts, in_order, budget, .. } = *options;
+        Self { shortcuts, in_order, choices: 0, checked: 0, budget, blocked: false }
     }
 
     /// Counts a choice of a path.
@@ -230,6 +232,11 @@ impl Search<'_> {
             return Ok(());
         }
         let Some(&(a, b)) = self.frame.sc_pairs.get(next) else {
+            let Frame { program_order, issue, completion, .. } = self.frame;
+            let happened = program_order.or(issue).or(completion).or(&flow.reads_from).or(&order);
+            if self.effort.in_order && !happened.is_acyclic() {
+                return Ok(());
+            }
             return self.finish(flow, &causality);
         };
         self.effort.spend()?;
@@ -254,8 +261,8 @@ impl Search<'_> {
             for write in members(writes & !(1 << memory)) {
                 coherence.add(memory, write);
             }
-            let open: Vec<(usize, usize)> =
-                self.frame.morally_strong.between(writes, writes).pairs().filter(|(a, b)| a < b).collect();
+            let related = if self.effort.in_order { &self.frame.same_memory } else { &self.frame.morally_strong };
+            let open: Vec<(usize, usize)> = related.between(writes, writes).pairs().filter(|(a, b)| a < b).collect();
             let mut values = BTreeSet::new();
             self.coherence(flow, causality, memory, coherence.closure(), &open, &mut values)?;
             if values.is_empty() {

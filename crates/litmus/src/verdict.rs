@@ -21,11 +21,15 @@ pub struct Options {
     /// Leaves out, before they are complete, executions that cannot satisfy the axioms. Only a test of the enumeration
     /// itself would not.
     pub shortcuts: bool,
+    /// Leaves out executions that no machine shows which executes the instructions of a thread in order on one memory:
+    /// those where program order, values read and the order of `fence.sc` go round in a circle (load buffering), and
+    /// those where no one order of all writes to a place gives what racing accesses saw.
+    pub in_order: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { budget: 2_000_000, loop_bound: 3, shortcuts: true }
+        Self { budget: 2_000_000, loop_bound: 3, shortcuts: true, in_order: false }
     }
 }
 

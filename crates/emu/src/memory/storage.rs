@@ -45,6 +45,11 @@ impl Storage {
         Storage { bytes: Vec::new(), words: Some(words), shadow: Vec::new(), watch: None, tracked: false }
     }
 
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.words.as_ref().map_or(self.bytes.len(), SharedBytes::len)
+    }
+
     /// The words of memory that threads of the host use too.
     #[inline(always)]
     pub fn words(&self) -> Option<&SharedBytes> {

@@ -67,6 +67,9 @@ impl Race {
         range: (usize, usize),
         until: Option<u32>,
     ) -> Checked {
+        if !self.checks {
+            return Ok(());
+        }
         let slot = self.slot_of(at);
         let Race { shadows, ctas, warps, seats, running, completions, .. } = self;
         let warp = warps[slot as usize].as_deref().expect("a resident warp has a clock");
@@ -174,6 +177,9 @@ impl Race {
 
     /// Lanes have read a value; they acquire what it carries, or may by a later fence.
     fn read_word(&mut self, at: At, place: Where, lanes: u32, offset: usize, scope: Scope, acquires: bool) {
+        if self.explores {
+            return;
+        }
         let slot = self.slot_of(at);
         let list = match place {
             Where::Shared => self.ctas[at.home as usize].words.get(&offset),
@@ -221,6 +227,9 @@ impl Race {
         releases: bool,
         atomic: bool,
     ) {
+        if self.explores {
+            return;
+        }
         let slot = self.slot_of(at);
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
         let mut new = warp.fenced(lane);

@@ -211,7 +211,7 @@ impl Race {
         }
     }
 
-    fn queue_pair(&mut self, number: u32, nic: String) -> &mut Plain {
+    pub(super) fn queue_pair(&mut self, number: u32, nic: String) -> &mut Plain {
         if !self.queue_pairs.contains_key(&number) {
             let name = Name::QueuePair { nic, number: format!("queue pair {number:#x}") };
             let slot = self.slot(name, Seat::OUTSIDE);
@@ -253,21 +253,15 @@ impl Race {
         let number = agent.queue_pair.0;
         self.queue_pair(number, agent.nic.to_string());
         let record = matches!(agent.purpose, Purpose::DoorbellRecord | Purpose::CompletionRecord);
-        let strong = record || atomic || matches!(agent.purpose, Purpose::AtomicResult | Purpose::Completion);
-        let kind = match (atomic, write) {
-            (true, _) => What::ATOMIC,
-            (false, true) => What::WRITE,
-            (false, false) => What::READ,
-        };
-        let what = if strong { kind.strong(Order::Relaxed, Scope::Sys, 8) } else { kind }.by_device();
-        let Race { shadows, seats, running, completions, queue_pairs, .. } = self;
+        let what = Race::nic_what(agent, write, atomic);
+        let Race { shadows, seats, running, completions, queue_pairs, checks, .. } = self;
         let queue = &queue_pairs[&number];
         let who = Who::Plain { slot: queue.slot, know: &queue.know };
         let actor = Actor { who, seat: Seat::OUTSIDE, completions, seats, running };
         let mark = Mark { slot: queue.slot, time: queue.now, lanes: 1, site: agent.purpose as u32, what, bytes: 0 };
         let (storage, offset) = place;
         let shadow = Race::shadow(shadows, storage);
-        let found = shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes);
+        let found = if *checks { shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes) } else { Ok(()) };
         found.map_err(|conflict| self.raced(Where::Global(storage), 0, conflict))?;
         if record {
             self.nic_acquires(number, place);
@@ -329,10 +323,10 @@ impl Race {
         let what =
             if word { What::WRITE.strong(Order::Release, Scope::Sys, bytes.next_power_of_two()) } else { What::WRITE };
         let mark = Mark { slot, time: now, lanes: 1, site: HostAct::Write as u32, what: what.by_device(), bytes: 0 };
-        let Race { shadows, seats, running, completions, .. } = self;
+        let Race { shadows, seats, running, completions, checks, .. } = self;
         let actor = Actor { who: Who::Plain { slot, know: &know }, seat: Seat::OUTSIDE, completions, seats, running };
         let shadow = Race::shadow(shadows, storage);
-        let found = shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes);
+        let found = if *checks { shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes) } else { Ok(()) };
         found.map_err(|conflict| self.raced(Where::Global(storage), 0, conflict))?;
         if word {
             let mut know = know;

@@ -280,6 +280,11 @@ pub(crate) struct Released {
 }
 
 impl Released {
+    /// Whether both are one release.
+    pub fn is(&self, other: &Released) -> bool {
+        Arc::ptr_eq(&self.know, &other.know) && self.scope == other.scope && self.seat == other.seat
+    }
+
     /// Whether this knowledge has it all.
     pub fn is_in(&self, know: &Knowledge) -> bool {
         let (slot, lane) = self.owner;

@@ -134,6 +134,9 @@ impl Race {
     }
 
     fn touch_barrier(&mut self, at: At, lanes: u32, what: What, offset: usize) -> Checked {
+        if !self.checks {
+            return Ok(());
+        }
         let slot = self.ctas[at.cta as usize].slots[at.warp as usize];
         let Race { ctas, warps, seats, running, completions, .. } = self;
         let warp = warps[slot as usize].as_deref().expect("a resident warp has a clock");
@@ -148,7 +151,8 @@ impl Race {
     /// copies reach the object through the generic proxy; before that nothing is said, and the fence is asked for.
     pub(super) fn check_init(&self, at: At, view: &View, lane: u32, offset: usize) -> Checked {
         let object = self.ctas[at.home as usize].mbarriers.get(&offset);
-        let Some((init, announced)) = object.and_then(|phases| phases.init) else { return Ok(()) };
+        let init = object.and_then(|phases| phases.init).filter(|_| self.checks);
+        let Some((init, announced)) = init else { return Ok(()) };
         let seat = self.seats[view.slot as usize];
         let who = Who::Copy { view, lane, space: SHARED, cta: self.ctas[at.cta as usize].serial };
         let Race { seats, running, completions, .. } = self;

@@ -40,6 +40,7 @@ mod clock;
 mod cluster;
 mod completion;
 mod copies;
+mod knows;
 mod late;
 mod mark;
 mod mbarrier;
@@ -49,16 +50,19 @@ mod sync;
 mod warp;
 
 pub(crate) use access::At;
+pub(crate) use clock::{join, Released, Seat};
 pub(crate) use copies::CopyRace;
+pub(crate) use knows::Asker;
+pub(crate) use mark::{Mark, What};
 pub(crate) use mbarrier::OnPhase;
 pub use report::{RaceAccess, RacePlace, RaceReport};
 
-use crate::config::{Hosts, MachineConfig, Schedule};
+use crate::config::{Hosts, MachineConfig, MemoryOrder, Schedule};
 use crate::error::FaultKind;
 use crate::memory::{Memory, SHARED_WINDOW};
 use crate::program::Scope;
 use crate::warp::{LaunchShape, Trouble};
-use clock::{Knowledge, Released, Seat};
+use clock::Knowledge;
 use cluster::ClusterBarrier;
 use completion::Completions;
 use late::Small;
@@ -182,6 +186,10 @@ pub(crate) struct Race {
     acting_word: bool,
     one_host: bool,
     schedule: String,
+    /// Whether a race is a fault. Otherwise only clocks are kept.
+    checks: bool,
+    /// Memory is explored: what a value carries is kept beside the value, not in `words`.
+    explores: bool,
 }
 
 impl Race {
@@ -191,7 +199,9 @@ impl Race {
         let schedule = match &config.schedule {
             Schedule::RoundRobin => "round robin".to_string(),
             Schedule::Random { seed } => format!("random, seed {seed}"),
+            Schedule::Pct { seed, depth, steps } => format!("pct, seed {seed}, depth {depth}, steps {steps}"),
             Schedule::Replay(choices) => format!("replay of {} choices", choices.len()),
+            Schedule::Explore { choices } => format!("exploration, choices {choices:?}"),
         };
         let mut race = Race {
             shadows: Vec::new(),
@@ -219,6 +229,8 @@ impl Race {
             acting_word: false,
             one_host,
             schedule,
+            checks: config.checks.races,
+            explores: config.memory == MemoryOrder::Weak,
         };
         race.host.0 = race.slot(Name::Host, Seat::OUTSIDE);
         race

@@ -24,26 +24,35 @@ impl Race {
     pub fn fence(&mut self, at: At, lanes: u32, order: Order, scope: Scope) {
         let both = matches!(order, Order::AcqRel | Order::Sc);
         let acquires = both || order == Order::Acquire;
+        if order == Order::Sc {
+            self.behind_fences(at, lanes, scope);
+        }
         self.clock(at).fence(lanes, scope, both || order == Order::Release, acquires);
         if acquires {
             self.fence_waited(at, lanes);
         }
         if order == Order::Sc {
-            self.fence_sc(at, lanes, scope);
+            self.before_fences(at, lanes, scope);
         }
     }
 
     /// `fence.sc` synchronizes with every earlier one whose scope and its own include each other (PTX ISA, "Fence-SC
-    /// Order" and "Memory synchronization"). The order of this run is one that the model allows.
+    /// Order" and "Memory synchronization"). The order of this run is one that the model allows. What it releases itself
+    /// has theirs in it.
     #[cold]
-    fn fence_sc(&mut self, at: At, lanes: u32, scope: Scope) {
+    fn behind_fences(&mut self, at: At, lanes: u32, scope: Scope) {
         let earlier = std::mem::take(&mut self.fences_sc);
         let clock = self.clock(at);
         for released in &earlier {
             clock.acquire(lanes, scope, released);
         }
-        let released = clock.release_together(lanes, scope);
         self.fences_sc = earlier;
+    }
+
+    /// Later `fence.sc` are behind this one.
+    #[cold]
+    fn before_fences(&mut self, at: At, lanes: u32, scope: Scope) {
+        let released = self.clock(at).release_together(lanes, scope);
         carry(&mut self.fences_sc, released);
     }
 

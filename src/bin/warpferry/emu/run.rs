@@ -7,8 +7,8 @@ use std::str::FromStr;
 use clap::Parser;
 use serde_json::{json, Value};
 use warpferry_emu::{
-    Checks, EntryInfo, Fault, FaultKind, Launch, LoadError, Machine, MachineConfig, MachineError, ModuleId, RaceAccess,
-    RunOutcome, Schedule, StreamId,
+    Checks, EntryInfo, Fault, FaultKind, Launch, LoadError, Machine, MachineConfig, MachineError, MemoryOrder,
+    ModuleId, RaceAccess, RunOutcome, Schedule, StreamId,
 };
 
 use super::argument::Argument;
@@ -46,6 +46,9 @@ pub struct RunOptions {
     /// Check every access for data races by the PTX memory model; a race ends the run with both accesses
     #[arg(long)]
     pub races: bool,
+    /// Weak memory: loads return any value that the PTX memory model allows, drawn by the seed
+    #[arg(long, requires = "seed")]
+    pub weak: bool,
     /// Most warp instructions of the run
     #[arg(long, default_value_t = 1 << 36, value_name = "COUNT")]
     pub limit: u64,
@@ -186,6 +189,9 @@ fn config(options: &RunOptions) -> MachineConfig {
     config.checks = Checks { alignment: true, races: options.races, ..Checks::NONE };
     config.limits.warp_instructions = options.limit;
     config.garbage_seed = 0;
+    if options.weak {
+        config.memory = MemoryOrder::Weak;
+    }
     if let Some(seed) = options.seed {
         config.schedule = Schedule::Random { seed };
         config.garbage_seed = seed | 1;
