@@ -71,8 +71,8 @@ impl Word {
         u64::from(call) * LAUNCHES + within
     }
 
-    /// Whether it may go unnoticed: a tail that is stored again before anybody looks is whole again.
-    pub fn may_heal(self) -> bool {
+    /// Whether arrivals run ahead. It may go unnoticed: a tail that is stored again before anybody looks is right again.
+    pub fn runs_ahead(self) -> bool {
         matches!(self, Word::ForwardTail | Word::ReceiveTail | Word::PartialTail | Word::SumTail)
     }
 

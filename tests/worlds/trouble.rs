@@ -346,7 +346,7 @@ fn must_be_noticed(case: &Case, trouble: Trouble, happened: bool) -> Result<(), 
         Trouble::Quits { call, .. } => others && call + 1 < case.calls,
         Trouble::Cancels { call, .. } => others && call < case.calls,
         Trouble::NoExpert { .. } | Trouble::NoExperts { .. } => happened,
-        Trouble::Damaged { word, .. } => happened && !word.may_heal(),
+        Trouble::Damaged { word, .. } => happened && !word.runs_ahead(),
         Trouble::Leaves { call, .. } => others && call < case.calls,
     };
     if seen {
