@@ -108,6 +108,8 @@ impl Checker {
             Checker::Nic
         } else if any(&["instructions", "nothing can move", "stalled"]) {
             Checker::Hang
+        } else if any(&["stops for no reason", "does not say", "does not stay broken", "nobody ", "is not told so"]) {
+            Checker::Status
         } else if any(&["expected", "weights came back", "bytes crossed"]) && !any(&["reached its deadline"]) {
             Checker::Bits
         } else if any(&["status:", "ended", "rank "]) {
