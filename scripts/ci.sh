@@ -72,5 +72,5 @@ WARPFERRY_CUDA_EMU_SMS=32 LD_LIBRARY_PATH=$log/driver step device-on-the-stand-i
 left_out=$(cat "$log"/device-on-* | grep -c '^skipped: ' || true)
 
 echo "ci: device.sh left out $left_out steps, each said so above"
-echo "ci: tests skipped $skipped things without ptxas and $still_skipped with it, each said so above: those need a GPU"
+echo "ci: tests skipped $skipped things without ptxas and $still_skipped with it, each said so above: they need a GPU, or are litmus tests beyond the emulator"
 echo "ci: all green; $SECONDS s"

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use warpferry_litmus::{Access, Binary, Compare, Instruction, Operand, Order, Proxy, ProxyFence, Scope, Test, Update};
 
-use crate::world::{is_shared, Pair, World, STRIDE};
+use crate::world::{is_shared, Pair, World, DONE, REGISTERS, STRIDE};
 
 /// How often a thread may jump back.
 const ROUNDS: u32 = 60;
@@ -70,7 +70,13 @@ pub fn text(test: &Test, world: &World, gpu: usize) -> Option<String> {
             let _ = writeln!(text, "L{i}_{at}: {}", printer.instruction(at, it)?);
         }
         let rest = "cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;";
-        let _ = writeln!(text, "L{i}_{}: {rest} nanosleep.u32 {END_NS}; ret;", thread.instructions.len());
+        let _ = writeln!(text, "L{i}_{}: {rest} nanosleep.u32 {END_NS};", thread.instructions.len());
+        let _ = writeln!(text, "mov.u64 at, {};", world.out(i));
+        for register in 0..thread.registers.len().min(REGISTERS) {
+            let _ = writeln!(text, "st.global.s64 [at+{}], t{i}_{register};", 8 * register);
+        }
+        let _ = writeln!(text, "setp.le.u32 taken, rounds, {ROUNDS}; selp.s64 value, 1, 0, taken;");
+        let _ = writeln!(text, "st.global.s64 [at+{}], value; ret;", 8 * DONE);
     }
     Some(text + "}\n")
 }
@@ -222,6 +228,8 @@ impl Printer<'_> {
                 }
             },
             Instruction::Atomic { into, location, update, access } => {
+                // There is no `red` of an exchange.
+                let reduces = into.is_none() && matches!(update, Update::Apply(how, _) if how != Binary::Second);
                 let into = into.map_or("old".to_string(), |into| format!("t{i}_{into}"));
                 let (operation, operands) = match update {
                     Update::Apply(Binary::Add, by) => ("add.u64", self.value(by)),
@@ -235,7 +243,11 @@ impl Printer<'_> {
                     Update::Apply(..) => return None,
                 };
                 let (before, space, place) = self.place(location);
-                format!("{before} atom.{}.{space}.{operation} {into}, {place}, {operands};", qualifiers(access)?)
+                let how = qualifiers(access)?;
+                if reduces {
+                    return Some(format!("{before} red.{how}.{space}.{operation} {place}, {operands};"));
+                }
+                format!("{before} atom.{how}.{space}.{operation} {into}, {place}, {operands};")
             }
             Instruction::Fence { order, scope: of } => match order {
                 Order::SequentiallyConsistent => format!("fence.sc.{};", scope(of)),

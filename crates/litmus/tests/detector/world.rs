@@ -1,7 +1,7 @@
 //! Where the threads and locations of a test are on an emulated machine.
 
-use warpferry_emu::{Checks, FaultKind, Launch, Machine, MachineConfig, RunOutcome, Schedule, StreamId};
-use warpferry_litmus::{Place, Queue, Request, Space, Test};
+use warpferry_emu::{Checks, FaultKind, Launch, Machine, MachineConfig, MemoryOrder, RunOutcome, Schedule, StreamId};
+use warpferry_litmus::{Place, Queue, Request, Space, Test, Variable};
 use warpferry_nic::wqe::{self, Control, DataSegment, Remote};
 use warpferry_nic::{QueueConfig, Rights};
 
@@ -16,13 +16,31 @@ const COMPLETION: u64 = 2112;
 const SCRAP: u64 = 2240;
 const QUEUE_BYTES: u64 = 4096;
 
+/// Registers of a thread that are written out, and a word that says that it came to its end.
+pub const REGISTERS: usize = 15;
+pub const DONE: usize = REGISTERS;
+pub const OUT: u64 = 8 * (REGISTERS as u64 + 1);
+
+/// How a test is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Sequential memory under the race check.
+    Races,
+    /// Weak memory.
+    Weak,
+}
+
 /// What ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The race check found this.
     Race(String),
-    /// It found nothing.
-    Clean,
+    /// It ended with these values of the observed variables.
+    State(Vec<i64>),
+    /// A NIC found no entry where one should be.
+    Broken(String),
+    /// Somebody got stuck, or the state shows what only a NIC knows.
+    Stuck,
 }
 
 /// A thread's place on the machine.
@@ -53,6 +71,8 @@ pub struct World {
     pub warps: Vec<Vec<usize>>,
     /// By GPU, where it sees each GPU's memory.
     pub bases: Vec<Vec<u64>>,
+    /// Where each GPU's threads write their registers.
+    pub outs: Vec<u64>,
     pub pairs: Vec<Pair>,
 }
 
@@ -63,8 +83,14 @@ impl World {
             test.threads.iter().filter(|thread| thread.queue.is_none()).map(|thread| thread.place).collect();
         let far = test.locations.iter().filter_map(|location| location.gpu);
         let gpus = columns.iter().map(|place| place.gpu).chain(far).max().unwrap_or(0) as usize + 1;
-        let mut world =
-            Self { gpus, spots: Vec::new(), warps: vec![Vec::new(); gpus], bases: Vec::new(), pairs: Vec::new() };
+        let mut world = Self {
+            gpus,
+            spots: Vec::new(),
+            warps: vec![Vec::new(); gpus],
+            bases: Vec::new(),
+            outs: Vec::new(),
+            pairs: Vec::new(),
+        };
         let mut blocks: Vec<(u32, u32)> = Vec::new();
         let mut lanes: Vec<(Place, usize)> = Vec::new();
         for place in columns {
@@ -98,16 +124,51 @@ impl World {
     pub fn address(&self, test: &Test, gpu: usize, location: usize) -> u64 {
         self.bases[gpu][Self::owner(test, location)] + test.locations[location].memory as u64 * STRIDE
     }
+
+    /// Where a thread writes its registers.
+    pub fn out(&self, thread: usize) -> u64 {
+        self.outs[self.spots[thread].gpu] + thread as u64 * OUT
+    }
+
+    /// The state after a run.
+    fn state(&self, test: &Test, machine: &Machine, own: &[u64]) -> Result<Outcome, String> {
+        let word = |address: u64| {
+            let mut word = [0; 8];
+            machine.read(address, &mut word).map(|()| i64::from_le_bytes(word)).map_err(|error| error.to_string())
+        };
+        for thread in 0..self.spots.len() {
+            if word(self.out(thread) + 8 * DONE as u64)? == 0 {
+                return Ok(Outcome::Stuck);
+            }
+        }
+        let mut state = Vec::new();
+        for variable in test.observed() {
+            state.push(match variable {
+                Variable::Register { thread, register } if thread < self.spots.len() && register < REGISTERS => {
+                    word(self.out(thread) + 8 * register as u64)?
+                }
+                Variable::Memory { location } if !is_shared(test, location) => {
+                    word(own[Self::owner(test, location)] + test.locations[location].memory as u64 * STRIDE)?
+                }
+                _ => return Ok(Outcome::Stuck),
+            });
+        }
+        Ok(Outcome::State(state))
+    }
 }
 
-/// One run under the race check; `None` where the test has something that no kernel here can do.
-pub fn execute(test: &Test, schedule: Schedule) -> Result<Option<Outcome>, String> {
+/// One run; `None` where the test has something that no kernel here can do.
+pub fn execute(test: &Test, mode: Mode, schedule: Schedule) -> Result<Option<(Outcome, Machine)>, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let mut world = World::new(test);
     // Windows are mapped within a node, NICs are between nodes.
     let (nodes, per_node) = if test.queues.is_empty() { (1, world.gpus) } else { (world.gpus, 1) };
     let mut config = MachineConfig::new(nodes, per_node);
-    config.checks = Checks { uninitialized: false, bus_visibility: false, ..Checks::RACES };
+    config.checks = match mode {
+        Mode::Races => Checks { uninitialized: false, bus_visibility: false, ..Checks::RACES },
+        Mode::Weak => Checks::NONE,
+    };
+    config.memory = if mode == Mode::Weak { MemoryOrder::Weak } else { MemoryOrder::Sequential };
     config.schedule = schedule;
     config.limits.warp_instructions = 2_000_000;
     let mut machine = Machine::new(config).map_err(|e| said(&e))?;
@@ -121,6 +182,10 @@ pub fn execute(test: &Test, schedule: Schedule) -> Result<Option<Outcome>, Strin
         }
         machine.write(base, &image).map_err(|e| said(&e))?;
         own.push(base);
+        let outs = world.spots.len() as u64 * OUT;
+        let out = machine.alloc(gpu, outs).map_err(|e| said(&e))?;
+        machine.fill(out, 0, outs).map_err(|e| said(&e))?;
+        world.outs.push(out);
     }
     for gpu in 0..world.gpus {
         let mut bases = Vec::new();
@@ -157,15 +222,17 @@ pub fn execute(test: &Test, schedule: Schedule) -> Result<Option<Outcome>, Strin
             })
             .map_err(|e| said(&e))?;
     }
-    match machine.run_until_idle() {
-        Ok(RunOutcome::Idle | RunOutcome::Reached) => Ok(Some(Outcome::Clean)),
+    let outcome = match machine.run_until_idle() {
+        Ok(RunOutcome::Idle | RunOutcome::Reached) => world.state(test, &machine, &own)?,
         // A test may get stuck at a barrier.
-        Ok(RunOutcome::Stalled(_)) => Ok(Some(Outcome::Clean)),
+        Ok(RunOutcome::Stalled(_)) => Outcome::Stuck,
         Err(fault) => match &fault.kind {
-            FaultKind::Race(_) => Ok(Some(Outcome::Race(fault.to_string()))),
-            _ => Err(fault.to_string()),
+            FaultKind::Race(_) => Outcome::Race(fault.to_string()),
+            FaultKind::Nic(problem) => Outcome::Broken(problem.clone()),
+            _ => return Err(fault.to_string()),
         },
-    }
+    };
+    Ok(Some((outcome, machine)))
 }
 
 /// Makes the queue pair of a test: its entries are written by the kernel.

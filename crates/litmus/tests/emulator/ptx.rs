@@ -69,6 +69,9 @@ fn instruction(test: &Test, thread: usize, it: Instruction) -> Option<String> {
             )
         }
         Instruction::Atomic { into, location, update, access } => {
+            // There is no `red` of an exchange.
+            let reduces = into.is_none() && matches!(update, Update::Apply(how, _) if how != Binary::Second);
+            let into = into.map_or("old".to_string(), |into| format!("t{thread}_{into}"));
             let (operation, operands) = match update {
                 Update::Apply(Binary::Add, by) => ("add.u64", value(by)),
                 Update::Apply(Binary::Second, by) => ("exch.b64", value(by)),
@@ -80,11 +83,11 @@ fn instruction(test: &Test, thread: usize, it: Instruction) -> Option<String> {
                 }
                 Update::Apply(..) => return None,
             };
-            let (qualifiers, place) = (qualifiers(access)?, place(location));
-            match into {
-                Some(into) => format!("atom.{qualifiers}.global.{operation} t{thread}_{into}, {place}, {operands};"),
-                None => format!("red.{qualifiers}.global.{operation} {place}, {operands};"),
+            let (how, at) = (qualifiers(access)?, place(location));
+            if reduces {
+                return Some(format!("red.{how}.global.{operation} {at}, {operands};"));
             }
+            format!("atom.{how}.global.{operation} {into}, {at}, {operands};")
         }
         Instruction::Fence { order, scope: of } => match order {
             Order::SequentiallyConsistent => format!("fence.sc.{};", scope(of)),

@@ -1,0 +1,89 @@
+//! Files with words lost, doubled or exchanged are read or refused; what is read is decided. Nothing panics.
+//!
+//! `LITMUS_SEED=N` tries one seed.
+
+use std::path::{Path, PathBuf};
+
+use warpferry_litmus::{parse, run, Options};
+
+fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the suite is in the repository") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "litmus") {
+            into.push(path);
+        }
+    }
+}
+
+/// The words and signs of a text, each with the blanks behind it.
+fn words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let inside = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | ':');
+        let word = rest.find(|c| !inside(c)).unwrap_or(rest.len()).max(rest.chars().next().map_or(0, char::len_utf8));
+        let blank = rest[word..].len() - rest[word..].trim_start().len();
+        words.push(&rest[..word + blank]);
+        rest = &rest[word + blank..];
+    }
+    words
+}
+
+fn damaged(text: &str, mut seed: u64) -> String {
+    let mut below = |limit: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 33) as usize % limit.max(1)
+    };
+    let mut words = words(text);
+    for _ in 0..1 + below(3) {
+        let (a, b) = (below(words.len()), below(words.len()));
+        match below(4) {
+            0 => drop(words.remove(a)),
+            1 => words.insert(b, words[a]),
+            2 => words.swap(a, b),
+            _ => words[a] = words[b],
+        }
+    }
+    words.concat()
+}
+
+#[test]
+fn damaged_files_are_read_or_refused() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/litmus");
+    let one = std::env::var("LITMUS_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let mut files = Vec::new();
+    collect(&folder, &mut files);
+    files.sort();
+    let options = Options { budget: 300, ..Options::default() };
+    let (mut read, mut refused) = (0, 0);
+    for file in &files {
+        let text = std::fs::read_to_string(file).expect("a readable file");
+        for seed in one.map_or(1..41, |seed| seed..seed + 1) {
+            let damaged = damaged(&text, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+            let outcome = std::panic::catch_unwind(|| match parse("damaged", &damaged) {
+                Ok(test) => {
+                    run(&test, &options);
+                    true
+                }
+                Err(error) => {
+                    assert!(error.line > 0 && !error.message.is_empty(), "{error}");
+                    false
+                }
+            });
+            match outcome {
+                Ok(true) => read += 1,
+                Ok(false) => refused += 1,
+                Err(_) => panic!(
+                    "LITMUS_SEED={seed} cargo test -p warpferry-litmus --test garbage\n{}\n{damaged}",
+                    file.display()
+                ),
+            }
+        }
+    }
+    println!("{read} damaged files were read, {refused} refused");
+    assert!(one.is_some() || read >= 400 && refused >= 400, "{read} read, {refused} refused");
+}
