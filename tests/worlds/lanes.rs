@@ -1,4 +1,5 @@
-//! A cluster whose queue pairs are known by what they are for, so that one of them can be made to fail.
+//! A cluster whose queue pairs are known by what they are for, so that one of them can be made to fail, and whose words
+//! can be damaged ([`crate::damage`]).
 //!
 //! Method: each rank's NIC is wrapped in one that writes down the numbers of the queue pairs it makes; their order is
 //! that of [`warpferry::comm::connect::NicOffer::queues`].
@@ -9,12 +10,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use warpferry::comm::Canceller;
 use warpferry::driver::emu::EmuMachine;
+use warpferry::driver::wrap::Wrapped;
 use warpferry::fabric::{Nic, NicCounters, Queue, QueueAddress, QueueMemory, WindowKeys};
 use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::DevicePtr;
 use warpferry::world::{self, Device};
 use warpferry::{Communicator, Fabric, Result, WorldConfig};
 use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
+
+use crate::damage::{Damage, Meddler, Word};
 
 /// What a queue pair is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +91,7 @@ pub struct Cluster {
     ranks: Vec<Communicator>,
     config: WorldConfig,
     queues: Vec<Arc<Mutex<Vec<u32>>>>,
+    damages: Vec<Arc<Mutex<Damage>>>,
 }
 
 impl Cluster {
@@ -103,14 +108,21 @@ impl Cluster {
         }
         let machine = EmuMachine::new(machine)?;
         let mut queues = Vec::new();
+        let mut damages = Vec::new();
         let mut devices = machine.devices();
-        for Device { nic, .. } in &mut devices {
+        let plan = config.plan(0)?;
+        let (hash, handle_bytes) = (plan.agreement_hash(), plan.memory_bytes().handle_bytes);
+        for Device { nic, driver, .. } in &mut devices {
+            let damage = Arc::default();
+            damages.push(Arc::clone(&damage));
+            let meddler = Meddler { machine: machine.clone(), hash, handle_bytes, damage };
+            *driver = Arc::new(Wrapped::new(Arc::clone(driver), meddler));
             let made = Arc::default();
             queues.push(Arc::clone(&made));
             *nic = nic.take().map(|nic| Arc::new(Recorder { nic, made }) as Arc<dyn Nic>);
         }
         let ranks = world::connect_kernels(&config, &devices, kernels)?;
-        Ok(Cluster { machine, ranks, config, queues })
+        Ok(Cluster { machine, ranks, config, queues, damages })
     }
 
     /// Runs `act` at every rank.
@@ -142,6 +154,16 @@ impl Cluster {
         let number = self.queue(rank, lane, node);
         let set = self.machine.with(|machine| machine.network_mut().set_delay(number, ticks));
         set.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Damages a word of a rank in call number `call`.
+    pub fn damage(&self, rank: u32, call: u32, word: Word) {
+        self.damages[rank as usize].lock().unwrap_or_else(PoisonError::into_inner).plan(word, call);
+    }
+
+    /// Whether that happened to any rank.
+    pub fn is_damaged(&self) -> bool {
+        self.damages.iter().any(|damage| damage.lock().unwrap_or_else(PoisonError::into_inner).is_done())
     }
 
     /// How many of the planned faults happened.

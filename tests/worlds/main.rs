@@ -8,6 +8,7 @@
 mod arguments;
 mod calls;
 mod case;
+mod damage;
 #[cfg(feature = "cuda")]
 mod device;
 mod draw;

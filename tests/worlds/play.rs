@@ -67,7 +67,7 @@ impl Call {
         let mut inputs = draw::inputs(case, topology, number);
         // What is no expert counts as none.
         for (rank, input) in (0..).zip(&mut inputs) {
-            if let Some((at, _)) = wrong_expert(case, rank, number, input) {
+            for (at, _) in wrong_experts(case, rank, number, input) {
                 input.topk_idx[at] = -1;
             }
         }
@@ -95,9 +95,9 @@ impl Call {
     }
 }
 
-/// Where this rank's input has a choice that is no expert, and which.
-fn wrong_expert(case: &Case, rank: u32, call: u32, input: &Inputs) -> Option<(usize, i32)> {
-    case.trouble.and_then(|trouble| trouble.no_expert(case, rank, call, input.topk_idx.len()))
+/// Where this rank's input has choices that are no experts, and which.
+fn wrong_experts(case: &Case, rank: u32, call: u32, input: &Inputs) -> Vec<(usize, i32)> {
+    case.trouble.map_or(Vec::new(), |trouble| trouble.no_experts(case, rank, call, input.topk_idx.len()))
 }
 
 /// Why a rank stopped.
@@ -257,7 +257,7 @@ pub fn begin_with(
     let tokens = input.topk_idx.len() / topk;
     let x = given(rank, case, &values(&input.x), [tokens, hidden])?;
     let mut choices = input.topk_idx.clone();
-    if let Some((at, wrong)) = wrong_expert(case, rank.rank(), call.number, input) {
+    for (at, wrong) in wrong_experts(case, rank.rank(), call.number, input) {
         choices[at] = wrong;
     }
     let topk_idx = given(rank, case, &choices, [tokens, topk])?;

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use warpferry::kernel::launch::KernelSet;
-use warpferry::status::{Cause, StatusLine};
+use warpferry::status::{Cause, Stage, StatusLine, Wait};
 use warpferry::{Communicator, Error};
 use warpferry_nic::{cqe, FaultAction, FaultMatch};
 
 use crate::case::Case;
+use crate::damage::Word;
 use crate::lanes::{Cluster, Lane, Mishap};
 use crate::play::{self, Bounds, Call, Cost, Stop, TIMEOUT};
 
@@ -40,6 +41,12 @@ pub enum Trouble {
     Hurry { timeout_us: u64 },
     /// A choice of a token of this call is no expert.
     NoExpert { rank: u32, call: u32 },
+    /// No choice of this call is an expert; each is wrong in its own way.
+    NoExperts { rank: u32, call: u32 },
+    /// A rank that stays away from this call on; nobody tells the others.
+    Leaves { rank: u32, call: u32 },
+    /// A word of a rank's memory changes in this call.
+    Damaged { rank: u32, call: u32, word: Word },
 }
 
 /// Which requests count.
@@ -84,6 +91,11 @@ pub enum Noticed {
     Timeout,
     Cancelled,
     NoExpert,
+    StaleSlot,
+    Overlap,
+    Disagree,
+    Overflow,
+    Aborted,
 }
 
 impl fmt::Display for Noticed {
@@ -93,6 +105,11 @@ impl fmt::Display for Noticed {
             Noticed::Timeout => "timeout",
             Noticed::Cancelled => "cancelled",
             Noticed::NoExpert => "no expert",
+            Noticed::StaleSlot => "stale slot",
+            Noticed::Overlap => "overlap",
+            Noticed::Disagree => "another plan",
+            Noticed::Overflow => "overflow",
+            Noticed::Aborted => "gave up before",
         })
     }
 }
@@ -111,6 +128,9 @@ impl Trouble {
             Trouble::Cancels { .. } => "cancel",
             Trouble::Hurry { .. } => "short deadline",
             Trouble::NoExpert { .. } => "no expert",
+            Trouble::NoExperts { .. } => "no experts",
+            Trouble::Leaves { .. } => "rank leaves",
+            Trouble::Damaged { .. } => "damage",
         }
     }
 
@@ -122,15 +142,20 @@ impl Trouble {
         }
     }
 
-    /// Where `rank` gives a wrong expert in call number `call`, among `choices` of them, and which.
-    pub fn no_expert(&self, case: &Case, rank: u32, call: u32, choices: usize) -> Option<(usize, i32)> {
-        let Trouble::NoExpert { rank: whose, call: when } = *self else { return None };
-        if (whose, when) != (rank, call) || choices == 0 {
-            return None;
-        }
+    /// Where `rank` gives wrong experts in call number `call`, among `choices` of them, and which.
+    pub fn no_experts(&self, case: &Case, rank: u32, call: u32, choices: usize) -> Vec<(usize, i32)> {
         let experts = (case.experts_per_rank * case.nodes * case.gpus) as i32;
-        let wrong = [experts, -2, i32::MAX, i32::MIN][case.seed as usize % 4];
-        Some(((case.seed >> 2) as usize % choices, wrong))
+        match *self {
+            _ if choices == 0 => Vec::new(),
+            Trouble::NoExpert { rank: whose, call: when } if (whose, when) == (rank, call) => {
+                let wrong = [experts, -2, i32::MAX, i32::MIN][case.seed as usize % 4];
+                vec![((case.seed >> 2) as usize % choices, wrong)]
+            }
+            Trouble::NoExperts { rank: whose, call: when } if (whose, when) == (rank, call) => {
+                (0..choices).map(|at| (at, experts + 7 * at as i32)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -171,10 +196,10 @@ pub fn suffer_within(case: &Case, trouble: Trouble, kernels: KernelSet, bounds: 
     let outcomes = cluster.run(act).map_err(|error| format!("run: {error}"))?;
     let happened = match trouble {
         Trouble::Nic { .. } => cluster.fired() != 0,
-        Trouble::NoExpert { rank, call } => {
-            let choices = calls.get(call as usize).map_or(0, |call| call.inputs[rank as usize].topk_idx.len());
-            trouble.no_expert(case, rank, call, choices).is_some()
+        Trouble::NoExpert { rank, call } | Trouble::NoExperts { rank, call } => {
+            calls.get(call as usize).is_some_and(|call| !call.inputs[rank as usize].topk_idx.is_empty())
         }
+        Trouble::Damaged { .. } => cluster.is_damaged(),
         _ => true,
     };
     let cost = play::cost(&cluster.machine);
@@ -200,6 +225,7 @@ fn prepare(cluster: &Cluster, trouble: Trouble) {
             cluster.plan(&[Mishap { rank, node, lane, matching, after, action }]);
         }
         Trouble::Slow { rank, node, lane, ticks } => cluster.delay(rank, lane, node, ticks),
+        Trouble::Damaged { rank, call, word } => cluster.damage(rank, call, word),
         _ => {}
     }
 }
@@ -211,7 +237,11 @@ fn rounds(rank: &mut Communicator, case: &Case, calls: &[Call], trouble: Trouble
     for (number, call) in (0..).zip(calls) {
         let outcome = match trouble {
             Trouble::Absent { rank: whose } if whose == own => break,
-            Trouble::Cancels { rank: whose, call } if whose == own && call == number => break,
+            Trouble::Cancels { rank: whose, call } | Trouble::Leaves { rank: whose, call }
+                if whose == own && call == number =>
+            {
+                break;
+            }
             Trouble::Quits { rank: whose, call: last } if whose == own && last == number => {
                 play::dispatch(rank, case, call).map(drop)
             }
@@ -256,7 +286,7 @@ fn judge(
         if !later.iter().all(stays) {
             return Err(format!("rank {rank} does not stay broken{}", told(outcomes)));
         }
-        match explained(trouble, rank, first) {
+        match explained(case, trouble, rank, first) {
             Some(kind) => noticed.push(kind),
             None => return Err(format!("rank {rank} stops for no reason that was given{}", told(outcomes))),
         }
@@ -270,10 +300,16 @@ fn judge(
 }
 
 /// What a first error says, when it is one that this trouble can lead to.
-fn explained(trouble: Trouble, rank: u32, first: &Error) -> Option<Noticed> {
-    if let Error::Argument { argument, .. } = first {
-        let own = matches!(trouble, Trouble::NoExpert { rank: whose, .. } if whose == rank);
-        return (own && argument.starts_with("topk_idx[")).then_some(Noticed::NoExpert);
+fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<Noticed> {
+    if let Error::Argument { argument, value, .. } = first {
+        let (Trouble::NoExpert { call, .. } | Trouble::NoExperts { call, .. }) = trouble else { return None };
+        // One choice that was given, and what was given there.
+        let choices = (case.tokens_of(rank, call) * case.topk) as usize;
+        let is_it = |&(at, wrong): &(usize, i32)| {
+            let (token, choice) = (at / case.topk as usize, at % case.topk as usize);
+            *argument == format!("topk_idx[{token}][{choice}]") && *value == wrong.to_string()
+        };
+        return trouble.no_experts(case, rank, call, choices).iter().any(is_it).then_some(Noticed::NoExpert);
     }
     let hurried = matches!(trouble, Trouble::Hurry { .. });
     lines(first).find_map(|line| match line.cause {
@@ -281,7 +317,21 @@ fn explained(trouble: Trouble, rank: u32, first: &Error) -> Option<Noticed> {
         // What comes at the very last moment may be there when the line is written.
         Cause::Timeout if hurried || line.waits.iter().any(|wait| wait.seen < wait.needed) => Some(Noticed::Timeout),
         Cause::Cancelled if matches!(trouble, Trouble::Cancels { .. }) => Some(Noticed::Cancelled),
-        _ => None,
+        cause => match trouble {
+            Trouble::Damaged { rank: whose, call, word }
+                if whose == rank && word.is_named_by(line, call, plan_hash(case))
+                    || whose != rank && word.reaches(line, whose, plan_hash(case)) =>
+            {
+                match cause {
+                    Cause::StaleSlot { .. } => Some(Noticed::StaleSlot),
+                    Cause::Overlap => Some(Noticed::Overlap),
+                    Cause::Disagree { .. } => Some(Noticed::Disagree),
+                    Cause::Overflow { .. } => Some(Noticed::Overflow),
+                    _ => Some(Noticed::Aborted),
+                }
+            }
+            _ => None,
+        },
     })
 }
 
@@ -295,7 +345,9 @@ fn must_be_noticed(case: &Case, trouble: Trouble, happened: bool) -> Result<(), 
         // The combine may need nothing of this rank; the next exchange does.
         Trouble::Quits { call, .. } => others && call + 1 < case.calls,
         Trouble::Cancels { call, .. } => others && call < case.calls,
-        Trouble::NoExpert { .. } => happened,
+        Trouble::NoExpert { .. } | Trouble::NoExperts { .. } => happened,
+        Trouble::Damaged { word, .. } => happened && !word.runs_ahead(),
+        Trouble::Leaves { call, .. } => others && call < case.calls,
     };
     if seen {
         return Err("nobody noticed");
@@ -345,12 +397,47 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
             let told = (0..outcomes.len() as u32).any(|other| other != rank && cancelled(other));
             told.then_some(()).ok_or("nobody says that it was cancelled")
         }
-        Trouble::NoExpert { rank, .. } => {
+        Trouble::NoExpert { rank, .. } | Trouble::NoExperts { rank, .. } => {
             let refused = matches!(outcomes[rank as usize].errors.first(), Some(Error::Argument { .. }));
             refused.then_some(()).ok_or("the rank with the wrong expert is not told so")
         }
-        Trouble::Absent { .. } | Trouble::Quits { .. } | Trouble::Hurry { .. } => Ok(()),
+        // Behind a node that is missed others are not looked at any more; with two there are none.
+        Trouble::Leaves { rank, call } if case.nodes <= 2 => waits_for_boxes(outcomes, rank, call),
+        Trouble::Leaves { rank, .. } if !anybody(rank) => Err("nobody names the missing rank"),
+        Trouble::Damaged { rank, call, word } => {
+            let hash = plan_hash(case);
+            if !says(rank, &|line| word.is_named_by(line, call, hash)) {
+                return Err("the damaged rank does not say what is damaged");
+            }
+            match word {
+                Word::AbortedExchange if case.nodes <= 2 => waits_for_boxes(outcomes, rank, call),
+                Word::PlanHash if case.nodes * case.gpus > 1 => {
+                    let told =
+                        (0..outcomes.len() as u32).any(|other| says(other, &|line| word.reaches(line, rank, hash)));
+                    told.then_some(()).ok_or("nobody else says that the rank has another plan")
+                }
+                _ => Ok(()),
+            }
+        }
+        Trouble::Absent { .. } | Trouble::Quits { .. } | Trouble::Hurry { .. } | Trouble::Leaves { .. } => Ok(()),
     }
+}
+
+/// Every other rank's first error is one line, and it says in every field that its exchange waits for this rank.
+fn waits_for_boxes(outcomes: &[Rounds], missing: u32, call: u32) -> Result<(), &'static str> {
+    let (needed, seen) = (u64::from(call) + 1, u64::from(call));
+    let wait = Wait { stage: Stage::Exchange, channel: 0, peer: missing, draining: false, needed, seen };
+    let want = StatusLine { cta: 0, cause: Cause::Timeout, waits: vec![wait] };
+    let is_told = |errors: &[Error]| errors.first().is_some_and(|first| lines(first).eq([&want]));
+    let others = (0..).zip(outcomes).filter(|(rank, _)| *rank != missing);
+    let all = others.into_iter().all(|(_, outcome)| is_told(&outcome.errors));
+    all.then_some(()).ok_or("another rank does not say just what its exchange waits for")
+}
+
+/// What ranks agree on.
+fn plan_hash(case: &Case) -> u64 {
+    let plan = case.config().and_then(|config| config.plan(0));
+    plan.unwrap_or_else(|error| panic!("the case ran: {error}")).agreement_hash()
 }
 
 fn lines(error: &Error) -> impl Iterator<Item = &StatusLine> {

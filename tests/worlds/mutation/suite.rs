@@ -10,12 +10,17 @@ use warpferry::kernel::launch::KernelSet;
 use super::kernel::Kernel;
 use super::reach::{reached, Seen, Watch};
 use crate::case::{Case, Link, Pattern};
+use crate::damage::Word;
 use crate::lanes::Lane;
 use crate::play::{attempt_within, Bounds, Played};
 use crate::trouble::{Act, Requests, Trouble};
 
 /// Instructions of a run beyond those of the sound kernels, as a factor, before it counts as endless.
 const PATIENCE: u64 = 6;
+
+/// Schedules in which a run that must fail is tried again: one where ranks say the same in all of them leaves nothing to
+/// chance, and what they say is compared for every mutant.
+const SCHEDULES: [u64; 4] = [101, 102, 103, 104];
 
 /// A run, and what it is with the sound kernels.
 #[derive(Debug, Clone)]
@@ -25,6 +30,8 @@ pub struct Tried {
     limit: u64,
     /// What ranks say when it must fail.
     said: String,
+    /// They say it in other schedules too: no mutant may change it.
+    steady: bool,
     /// Instructions that it may come by, by kernel.
     reached: Vec<Vec<bool>>,
 }
@@ -101,6 +108,8 @@ impl Checker {
             Checker::Nic
         } else if any(&["instructions", "nothing can move", "stalled"]) {
             Checker::Hang
+        } else if any(&["stops for no reason", "does not say", "does not stay broken", "nobody ", "is not told so"]) {
+            Checker::Status
         } else if any(&["expected", "weights came back", "bytes crossed"]) && !any(&["reached its deadline"]) {
             Checker::Bits
         } else if any(&["status:", "ended", "rank "]) {
@@ -177,14 +186,26 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     all.push(Case { nodes: 1, gpus: 34, ..wide.clone() });
     all.push(Case { nodes: 34, gpus: 1, ..wide });
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![40, 2], channels: 40, schedule: Some(5), ..base.clone() });
-    all.push(Case { gpus: 1, nodes: 1, hidden: 8, tokens: vec![1100], topk: 1, depth_nv: 64, chunk_nv: 32, ..base });
+    all.push(Case {
+        gpus: 1,
+        nodes: 1,
+        hidden: 8,
+        tokens: vec![1100],
+        topk: 1,
+        depth_nv: 64,
+        chunk_nv: 32,
+        ..base.clone()
+    });
     all.extend(troubled(fabric));
+    // More experts than the layout has threads.
+    all.push(Case { gpus: 2, nodes: 1, hidden: 8, tokens: vec![20, 7], experts_per_rank: 1030, ..base });
     all
 }
 
 /// Runs that must fail: they lead kernels to where they give up.
 fn troubled(fabric: Link) -> Vec<Case> {
-    let base = Case { fabric, races: true, calls: 2, tokens: vec![24, 31], experts_per_rank: 4, ..Case::default() };
+    let base =
+        Case { seed: 30, fabric, races: true, calls: 2, tokens: vec![24, 31], experts_per_rank: 4, ..Case::default() };
     let (rank, call) = (0, 0);
     let mut all = vec![
         Trouble::Absent { rank },
@@ -209,8 +230,30 @@ fn troubled(fabric: Link) -> Vec<Case> {
             all.push(Trouble::Nic { rank, node: 1, lane, requests, after: 0, act });
         }
     }
+    // The rank with the trouble has no number that is 0, and what ranks waited for before has come.
+    let (rank, call) = (3, 1);
+    all.extend([
+        Trouble::Absent { rank },
+        Trouble::Leaves { rank, call },
+        Trouble::NoExpert { rank, call },
+        Trouble::NoExperts { rank, call },
+    ]);
+    all.extend(Word::ALL.map(|word| Trouble::Damaged { rank, call, word }));
+    if fabric == Link::Mlx5 {
+        for (requests, act) in
+            [(Requests::Writes, Act::Fails), (Requests::Atomics, Act::Fails), (Requests::Any, Act::Stalls)]
+        {
+            let after = if requests == Requests::Any { 2 } else { 1 };
+            all.push(Trouble::Nic { rank: 1, node: 1, lane: Lane::Exchange, requests, after, act });
+            all.push(Trouble::Nic { rank, node: 0, lane: Lane::Exchange, requests, after, act });
+        }
+    }
     let many = Case { schedule: Some(3), sms: vec![(2, 2)], workers: 4, ..base.clone() };
-    let troubled = |trouble| [&base, &many].map(|case| Case { trouble: Some(trouble), ..case.clone() });
+    let troubled = |trouble| {
+        // Who reads a slot before it was written races with whoever writes it.
+        let runs_ahead = matches!(trouble, Trouble::Damaged { word, .. } if word.runs_ahead());
+        [&base, &many].map(|case| Case { trouble: Some(trouble), races: !runs_ahead, ..case.clone() })
+    };
     all.into_iter().flat_map(troubled).collect()
 }
 
@@ -231,13 +274,20 @@ impl Suite {
                     let watch = Watch::new(Arc::clone(&seen));
                     machine.with(|machine| machine.set_observer(Some(Box::new(watch))));
                 };
+                let sound_run = |case: &Case, bounds: &Bounds| {
+                    attempt_within(case, sound, bounds)
+                        .unwrap_or_else(|what| panic!("the sound kernels fail: {what}\n  {case}"))
+                };
                 let bounds = Bounds { warp_instructions: u64::MAX, prepare: &prepare };
-                let unchecked = Case { races: false, ..case.clone() };
-                let Played { cost, said } = attempt_within(&unchecked, sound, &bounds)
-                    .unwrap_or_else(|what| panic!("the sound kernels fail: {what}\n  {case}"));
+                let Played { cost, said } = sound_run(&case, &bounds);
+                let steady = case.trouble.is_some()
+                    && SCHEDULES.iter().all(|&seed| {
+                        let other = Case { schedule: Some(seed), races: false, ..case.clone() };
+                        sound_run(&other, &Bounds::default()).said == said
+                    });
                 let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 let reached = kernels.iter().map(|kernel| reached(kernel, &seen)).collect();
-                Tried { case, limit: cost.warp_instructions * PATIENCE, said, reached }
+                Tried { case, limit: cost.warp_instructions * PATIENCE, said, steady, reached }
             })
             .collect();
         Suite { tried }
@@ -262,12 +312,12 @@ impl Suite {
 
     /// What goes wrong in a run, if anything.
     pub fn attempt(&self, run: usize, kernels: KernelSet, exact: bool, races: bool) -> Option<String> {
-        let Tried { case, limit, said, .. } = &self.tried[run];
-        let case = Case { races, ..case.clone() };
+        let Tried { case, limit, said, steady, .. } = &self.tried[run];
+        let case = Case { races: races && case.races, ..case.clone() };
         let bounds = Bounds { warp_instructions: *limit, ..Bounds::default() };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let now = attempt_within(&case, kernels, &bounds)?.said;
-            if exact && *said != now {
+            if (exact || *steady) && *said != now {
                 return Err(format!("report: ranks said{said}\n  and now{now}"));
             }
             Ok(())

@@ -1,0 +1,241 @@
+//! What only a bug elsewhere could do: a word of a rank's memory is not what its kernels left.
+//!
+//! Method: every rank's driver is wrapped. Right before one launch of one rank the host changes the word. Then nothing of
+//! that rank runs, and no peer writes the word: words of the state and the block are the rank's own, and tails of rings
+//! rest until the rank takes part in the exchange. Addresses come from the block of constants, which is found among the
+//! rank's allocations by what it holds.
+
+use std::fmt;
+use std::mem::offset_of;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use warpferry::driver::emu::EmuMachine;
+use warpferry::driver::wrap::{Hook, Outcome};
+use warpferry::plan::blocks::{CommBlock, StateHead};
+use warpferry::status::{Cause, StatusLine};
+use warpferry::{Error, Result};
+
+/// A word, and the launch before which it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// A dispatch seems to be under way when another begins.
+    DispatchBusy,
+    /// Likewise for a combine.
+    CombineBusy,
+    /// An earlier kernel seems to have given up when the exchange begins, or the dispatch, or the combine.
+    AbortedExchange,
+    AbortedDispatch,
+    AbortedCombine,
+    /// The rank's plan is another one.
+    PlanHash,
+    /// Arrivals run ahead in the rings of channel 0: their slots are of an earlier call.
+    ForwardTail,
+    ReceiveTail,
+    PartialTail,
+    SumTail,
+    /// The rows of one source in channel 0 begin far behind the output's end.
+    ReceiveBase,
+}
+
+/// Launches of a call: layout, exchange, dispatch, combine.
+const LAUNCHES: u64 = 4;
+/// How far arrivals run ahead.
+const AHEAD: u64 = 2;
+/// A row that no output has.
+const FAR: u32 = 1 << 20;
+
+impl Word {
+    pub const ALL: [Word; 11] = [
+        Word::DispatchBusy,
+        Word::CombineBusy,
+        Word::AbortedExchange,
+        Word::AbortedDispatch,
+        Word::AbortedCombine,
+        Word::PlanHash,
+        Word::ForwardTail,
+        Word::ReceiveTail,
+        Word::PartialTail,
+        Word::SumTail,
+        Word::ReceiveBase,
+    ];
+
+    /// Number of the launch before which it changes, in calls one after the other.
+    fn launch(self, call: u32) -> u64 {
+        let within = match self {
+            Word::DispatchBusy | Word::AbortedDispatch | Word::ReceiveBase => 3,
+            Word::CombineBusy | Word::AbortedCombine => 4,
+            _ => 2,
+        };
+        u64::from(call) * LAUNCHES + within
+    }
+
+    /// Whether arrivals run ahead. It may go unnoticed: a tail that is stored again before anybody looks is right again.
+    pub fn runs_ahead(self) -> bool {
+        matches!(self, Word::ForwardTail | Word::ReceiveTail | Word::PartialTail | Word::SumTail)
+    }
+
+    /// Whether a line of the damaged rank says just what the damage is: nothing else may end its kernels first.
+    pub fn is_named_by(self, line: &StatusLine, call: u32, hash: u64) -> bool {
+        let bare = line.waits.is_empty();
+        match (self, line.cause) {
+            (Word::DispatchBusy | Word::CombineBusy, Cause::Overlap) => bare,
+            (Word::AbortedExchange | Word::AbortedDispatch | Word::AbortedCombine, Cause::Aborted) => bare,
+            // Its own hash is the wrong one.
+            (Word::PlanHash, Cause::Disagree { expected, seen, .. }) => bare && expected == hash + 1 && seen == hash,
+            (Word::ForwardTail | Word::ReceiveTail | Word::PartialTail | Word::SumTail, _) => is_stale(line, call),
+            // All rows fit but those.
+            (Word::ReceiveBase, Cause::Overflow { need, have }) => bare && need == have && need != 0,
+            _ => false,
+        }
+    }
+
+    /// Whether a line of another rank may follow from it, but for waiting.
+    pub fn reaches(self, line: &StatusLine, rank: u32, hash: u64) -> bool {
+        let other = Cause::Disagree { rank, expected: hash, seen: hash + 1 };
+        self == Word::PlanHash && line.cause == other && line.waits.is_empty()
+    }
+}
+
+/// A slot of an earlier call, named as such.
+fn is_stale(line: &StatusLine, call: u32) -> bool {
+    let number = u64::from(call) + 1;
+    matches!(line.cause, Cause::StaleSlot { expected, seen, .. } if expected >> 32 == number && seen >> 32 < number)
+}
+
+/// What an allocation is for, by its size.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    #[default]
+    Other,
+    Block,
+    Handle,
+}
+
+/// What is to be done at one rank, and what is known of it.
+#[derive(Debug, Default)]
+pub struct Damage {
+    due: Option<(u64, Word)>,
+    launches: u64,
+    /// What the allocation under way may be for, all blocks of the right size so far, and the last handle.
+    asked: Asked,
+    blocks: Vec<u64>,
+    handle: Option<u64>,
+    done: bool,
+}
+
+impl Damage {
+    /// Asks for it.
+    pub fn plan(&mut self, word: Word, call: u32) {
+        self.due = Some((word.launch(call), word));
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+/// Does the damage.
+#[derive(Debug)]
+pub struct Meddler {
+    pub machine: EmuMachine,
+    /// What the plan's hash is.
+    pub hash: u64,
+    /// Bytes of a handle.
+    pub handle_bytes: u64,
+    pub damage: Arc<Mutex<Damage>>,
+}
+
+impl Meddler {
+    fn word(&self, at: u64) -> Result<u64> {
+        let mut word = [0; 8];
+        let read = self.machine.with(|machine| machine.read_raw(at, &mut word));
+        read.map(|()| u64::from_le_bytes(word)).map_err(|error| Error::Bug(format!("damage at {at:#x}: {error}")))
+    }
+
+    fn put(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        let put = self.machine.with(|machine| machine.write(at, bytes));
+        put.map_err(|error| Error::Bug(format!("damage at {at:#x}: {error}")))
+    }
+
+    fn make(&self, word: Word, blocks: &[u64], handle: Option<u64>) -> Result<()> {
+        let is_block =
+            |at: &&u64| self.word(*at + offset_of!(CommBlock, plan_hash) as u64).is_ok_and(|hash| hash == self.hash);
+        let comm = *blocks.iter().find(is_block).ok_or_else(|| Error::Bug("no block of constants was found".into()))?;
+        let field = |offset: usize| self.word(comm + offset as u64);
+        let state = field(offset_of!(CommBlock, state))?;
+        let set = |offset: usize| self.put(state + offset as u64, &1u32.to_le_bytes());
+        let (first, end) = match word {
+            Word::DispatchBusy => return set(offset_of!(StateHead, dispatch_busy)),
+            Word::CombineBusy => return set(offset_of!(StateHead, combine_busy)),
+            Word::AbortedExchange | Word::AbortedDispatch | Word::AbortedCombine => {
+                return set(offset_of!(StateHead, abort));
+            }
+            Word::PlanHash => {
+                let other = self.hash + 1;
+                return self.put(comm + offset_of!(CommBlock, plan_hash) as u64, &other.to_le_bytes());
+            }
+            Word::ReceiveBase => {
+                let handle = handle.ok_or_else(|| Error::Bug("no handle was found".into()))?;
+                return self.put(handle + field(offset_of!(CommBlock, receive_base))?, &FAR.to_le_bytes());
+            }
+            Word::ForwardTail => {
+                (offset_of!(CommBlock, dispatch_forward_tail), offset_of!(CommBlock, dispatch_send_head))
+            }
+            Word::ReceiveTail => {
+                (offset_of!(CommBlock, dispatch_receive_tail), offset_of!(CommBlock, dispatch_receive_head))
+            }
+            Word::PartialTail => {
+                (offset_of!(CommBlock, combine_partial_tail), offset_of!(CommBlock, combine_partial_head))
+            }
+            Word::SumTail => (offset_of!(CommBlock, combine_sum_tail), offset_of!(CommBlock, combine_send_head)),
+        };
+        let channels = field(offset_of!(CommBlock, channels))? & u64::from(u32::MAX);
+        let (window, first, end) = (field(offset_of!(CommBlock, window))?, field(first)?, field(end)?);
+        for at in (window + first..window + first + (end - first) / channels).step_by(8) {
+            self.put(at, &(self.word(at)? + AHEAD).to_le_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl Hook for Meddler {
+    fn before(&self, call: &'static str, arguments: fmt::Arguments<'_>) -> Result<()> {
+        let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        match call {
+            "alloc" => {
+                let is = |bytes: u64| arguments.to_string() == format!("bytes {bytes}");
+                damage.asked = match () {
+                    () if is(CommBlock::BYTES as u64) => Asked::Block,
+                    () if is(self.handle_bytes) => Asked::Handle,
+                    () => Asked::Other,
+                };
+            }
+            "launch" => {
+                damage.launches += 1;
+                if let Some((_, word)) = damage.due.filter(|(launch, _)| *launch == damage.launches) {
+                    self.make(word, &damage.blocks, damage.handle)?;
+                    damage.done = true;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn after(&self, call: &'static str, outcome: Outcome<'_>) {
+        let Outcome::Gave(value) = outcome else { return };
+        let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        if call != "alloc" {
+            return;
+        }
+        let text = format!("{value:?}");
+        let address = u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        match std::mem::take(&mut damage.asked) {
+            Asked::Block => damage.blocks.extend(address),
+            Asked::Handle => damage.handle = address,
+            Asked::Other => {}
+        }
+    }
+}
