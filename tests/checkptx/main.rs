@@ -15,6 +15,9 @@ mod case;
 mod cases;
 mod check;
 #[allow(dead_code)]
+#[path = "../worlds/damage.rs"]
+mod damage;
+#[allow(dead_code)]
 #[path = "../worlds/draw.rs"]
 mod draw;
 mod draws;
