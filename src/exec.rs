@@ -15,10 +15,6 @@ use crate::plan::blocks::{HandleHead, TotalsHead, STATUS_LINE_BYTES};
 use crate::plan::{LaunchPlan, Op};
 use crate::status::Source;
 
-/// CTA size of the layout kernel.
-const LAYOUT_THREADS: u32 = 1024;
-/// CTA size of the exchange kernel.
-const EXCHANGE_THREADS: u32 = 512;
 /// Time that the host gives kernels to end by their own deadline before it stops waiting.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -152,7 +148,12 @@ fn launch_layout(shared: &Shared, op: &Dispatch, tokens: usize, handle: &Buffer,
         tensor("topk_idx", &op.topk_idx),
         Region { arg: "status", address: status_at, bytes: status_bytes(1) },
     ];
-    let at = Dimensions { grid: 1, block: LAYOUT_THREADS, shared_bytes: 0, stream: shared.stream.id() };
+    let at = Dimensions {
+        grid: 1,
+        block: shared.functions.layout.max_threads(),
+        shared_bytes: 0,
+        stream: shared.stream.id(),
+    };
     shared.functions.layout.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 
@@ -170,7 +171,12 @@ fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &Hos
         Region { arg: "totals", address: shared.totals.device, bytes: shared.totals.bytes },
         Region { arg: "status", address: status_at, bytes: status_bytes(1) },
     ];
-    let at = Dimensions { grid: 1, block: EXCHANGE_THREADS, shared_bytes: 0, stream: shared.stream.id() };
+    let at = Dimensions {
+        grid: 1,
+        block: shared.functions.exchange.max_threads(),
+        shared_bytes: 0,
+        stream: shared.stream.id(),
+    };
     shared.functions.exchange.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 

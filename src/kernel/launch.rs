@@ -62,6 +62,11 @@ impl<A: Args> Kernel<A> {
         Ok(Kernel { image, function, args: PhantomData })
     }
 
+    /// Most threads of a CTA: the size of a CTA whose kernel takes any.
+    pub fn max_threads(&self) -> u32 {
+        self.image.max_threads
+    }
+
     /// Puts a launch into its stream. `regions` says how large the memory behind the arguments is and `reach` what
     /// else the kernel may touch, so that a driver can hold it to its contract.
     ///

@@ -14,6 +14,8 @@ pub const KIND_WORDS_MAX: u32 = 31;
 pub const STAGES: u32 = 4;
 /// Buffers of a sum's result.
 pub const RESULT_BYTES: u32 = 2048;
+/// Most words of all kinds: each of the fewest threads of a CTA, one worker and the scout, clears one.
+const WORDS_MAX: u32 = 64;
 /// Shared memory offset of the mbarriers: control words and bit sets come before (see `ptx/include/shared.ptxh`).
 const BARRIERS: u32 = 1024;
 /// mbarriers of a worker: one a stage, one for each half of the stages when they hold the terms of a sum.
@@ -66,13 +68,16 @@ impl LaunchPlan {
             Op::Combine => [channels * r, channels * (n - 1), channels],
         };
         let words = streams.map(|count| count.div_ceil(32));
-        if words.iter().any(|&count| count > KIND_WORDS_MAX) {
+        if words.iter().any(|&count| count > KIND_WORDS_MAX) || words.iter().sum::<u32>() > WORDS_MAX {
             let name = if op == Op::Dispatch { "dispatch_sms" } else { "combine_sms" };
-            let most = 32 * KIND_WORDS_MAX;
+            let (most, all) = (32 * KIND_WORDS_MAX, 32 * WORDS_MAX);
             return Err(Error::argument(
                 name,
                 sms,
-                format!("enough that a CTA serves at most {most} streams of a kind; it would serve {streams:?}"),
+                format!(
+                    "enough that a CTA serves at most {most} streams of a kind and about {all} in all; it would serve \
+                     {streams:?}"
+                ),
             ));
         }
         let roles = tuning.worker_roles(feeds_nic);

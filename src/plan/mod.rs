@@ -90,7 +90,7 @@ impl Plan {
         let t = &self.tuning;
         let s = &self.shape;
         let words = [
-            1, // version of the wire format
+            2, // version of the wire format
             u64::from(self.topology.nodes()),
             u64::from(self.topology.gpus_per_node()),
             u64::from(s.hidden_bytes()),

@@ -92,8 +92,8 @@ impl Window {
         let r = u64::from(topology.ranks());
         let c = u64::from(tuning.channels);
         let experts = u64::from(shape.experts_per_rank(topology));
-        let box_bytes = (16 + 4 * (c * (1 + g) + g * experts)).next_multiple_of(16);
-        let rows_box_bytes = (16 + 4 * (c + experts)).next_multiple_of(16);
+        let box_bytes = (8 + 4 * (c * (1 + g) + g * experts)).next_multiple_of(16);
+        let rows_box_bytes = (8 + 4 * (c + experts)).next_multiple_of(16);
         let dispatch_slot = u64::from(shape.dispatch_slot_bytes(topology));
         let combine_slot = u64::from(shape.combine_slot_bytes());
         let between = c * (n - 1) * u64::from(tuning.depth_ib);

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use warpferry::kernel::image::KernelImage;
+use warpferry::kernel::launch::KernelSet;
 use warpferry::plan::{Role, Roles};
 use warpferry::world::Sms;
 use warpferry::{Fabric, Shape, Topology, Tuning, WorldConfig};
@@ -69,6 +71,8 @@ pub struct Case {
     pub weak: bool,
     /// Depth of a PCT schedule with the schedule's seed; none draws agents.
     pub pct: Option<u32>,
+    /// Threads of layout and exchange; none is as many as they take.
+    pub setup_threads: Option<u32>,
     /// What goes wrong on purpose.
     pub trouble: Option<Trouble>,
 }
@@ -155,6 +159,7 @@ impl Default for Case {
             races: false,
             weak: false,
             pct: None,
+            setup_threads: None,
             trouble: None,
         }
     }
@@ -180,6 +185,17 @@ impl Case {
     /// Whether `rank` gives weights.
     pub fn weighs(&self, rank: u32) -> bool {
         self.weights[rank as usize % self.weights.len()]
+    }
+
+    /// The kernels with as many threads of layout and exchange as the case says.
+    pub fn kernels(&self, mut kernels: KernelSet) -> KernelSet {
+        if let Some(threads) = self.setup_threads {
+            for image in [&mut kernels.layout, &mut kernels.exchange] {
+                let max_threads = threads.min(image.max_threads);
+                *image = Box::leak(Box::new(KernelImage { max_threads, ..**image }));
+            }
+        }
+        kernels
     }
 
     /// The world's configuration.

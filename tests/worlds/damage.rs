@@ -1,15 +1,20 @@
-//! What only a bug elsewhere could do: a word of a rank's memory is not what its kernels left.
+//! What only a bug elsewhere could do: a word of a rank's memory is not what its kernels left. And a cancel that comes
+//! while kernels run, at any time.
 //!
 //! Method: every rank's driver is wrapped. Right before one launch of one rank the host changes the word. Then nothing of
 //! that rank runs, and no peer writes the word: words of the state and the block are the rank's own, and tails of rings
 //! rest until the rank takes part in the exchange. Addresses come from the block of constants, which is found among the
 //! rank's allocations by what it holds.
+//!
+//! A cancel comes from the host of one rank, which lets the cluster run for a time right behind a launch of its own.
 
 use std::fmt;
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use warpferry::comm::Canceller;
 use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::wrap::{Hook, Outcome};
 use warpferry::plan::blocks::{CommBlock, StateHead};
@@ -41,6 +46,22 @@ pub enum Word {
 
 /// Launches of a call: layout, exchange, dispatch, combine.
 const LAUNCHES: u64 = 4;
+
+/// A kernel that is under way when a cancel comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Under {
+    Exchange,
+    Dispatch,
+    Combine,
+}
+
+impl Under {
+    /// Number of its launch, in calls one after the other.
+    fn launch(self, call: u32) -> u64 {
+        u64::from(call) * LAUNCHES + 2 + self as u64
+    }
+}
 /// How far arrivals run ahead.
 const AHEAD: u64 = 2;
 /// A row that no output has.
@@ -122,7 +143,12 @@ pub struct Damage {
     asked: Asked,
     blocks: Vec<u64>,
     handle: Option<u64>,
+    /// A cancel behind this launch, this much later.
+    cancel: Option<(u64, Duration)>,
+    cancellers: Vec<Canceller>,
     done: bool,
+    /// What the cluster said while the host let it run.
+    fault: Option<String>,
 }
 
 impl Damage {
@@ -131,8 +157,19 @@ impl Damage {
         self.due = Some((word.launch(call), word));
     }
 
+    /// Asks for a cancel of all ranks `later` than a launch.
+    pub fn plan_cancel(&mut self, under: Under, call: u32, later: Duration, cancellers: Vec<Canceller>) {
+        self.cancel = Some((under.launch(call), later));
+        self.cancellers = cancellers;
+    }
+
     pub fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// What went wrong where nobody waited for the cluster.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 }
 
@@ -157,6 +194,16 @@ impl Meddler {
     fn put(&self, at: u64, bytes: &[u8]) -> Result<()> {
         let put = self.machine.with(|machine| machine.write(at, bytes));
         put.map_err(|error| Error::Bug(format!("damage at {at:#x}: {error}")))
+    }
+
+    /// Lets the cluster run, then cancels; what went wrong.
+    fn cancel(&self, later: Duration, cancellers: &[Canceller]) -> Option<String> {
+        let run = self.machine.with(|machine| {
+            let until = machine.time_ns() + later.as_nanos() as u64;
+            machine.run(|machine| machine.time_ns() >= until).map(drop)
+        });
+        let ran = run.err().map(|fault| fault.to_string());
+        ran.or_else(|| cancellers.iter().find_map(|canceller| canceller.cancel().err()).map(|error| error.to_string()))
     }
 
     fn make(&self, word: Word, blocks: &[u64], handle: Option<u64>) -> Result<()> {
@@ -227,6 +274,18 @@ impl Hook for Meddler {
     fn after(&self, call: &'static str, outcome: Outcome<'_>) {
         let Outcome::Gave(value) = outcome else { return };
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        if call == "launch" {
+            let launches = damage.launches;
+            if let Some((_, later)) = damage.cancel.take_if(|(launch, _)| *launch == launches) {
+                let cancellers = std::mem::take(&mut damage.cancellers);
+                // The cancel comes by here again.
+                drop(damage);
+                let fault = self.cancel(later, &cancellers);
+                damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+                (damage.done, damage.fault) = (true, fault);
+            }
+            return;
+        }
         if call != "alloc" {
             return;
         }

@@ -18,7 +18,7 @@ use warpferry::world::{self, Device};
 use warpferry::{Communicator, Fabric, Result, WorldConfig};
 use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
 
-use crate::damage::{Damage, Meddler, Word};
+use crate::damage::{Damage, Meddler, Under, Word};
 
 /// What a queue pair is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +159,21 @@ impl Cluster {
     /// Damages a word of a rank in call number `call`.
     pub fn damage(&self, rank: u32, call: u32, word: Word) {
         self.damages[rank as usize].lock().unwrap_or_else(PoisonError::into_inner).plan(word, call);
+    }
+
+    /// Lets `rank` cancel all ranks `later` than a launch of its own in call number `call`.
+    pub fn cancel_within(&self, rank: u32, call: u32, under: Under, later: Duration) {
+        let cancellers = (0..self.ranks.len()).map(|rank| self.canceller(rank)).collect();
+        let mut damage = self.damages[rank as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        damage.plan_cancel(under, call, later, cancellers);
+    }
+
+    /// What the cluster said where no host waited for it.
+    pub fn fault(&self) -> Option<String> {
+        let of = |damage: &Arc<Mutex<Damage>>| {
+            damage.lock().unwrap_or_else(PoisonError::into_inner).fault().map(str::to_string)
+        };
+        self.damages.iter().find_map(of)
     }
 
     /// Whether that happened to any rank.

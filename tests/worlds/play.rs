@@ -164,12 +164,12 @@ pub struct Played {
 /// The same, kept to bounds.
 pub fn attempt_within(case: &Case, kernels: KernelSet, bounds: &Bounds) -> Result<Played, String> {
     if let Some(trouble) = case.trouble {
-        let suffered = suffer_within(case, trouble, kernels, bounds)?;
+        let suffered = suffer_within(case, trouble, case.kernels(kernels), bounds)?;
         return Ok(Played { cost: suffered.cost, said: suffered.said });
     }
     let mut config = case.config().map_err(tell("the case is not valid"))?;
     config.machine.limits.warp_instructions = bounds.warp_instructions;
-    let mut world = World::emulated_kernels(config, kernels).map_err(tell("world"))?;
+    let mut world = World::emulated_kernels(config, case.kernels(kernels)).map_err(tell("world"))?;
     (bounds.prepare)(world.machine().ok_or("the world has no machine")?);
     attempt_in(case, &mut world)?;
     let machine = world.machine().cloned().ok_or("the world has no machine")?;

@@ -15,7 +15,7 @@ use warpferry::{Communicator, Error};
 use warpferry_nic::{cqe, FaultAction, FaultMatch};
 
 use crate::case::Case;
-use crate::damage::Word;
+use crate::damage::{Under, Word};
 use crate::lanes::{Cluster, Lane, Mishap};
 use crate::play::{self, Bounds, Call, Cost, Stop, TIMEOUT};
 
@@ -45,6 +45,8 @@ pub enum Trouble {
     NoExperts { rank: u32, call: u32 },
     /// A rank that stays away from this call on; nobody tells the others.
     Leaves { rank: u32, call: u32 },
+    /// All ranks are cancelled this much later than this rank launched a kernel of this call.
+    CancelsWithin { rank: u32, call: u32, under: Under, after_ns: u64 },
     /// A word of a rank's memory changes in this call.
     Damaged { rank: u32, call: u32, word: Word },
 }
@@ -126,6 +128,7 @@ impl Trouble {
             Trouble::Absent { .. } => "absent rank",
             Trouble::Quits { .. } => "rank quits",
             Trouble::Cancels { .. } => "cancel",
+            Trouble::CancelsWithin { .. } => "cancel within",
             Trouble::Hurry { .. } => "short deadline",
             Trouble::NoExpert { .. } => "no expert",
             Trouble::NoExperts { .. } => "no experts",
@@ -194,12 +197,15 @@ pub fn suffer_within(case: &Case, trouble: Trouble, kernels: KernelSet, bounds: 
         Rounds { errors, wrong, ended: time() }
     };
     let outcomes = cluster.run(act).map_err(|error| format!("run: {error}"))?;
+    if let Some(fault) = cluster.fault() {
+        return Err(fault);
+    }
     let happened = match trouble {
         Trouble::Nic { .. } => cluster.fired() != 0,
         Trouble::NoExpert { rank, call } | Trouble::NoExperts { rank, call } => {
             calls.get(call as usize).is_some_and(|call| !call.inputs[rank as usize].topk_idx.is_empty())
         }
-        Trouble::Damaged { .. } => cluster.is_damaged(),
+        Trouble::Damaged { .. } | Trouble::CancelsWithin { .. } => cluster.is_damaged(),
         _ => true,
     };
     let cost = play::cost(&cluster.machine);
@@ -226,6 +232,9 @@ fn prepare(cluster: &Cluster, trouble: Trouble) {
         }
         Trouble::Slow { rank, node, lane, ticks } => cluster.delay(rank, lane, node, ticks),
         Trouble::Damaged { rank, call, word } => cluster.damage(rank, call, word),
+        Trouble::CancelsWithin { rank, call, under, after_ns } => {
+            cluster.cancel_within(rank, call, under, Duration::from_nanos(after_ns));
+        }
         _ => {}
     }
 }
@@ -316,7 +325,9 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
         Cause::Nic { .. } if matches!(trouble, Trouble::Nic { .. }) => Some(Noticed::Nic),
         // What comes at the very last moment may be there when the line is written.
         Cause::Timeout if hurried || line.waits.iter().any(|wait| wait.seen < wait.needed) => Some(Noticed::Timeout),
-        Cause::Cancelled if matches!(trouble, Trouble::Cancels { .. }) => Some(Noticed::Cancelled),
+        Cause::Cancelled if matches!(trouble, Trouble::Cancels { .. } | Trouble::CancelsWithin { .. }) => {
+            Some(Noticed::Cancelled)
+        }
         cause => match trouble {
             Trouble::Damaged { rank: whose, call, word }
                 if whose == rank && word.is_named_by(line, call, plan_hash(case))
@@ -341,6 +352,8 @@ fn must_be_noticed(case: &Case, trouble: Trouble, happened: bool) -> Result<(), 
     let seen = match trouble {
         // The request may have been one that nobody needs: a credit at the end of the last call.
         Trouble::Nic { .. } | Trouble::Slow { .. } | Trouble::Hurry { .. } => false,
+        // All kernels may have ended before.
+        Trouble::CancelsWithin { .. } => false,
         Trouble::Absent { .. } => others,
         // The combine may need nothing of this rank; the next exchange does.
         Trouble::Quits { call, .. } => others && call + 1 < case.calls,
@@ -396,6 +409,10 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
             let cancelled = |other: u32| says(other, &|line| line.cause == Cause::Cancelled);
             let told = (0..outcomes.len() as u32).any(|other| other != rank && cancelled(other));
             told.then_some(()).ok_or("nobody says that it was cancelled")
+        }
+        Trouble::CancelsWithin { .. } => {
+            let cancelled = |rank: u32| says(rank, &|line| line.cause == Cause::Cancelled);
+            (0..outcomes.len() as u32).any(cancelled).then_some(()).ok_or("nobody says that it was cancelled")
         }
         Trouble::NoExpert { rank, .. } | Trouble::NoExperts { rank, .. } => {
             let refused = matches!(outcomes[rank as usize].errors.first(), Some(Error::Argument { .. }));

@@ -55,7 +55,7 @@ pub(crate) fn copy(
             let kind = FaultKind::Bulk(format!("{count} source bytes of a copy of {size}"));
             return Err(door::trouble(kind, lane, pc, sources[lane]));
         }
-        if target.saturating_add(size as u64) > cta.shared.bytes.len() as u64 {
+        if !cta.holds(target, size as u64) {
             let kind = FaultKind::OutOfBounds { bytes: size as u64 };
             return Err(door::trouble(kind, lane, pc, target.wrapping_add(SHARED_WINDOW)));
         }

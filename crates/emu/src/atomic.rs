@@ -121,7 +121,7 @@ pub(crate) fn atomic(
         let address = addresses[lane];
         let is_shared = shared >> lane & 1 == 1;
         let (offset, place) = if is_shared {
-            if address.saturating_add(size as u64) > cta.shared.bytes.len() as u64 {
+            if !cta.holds(address, size as u64) {
                 return Err(door::trouble(
                     FaultKind::OutOfBounds { bytes: size as u64 },
                     lane,

@@ -186,7 +186,7 @@ pub(crate) fn mbarrier_at(cta: &CtaState, offset: u64) -> Result<State, String> 
     if offset & 7 != 0 {
         return Err("an mbarrier is aligned to 8 bytes".into());
     }
-    if offset.saturating_add(8) > cta.shared.bytes.len() as u64 {
+    if !cta.holds(offset, 8) {
         return Err("the mbarrier lies outside shared memory".into());
     }
     let state = State::decode(cta.shared.load(offset as usize, 8));

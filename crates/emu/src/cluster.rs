@@ -250,7 +250,7 @@ pub(crate) fn store_async(
         };
         let inside = |address: u64| if rank_of(address).is_some() { address & OFFSET_MASK } else { address };
         let offset = inside(target);
-        if offset.saturating_add(bytes) > state.shared.bytes.len() as u64 {
+        if !state.holds(offset, bytes) {
             return Err(fail(FaultKind::OutOfBounds { bytes }, target.wrapping_add(SHARED_WINDOW)));
         }
         let at = at.toward(state);

@@ -148,14 +148,14 @@ pub(crate) fn issue(
                 return Err(fail(FaultKind::Misaligned { align: 16 }, address.wrapping_add(window)));
             }
             let (offset, rank) = if is_shared { place(address) } else { continue };
-            let room = match rank == own {
-                true => cta.shared.bytes.len(),
+            let holds = match rank == own {
+                true => cta.holds(offset, bytes as u64),
                 false => match cluster::member(env.ctas, env.remote, cta, rank) {
-                    Ok(other) => other.state.shared.bytes.len(),
+                    Ok(other) => other.state.holds(offset, bytes as u64),
                     Err(kind) => return Err(fail(kind, address.wrapping_add(window))),
                 },
             };
-            if offset.saturating_add(bytes as u64) > room as u64 {
+            if !holds {
                 return Err(fail(FaultKind::OutOfBounds { bytes: bytes as u64 }, address.wrapping_add(window)));
             }
         }

@@ -7,7 +7,7 @@ use crate::cluster;
 use crate::error::FaultKind;
 use crate::exec::{note_read, Env};
 use crate::lanes::{self, Place};
-use crate::memory::{AccessFault, Kind, Memory, Need, Storage, LOCAL_WINDOW, SHARED_WINDOW};
+use crate::memory::{AccessFault, Kind, Memory, Need, Storage, LOCAL_WINDOW, RESERVED_SHARED_BYTES, SHARED_WINDOW};
 use crate::observe::{AccessKind, Event};
 use crate::park::Where;
 use crate::program::{lanes as each, Access, AccessSpace, Args, Column, Order, Registers, Scope, FULL};
@@ -207,8 +207,7 @@ fn plain(
         AccessSpace::Local => return None,
     };
     if let Some(offset) = shared {
-        let fits = offset.checked_add(bytes)? <= cta.shared.bytes.len() as u64;
-        return fits.then_some((Where::Shared, offset, Kind::Device));
+        return cta.holds(offset, bytes).then_some((Where::Shared, offset, Kind::Device));
     }
     let window = memory.window(&cta.viewer(), address, bytes, need).ok()?;
     let plain = !matches!(window.kind, Kind::Doorbell { .. } | Kind::Host { shared: true });
@@ -398,7 +397,7 @@ pub(crate) fn remote_place<'e>(
 ) -> Result<&'e mut Cta, Trouble> {
     let address = SHARED_WINDOW + ((rank + 1) << cluster::RANK_SHIFT) + offset;
     let other = cluster::member(ctas, remote, cta, rank).map_err(|kind| trouble(kind, lane, pc, address))?;
-    if offset + bytes > other.state.shared.bytes.len() as u64 {
+    if !other.state.holds(offset, bytes) {
         return Err(trouble(FaultKind::OutOfBounds { bytes }, lane, pc, address));
     }
     Ok(other)
@@ -448,7 +447,7 @@ fn load_shared(
     pc: u32,
 ) -> Accessed {
     let bytes = access.size as u64 * access.count as u64;
-    let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
+    let set = inside(offsets, active, RESERVED_SHARED_BYTES as u64, cta.shared.bytes.len() as u64, bytes);
     outside(active, set, offsets, bytes, pc)?;
     check_race(env, cta, warp, access, false, Where::Shared, offsets, set, pc)?;
     if env.weak.is_some() {
@@ -699,7 +698,7 @@ fn store_shared(
     pc: u32,
 ) -> Accessed {
     let bytes = access.size as u64 * access.count as u64;
-    let set = inside(offsets, active, 0, cta.shared.bytes.len() as u64, bytes);
+    let set = inside(offsets, active, RESERVED_SHARED_BYTES as u64, cta.shared.bytes.len() as u64, bytes);
     outside(active, set, offsets, bytes, pc)?;
     check_race(env, cta, warp, access, true, Where::Shared, offsets, set, pc)?;
     if !warp.interval.busy {

@@ -43,7 +43,7 @@ pub(crate) fn matrix(
     let used = u32::MAX >> (32 - 8 * op.count as u32);
     door::aligned(&addresses, used, ROW_BYTES, pc)?;
     for (lane, &address) in addresses.iter().enumerate().take(8 * op.count as usize) {
-        if address.saturating_add(ROW_BYTES) > cta.shared.bytes.len() as u64 {
+        if !cta.holds(address, ROW_BYTES) {
             let kind = FaultKind::OutOfBounds { bytes: ROW_BYTES };
             return Err(door::trouble(kind, lane, pc, address.wrapping_add(SHARED_WINDOW)));
         }

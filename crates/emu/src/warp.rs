@@ -4,7 +4,7 @@ use crate::choice::Garbage;
 use crate::cluster::Cluster;
 use crate::error::{Fault, FaultKind, Location, Thread};
 use crate::launch::LaunchId;
-use crate::memory::{AccessRule, Storage, Viewer, WarpRef};
+use crate::memory::{AccessRule, Storage, Viewer, WarpRef, RESERVED_SHARED_BYTES};
 use crate::park::Interval;
 use crate::program::{lanes, ColumnStart, LaneMask, Program, Registers, Special, CARRY};
 use crate::visibility::Unflushed;
@@ -213,6 +213,12 @@ impl CtaState {
         Viewer { gpu: self.shape.gpu, node: self.shape.node, rules: &self.shape.rules }
     }
 
+    /// Whether the CTA's shared memory, but for what is the system's, has `bytes` at `offset`.
+    #[inline(always)]
+    pub fn holds(&self, offset: u64, bytes: u64) -> bool {
+        offset >= RESERVED_SHARED_BYTES as u64 && offset.saturating_add(bytes) <= self.shared.bytes.len() as u64
+    }
+
     pub fn warp_ref(&self, warp: u32) -> WarpRef {
         WarpRef { slot: self.slot, warp, serial: self.serial }
     }
@@ -270,7 +276,7 @@ impl Cta {
         garbage_seed: u64,
         cluster: Cluster,
     ) -> Cta {
-        let bytes = shape.program.shared_bytes as usize + shape.shared_bytes as usize;
+        let bytes = (RESERVED_SHARED_BYTES + shape.program.shared_bytes) as usize + shape.shared_bytes as usize;
         let mut shared = Storage::new(bytes, shadowed);
         let mut garbage = Garbage::new(garbage_seed, serial);
         // Stale shared memory: what an earlier CTA might have left.

@@ -10,7 +10,7 @@ use warpferry::kernel::launch::KernelSet;
 use super::kernel::Kernel;
 use super::reach::{reached, Seen, Watch};
 use crate::case::{Case, Link, Pattern};
-use crate::damage::Word;
+use crate::damage::{Under, Word};
 use crate::lanes::Lane;
 use crate::play::{attempt_within, Bounds, Played};
 use crate::trouble::{Act, Requests, Trouble};
@@ -196,6 +196,10 @@ pub fn runs(fabric: Link) -> Vec<Case> {
         chunk_nv: 32,
         ..base.clone()
     });
+    // Few threads of layout and exchange: every stride of theirs goes round.
+    let narrow = Case { setup_threads: Some(64), hidden: 8, workers: 2, ..base.clone() };
+    all.push(Case { gpus: 1, tokens: vec![70, 3], experts_per_rank: 140, topk: 2, ..narrow.clone() });
+    all.push(Case { nodes: 66, gpus: 1, tokens: vec![1], experts_per_rank: 1, topk: 2, channels: 1, ..narrow });
     all.extend(troubled(fabric));
     // More experts than the layout has threads.
     all.push(Case { gpus: 2, nodes: 1, hidden: 8, tokens: vec![20, 7], experts_per_rank: 1030, ..base });
@@ -247,6 +251,15 @@ fn troubled(fabric: Link) -> Vec<Case> {
             all.push(Trouble::Nic { rank: 1, node: 1, lane: Lane::Exchange, requests, after, act });
             all.push(Trouble::Nic { rank, node: 0, lane: Lane::Exchange, requests, after, act });
         }
+    }
+    // Kernels are cancelled at all their waits.
+    let within = [
+        (Under::Exchange, [0, 336, 464, 896, 1400]),
+        (Under::Dispatch, [0, 104, 464, 896, 1400]),
+        (Under::Combine, [0, 104, 464, 896, 1400]),
+    ];
+    for (under, times) in within {
+        all.extend(times.map(|after_ns| Trouble::CancelsWithin { rank, call, under, after_ns }));
     }
     let many = Case { schedule: Some(3), sms: vec![(2, 2)], workers: 4, ..base.clone() };
     let troubled = |trouble| {

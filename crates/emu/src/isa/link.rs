@@ -6,6 +6,7 @@ use super::modifiers::Modifiers;
 use super::{lower::Reason, lowering};
 use crate::error::{LoadError, Location};
 use crate::launch::{EntryInfo, Param};
+use crate::memory::RESERVED_SHARED_BYTES;
 use crate::program::{Args, ColumnStart, Inst, Op, Program, SaveSet, CARRY, NO_GUARD};
 use std::collections::{BTreeSet, HashMap};
 use warpferry_ptx::ast::{
@@ -390,7 +391,7 @@ fn shared_layout(
             instruction.operands.iter().for_each(|o| module_variables(o, &mut used));
         }
     }
-    let mut end = 0u64;
+    let mut end = u64::from(RESERVED_SHARED_BYTES);
     let mut place = |variable: &Variable| -> Option<u32> {
         let bytes = variable_bytes(variable)?;
         let at = end.next_multiple_of(variable.align.max(1) as u64);
@@ -429,7 +430,7 @@ fn shared_layout(
     let end = end.next_multiple_of(align);
     offsets.extend(dynamic.into_iter().map(|index| (index, end)));
     locals.extend(unsized_locals.into_iter().map(|(index, number, _)| ((index, number), end)));
-    Ok((end, locals))
+    Ok((end - RESERVED_SHARED_BYTES, locals))
 }
 
 fn module_variables(operand: &Operand, used: &mut BTreeSet<u32>) {

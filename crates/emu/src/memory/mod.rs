@@ -15,6 +15,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Generic address of byte 0 of the executing CTA's shared memory.
 pub const SHARED_WINDOW: u64 = 1 << 32;
+/// Bytes at the start of every CTA's shared memory that belong to the system, as on GPUs since compute capability 8.0:
+/// variables lie behind them, so a kernel that forgets the base of its shared memory is found.
+pub const RESERVED_SHARED_BYTES: u32 = 1024;
 /// Generic address of byte 0 of the executing thread's local memory.
 pub const LOCAL_WINDOW: u64 = 2 << 32;
 /// Addresses of functions begin here; nothing is mapped.

@@ -15,7 +15,10 @@ fn out_of_bounds() {
     // Only the last lane is outside.
     let found = fault("mad.wide.u32 y0, lane, 132, x0; ld.global.u32 r0, [y0+4];", 0);
     assert_eq!(found.thread.unwrap().lane, 31);
-    let found = fault("mov.u32 r1, 5000; st.shared.u32 [r1], lane;", 0);
+    let found = fault("mov.u32 r1, 9000; st.shared.u32 [r1], lane;", 0);
+    assert!(matches!(found.kind, FaultKind::OutOfBounds { .. }));
+    // The system's part of shared memory.
+    let found = fault("mov.u32 r1, 1020; st.shared.u32 [r1], lane;", 0);
     assert!(matches!(found.kind, FaultKind::OutOfBounds { .. }));
     let found = fault("st.global.u32 [x2], lane;", 64);
     assert_eq!(found.kind, FaultKind::Unmapped);
