@@ -33,32 +33,32 @@ const ARGUMENTS: &[Argument] = &[
     Argument { change: ".sys -> .gpu", ..CODE_OF_A_LINE },
     Argument { change: "moved earlier", ..CODE_OF_A_LINE },
     // What a line without fields holds there.
-    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:277#1", text: "st.shared.u32 [smem+32], source", ..NO_FIELDS },
-    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:277#1", text: "st.shared.u64 [smem+40], stamp", ..NO_FIELDS },
-    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:277#1", text: "st.shared.u64 [smem+48], _seen", ..NO_FIELDS },
-    Argument { kernel: "loopback", place: "GIVE_UP from exchange.ptx:277#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { place: "GIVE_UP from exchange.ptx:386#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { place: "GIVE_UP from exchange.ptx:389#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:523#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:271#1", text: "st.shared.u32 [smem+32], source", ..NO_FIELDS },
+    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:271#1", text: "st.shared.u64 [smem+40], stamp", ..NO_FIELDS },
+    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:271#1", text: "st.shared.u64 [smem+48], _seen", ..NO_FIELDS },
+    Argument { kernel: "loopback", place: "GIVE_UP from exchange.ptx:271#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { place: "GIVE_UP from exchange.ptx:374#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { place: "GIVE_UP from exchange.ptx:377#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:509#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "fabric_mlx5.ptxh:483 FABRIC_BOXES_SENT", text: "sub.u64 _entry, _posted, _behind", ..NO_FIELDS },
-    Argument { place: "GIVE_UP from exchange.ptx:183#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { place: "GIVE_UP from frame.ptxh:123#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { place: "GIVE_UP from frame.ptxh:130#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { place: "GIVE_UP from exchange.ptx:277#0", text: "[smem+48], _lost_channel", ..ZERO_OVER_ZERO },
-    Argument { place: "GIVE_UP from exchange.ptx:523#2", text: "[smem+48], _now", ..ZERO_OVER_ZERO },
+    Argument { place: "GIVE_UP from exchange.ptx:182#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { place: "GIVE_UP from frame.ptxh:111#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { place: "GIVE_UP from frame.ptxh:118#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { place: "GIVE_UP from exchange.ptx:271#0", text: "[smem+48], _lost_channel", ..ZERO_OVER_ZERO },
+    Argument { place: "GIVE_UP from exchange.ptx:509#2", text: "[smem+48], _now", ..ZERO_OVER_ZERO },
     // Giving up where everybody meets behind it.
     Argument { place: "GIVE_UP from exchange.ptx", change: ".release -> .relaxed", ..MET_BEHIND_IT },
     Argument { place: "GIVE_UP from exchange.ptx", change: "moved earlier", ..MET_BEHIND_IT },
     Argument { place: "GIVE_UP from frame.ptxh", change: ".release -> .relaxed", ..MET_BEHIND_IT },
     Argument { place: "GIVE_UP from frame.ptxh", change: "moved earlier", ..MET_BEHIND_IT },
     Argument {
-        place: "GIVE_UP from exchange.ptx:277#0",
+        place: "GIVE_UP from exchange.ptx:271#0",
         text: "cas.b32 _cause, [smem+28], 0, 2",
         change: "moved earlier",
         ..PAST_A_CONSTANT
     },
     Argument {
-        place: "GIVE_UP from exchange.ptx:523#2",
+        place: "GIVE_UP from exchange.ptx:509#2",
         text: "cas.b32 _cause, [smem+28], 0, 2",
         change: "moved earlier",
         ..PAST_A_CONSTANT
@@ -76,6 +76,18 @@ const ARGUMENTS: &[Argument] = &[
     Argument { text: "st.relaxed.sys.global.u32 [state+48]", change: "moved earlier", ..ABORT_IS_A_HINT },
     Argument { text: "st.relaxed.sys.global.u32 [state+48]", change: "moved later", ..ABORT_IS_A_HINT },
     Argument { kernel: "exchange", text: "[state+48]", change: "weak", ..ABORT_IN_STREAM_ORDER },
+    // Waits of exchange.
+    Argument { text: "sub.u64 _now, _now, _began", change: "+1", ..A_NANOSECOND },
+    Argument {
+        place: "AWAIT_STAMP from exchange.ptx:374#0",
+        text: "ld.acquire.sys.global.u64 _seen",
+        change: ".acquire -> .relaxed",
+        ..READ_BEHIND_THE_NEXT
+    },
+    Argument { place: "exchange.ptx", text: "add.u32 to, to, 32", change: "-1", ..STAMPED_TWICE },
+    // Neighbours that are something else.
+    Argument { place: "layout.ptx", text: "red.relaxed.gpu.global.add.u32 [address], 1", change: "moved later", ..PAST_OTHER_MEMORY },
+    Argument { place: "layout.ptx", text: "st.relaxed.sys.global.u64 [status+24]", change: "moved later", ..BEHIND_THE_KERNEL },
     // Words of the handle's head.
     Argument {
         place: "layout.ptx",
@@ -98,6 +110,40 @@ const CODE_OF_A_LINE: Argument = Argument {
     why: "the host reads lines only when the event behind the kernel is reached or its stream is idle (`exec::wait_totals`, \
           `Shared::settle`), and the end of a kernel orders all that its threads wrote before it; so the order of the code \
           among the fields serves only who looks at a line while the kernel runs, such as a debugger after a hang",
+    ..BEHIND_THE_CODE
+};
+
+/// A field that is stored behind the code, where the host cannot look too early.
+const BEHIND_THE_KERNEL: Argument = Argument {
+    why: "the host reads the line only when the kernel has ended (`Shared::settle`), which orders the field whether it is \
+          stored before the code or behind it",
+    ..BEHIND_THE_CODE
+};
+
+/// A deadline that is a nanosecond nearer.
+const A_NANOSECOND: Argument = Argument {
+    why:
+        "a wait that ends one nanosecond earlier: a deadline promises that it is not far exceeded, and the globaltimer \
+          steps by more than that",
+    ..BEHIND_THE_CODE
+};
+
+/// The first of two waits.
+const READ_BEHIND_THE_NEXT: Argument = Argument {
+    why: "nothing is read behind this wait but the stamp of the source, whose own wait acquires what the box holds; the wait \
+          for the rank that passes boxes on is there to name it",
+    ..BEHIND_THE_CODE
+};
+
+/// A stride that is too small.
+const STAMPED_TWICE: Argument = Argument {
+    why: "every rank is still stamped, some twice, by two lanes of one warp with the same value, behind the same fence",
+    ..BEHIND_THE_CODE
+};
+
+/// A neighbour at another address.
+const PAST_OTHER_MEMORY: Argument = Argument {
+    why: "it is moved past accesses of other memory, and nobody reads the counts before the kernel ends",
     ..BEHIND_THE_CODE
 };
 

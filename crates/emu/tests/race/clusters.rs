@@ -38,7 +38,7 @@ fn the_barrier_of_a_cluster_orders_its_ctas() {
 #[test]
 fn a_report_names_the_cta_whose_memory_it_is() {
     let body = format!("{OTHER} @here st.shared.u32 [smem], cta; ld.shared::cluster.u32 value, [far]; {MEET}");
-    caught(&body, CLUSTER, "shared memory +0x0 of cta [");
+    caught(&body, CLUSTER, "shared memory +0x400 of cta [");
 }
 
 #[test]
