@@ -331,7 +331,7 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
         cause => match trouble {
             Trouble::Damaged { rank: whose, call, word }
                 if whose == rank && word.is_named_by(line, call, plan_hash(case))
-                    || whose != rank && word.reaches(line, whose, plan_hash(case)) =>
+                    || whose != rank && word.reaches(line, whose, call, plan_hash(case)) =>
             {
                 match cause {
                     Cause::StaleSlot { .. } => Some(Noticed::StaleSlot),
@@ -429,8 +429,8 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
             match word {
                 Word::AbortedExchange if case.nodes <= 2 => waits_for_boxes(outcomes, rank, call),
                 Word::PlanHash if case.nodes * case.gpus > 1 => {
-                    let told =
-                        (0..outcomes.len() as u32).any(|other| says(other, &|line| word.reaches(line, rank, hash)));
+                    let told = (0..outcomes.len() as u32)
+                        .any(|other| says(other, &|line| word.reaches(line, rank, call, hash)));
                     told.then_some(()).ok_or("nobody else says that the rank has another plan")
                 }
                 _ => Ok(()),

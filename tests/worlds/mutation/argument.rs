@@ -88,6 +88,13 @@ const ARGUMENTS: &[Argument] = &[
     // Neighbours that are something else.
     Argument { place: "layout.ptx", text: "red.relaxed.gpu.global.add.u32 [address], 1", change: "moved later", ..PAST_OTHER_MEMORY },
     Argument { place: "layout.ptx", text: "st.relaxed.sys.global.u64 [status+24]", change: "moved later", ..BEHIND_THE_KERNEL },
+    Argument { place: "dispatch.ptx", text: "st.relaxed.sys.global.u64 [status+16], offset", change: "moved later", ..BEHIND_THE_KERNEL },
+    Argument { place: "dispatch.ptx", text: "st.relaxed.sys.global.u64 [status+24], capacity", change: "moved later", ..BEHIND_THE_KERNEL },
+    Argument { place: "dispatch.ptx", text: "st.relaxed.sys.global.u64 [status+24], capacity", change: "moved earlier", ..BEHIND_THE_KERNEL },
+    // A lane of the scout gives up.
+    Argument { place: "GIVE_UP from scout.ptxh:15", text: "red.release.cta.shared", ..IN_THE_SCOUT },
+    Argument { place: "GIVE_UP from scout.ptxh:15", text: "cas.b32 _cause, [smem+28], 0, 2", change: "moved earlier", ..PAST_A_CONSTANT },
+    Argument { place: "exchange.ptx:509#0", text: "red.release.cta.shared", change: "dropped", ..THE_NEXT_KERNEL_SEES_IT },
     // Words of the handle's head.
     Argument {
         place: "layout.ptx",
@@ -117,6 +124,20 @@ const CODE_OF_A_LINE: Argument = Argument {
 const BEHIND_THE_KERNEL: Argument = Argument {
     why: "the host reads the line only when the kernel has ended (`Shared::settle`), which orders the field whether it is \
           stored before the code or behind it",
+    ..BEHIND_THE_CODE
+};
+
+/// A lane of the warp that reads the cause.
+const IN_THE_SCOUT: Argument = Argument {
+    why: "the fields are read by lane 0 of the same warp, behind the bar.warp.sync that ends the look at completions; other \
+          warps read the word only, to leave",
+    ..BEHIND_THE_CODE
+};
+
+/// A cancel that comes when all that exchange has left to do is to wait for its own sends.
+const THE_NEXT_KERNEL_SEES_IT: Argument = Argument {
+    why: "the cancel stays set: dispatch, next in the stream, ends by it at its first look with the same line, and only a \
+          later exchange, which never comes, would have to know that the own boxes have left",
     ..BEHIND_THE_CODE
 };
 
