@@ -31,8 +31,13 @@ pub struct Failure(String);
 impl Failure {
     /// `what` went wrong with `case`.
     pub fn new(case: &Case, what: &str) -> Failure {
-        Failure(format!("{what}\n  replay: {}", said::line("WARPFERRY_CASE", case, "worlds", "replay::replay")))
+        Failure(format!("{what}\n  replay: {}", replay_line(case)))
     }
+}
+
+/// The line that plays `case` again.
+pub fn replay_line(case: &Case) -> String {
+    said::line("WARPFERRY_CASE", case, "worlds", "replay::replay")
 }
 
 impl fmt::Display for Failure {
