@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use crate::case::{Case, Link};
 use crate::draw::{SAMPLE_EXPERTS, SAMPLE_TOPK};
 use crate::lanes::Lane;
-use crate::random::cases_that_are_valid;
+use crate::random::{cases_that_are_valid, seeds};
 use crate::trouble::{Act, Requests, Trouble};
 
 /// Worlds of the recorded sample: their ranks divide its experts.
@@ -81,7 +81,7 @@ fn small() -> impl Strategy<Value = Case> {
         1 => Just((1, 3)),
     ];
     let channels = prop_oneof![3 => Just(1u32), 2 => Just(2), 1 => Just(3)];
-    let scale = (1..=8u32, channels, 1..=8u32, prop::bool::weighted(0.95), any::<u64>());
+    let scale = (1..=8u32, channels, 1..=8u32, prop::bool::weighted(0.95), seeds());
     (cases_that_are_valid(), worlds, scale).prop_map(
         |(case, (nodes, gpus), (eighths, channels, tokens, by_chance, seed))| {
             let topk = case.topk.min(case.experts_per_rank * nodes * gpus);

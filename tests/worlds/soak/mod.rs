@@ -14,6 +14,7 @@
 
 mod chosen;
 mod seek;
+mod smaller;
 mod sought;
 mod tally;
 
@@ -32,7 +33,8 @@ use crate::play::{attempt_within, Bounds, Cost};
 use crate::random::number;
 use crate::trouble::{suffer_within, Suffered};
 pub use chosen::with_nic_trouble;
-use seek::{seek, Effort, Finding};
+use seek::{seek, Finding};
+use smaller::Effort;
 use tally::Tally;
 
 /// Cases when nobody says how long.
@@ -40,7 +42,7 @@ const CASES: u64 = 60;
 /// Findings after which a soak ends early: more of them say no more.
 const FINDINGS_MAX: usize = 8;
 /// How far a failing case is made smaller.
-const EFFORT: Effort = Effort { tries: 200, time_ms: 60_000 };
+const EFFORT: Effort = Effort { tries: 200, time: Some(Duration::from_secs(60)) };
 /// Stack of a job: strategies nest deeply, and debug builds use much for each.
 const STACK_BYTES: usize = 64 << 20;
 /// How often progress is told.
@@ -165,7 +167,7 @@ impl Soak {
     }
 
     /// Plays case `number`, and smaller ones when it fails.
-    fn one(&self, cases: &BoxedStrategy<Case>, number: u64) -> Result<(), Finding> {
+    fn one(&self, cases: &BoxedStrategy<Case>, number: u64) -> Result<(), Box<Finding>> {
         let mutant = self.mutant.as_ref();
         let outcome = seek(cases, (self.seed, number), self.effort, |case, is_first| {
             let (cost, suffered) = play_counted(case, mutant)?;
@@ -174,14 +176,17 @@ impl Soak {
             }
             Ok(())
         });
-        outcome.map_err(|finding| Finding { mutant: mutant.map(|mutant| mutant.name.clone()), ..finding })
+        outcome.map_err(|mut finding| {
+            finding.mutant = mutant.map(|mutant| mutant.name.clone());
+            finding
+        })
     }
 
     /// Writes down what was found.
-    fn keep(&self, finding: Finding) {
+    fn keep(&self, finding: Box<Finding>) {
         println!("{finding}");
         self.append("findings.txt", &finding.to_string());
-        self.lock().findings.push(finding);
+        self.lock().findings.push(*finding);
     }
 
     fn tell(&self) {
