@@ -83,3 +83,12 @@ fn json_says_the_same() {
     assert!(refused["emulator"]["not_run"].as_str().is_some_and(|why| why.contains("surface")), "{refused}");
     assert!(refused["states"][0]["seen"].is_null() && refused["others"].is_null(), "{refused}");
 }
+
+/// What is allowed is not lost behind forbidden outcomes that nobody has seen.
+#[test]
+fn allowed_outcomes_come_first() {
+    let text = lines(&["tests/litmus/iriw-fence-sc.litmus", "--runs", "20", "--states"]);
+    let outcomes: Vec<&str> = text.lines().filter(|line| line.contains("> P")).collect();
+    let first = outcomes.iter().position(|line| line.contains("forbidden, not seen")).expect("a forbidden outcome");
+    assert!(first > 0 && outcomes[first..].iter().all(|line| line.contains("forbidden")), "{text}");
+}

@@ -23,7 +23,7 @@ fn outcomes(name: &str, test: &Test, runs: u64) -> Result<(Vec<Judged>, Tally), 
     let outcomes = compare(test, &report, &Options::default(), &tally);
     if let Some(outcome) = outcomes.iter().find(|outcome| outcome.is_wrong()) {
         let schedule = outcome.shown.as_ref().map_or(String::new(), |shown| schedule_text(&shown.first));
-        let replay = format!("warpferry emu litmus {name} --replay {schedule}");
+        let replay = format!("warpferry emu litmus --replay {schedule} {name}");
         panic!("{:?} = {:?} is forbidden and was seen: {replay}", report.variables, outcome.values);
     }
     Ok((outcomes, tally))

@@ -67,7 +67,8 @@ fn every_outcome_in_order_of_the_classic_shapes_is_seen() {
             for orders in ORDERS {
                 let text = text(columns, apart, orders);
                 let test = parse(name, &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-                let (outcomes, tally) = outcomes(name, &test, 200).unwrap_or_else(|error| panic!("{error}\n{text}"));
+                let (outcomes, tally) = outcomes(&format!("FILE, with this in it:\n{text}"), &test, 200)
+                    .unwrap_or_else(|error| panic!("{error}\n{text}"));
                 let unseen = unseen(&outcomes);
                 assert!(unseen.is_empty(), "{name}: never seen: {unseen:?}\n{text}");
                 tests += 1;

@@ -81,7 +81,15 @@ fn outcomes(case: &Case, states: bool) -> Vec<String> {
                 let sign = if outcome.standing == Standing::Forbidden { '!' } else { sign(outcome.matches) };
                 format!("{}  {}", text(sign, &outcome.values), seen::words(outcome))
             };
-            seen.outcomes.iter().map(line).collect()
+            // What is wrong first, what is as expected last.
+            let rank = |outcome: &Judged| match (outcome.is_wrong(), outcome.standing) {
+                (true, _) => 0,
+                (false, Standing::Forbidden) => 2,
+                _ => 1,
+            };
+            let mut sorted: Vec<&Judged> = seen.outcomes.iter().collect();
+            sorted.sort_by_key(|outcome| rank(outcome));
+            sorted.into_iter().map(line).collect()
         }
         _ if states => case.report.states.iter().map(|state| text(sign(state.matches), &state.values)).collect(),
         _ => Vec::new(),
