@@ -170,12 +170,7 @@ struct Rounds {
     ended: Duration,
 }
 
-/// Runs `case` with its trouble; says what went otherwise than it must.
-pub fn suffer(case: &Case, trouble: Trouble, kernels: KernelSet) -> Result<Suffered, String> {
-    suffer_within(case, trouble, kernels, &Bounds::default())
-}
-
-/// The same, kept to bounds.
+/// Runs `case` with its trouble, kept to bounds; says what went otherwise than it must.
 pub fn suffer_within(case: &Case, trouble: Trouble, kernels: KernelSet, bounds: &Bounds) -> Result<Suffered, String> {
     let mut config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
     config.machine.limits.warp_instructions = bounds.warp_instructions;
