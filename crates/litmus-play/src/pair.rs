@@ -3,7 +3,7 @@
 use warpferry_emu::Machine;
 use warpferry_litmus::{Queue, Request, Test};
 use warpferry_nic::wqe::{self, Control, DataSegment, Remote};
-use warpferry_nic::{QueueConfig, Rights};
+use warpferry_nic::{QueueConfig, QueuePairNumber, Rights};
 
 use crate::layout::{offset, Layout};
 use crate::unplayed::Unplayed;
@@ -20,6 +20,7 @@ const ENTRIES: usize = 16;
 /// A queue pair as a kernel uses it.
 #[derive(Debug)]
 pub struct Pair {
+    number: QueuePairNumber,
     pub entries: Vec<Vec<u8>>,
     pub queue: u64,
     pub record: u64,
@@ -44,6 +45,14 @@ pub fn word(queue: &Queue, location: usize) -> Option<Word> {
         at if at == doorbell => Some(Word::Doorbell),
         at if at == completed => Some(Word::Completion),
         _ => queue.entries.iter().position(|(at, _)| *at == location).map(Word::Entry),
+    }
+}
+
+impl Pair {
+    /// Whether the NIC has taken every entry: one that nobody rang for leaves it waiting, as a column that spins.
+    pub fn is_done(&self, machine: &Machine) -> Result<bool, Unplayed> {
+        let counters = machine.network().counters(self.number).map_err(Unplayed::failed)?;
+        Ok(counters.entries_fetched >= self.entries.len() as u64)
     }
 }
 
@@ -104,5 +113,5 @@ pub fn connect(
     };
     let entries = queue.entries.iter().enumerate().map(entry).collect();
     let bell = machine.map_doorbell(gpu, gpu).map_err(Unplayed::failed)? + ends[0].1.doorbell_offset_bytes;
-    Ok(Pair { entries, queue: base, record: base + RECORD, bell, completion: base + COMPLETION })
+    Ok(Pair { number, entries, queue: base, record: base + RECORD, bell, completion: base + COMPLETION })
 }

@@ -111,10 +111,15 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Whether every column came to its end.
+    /// Whether every column and every queue pair came to its end.
     pub fn is_done(&self, machine: &Machine) -> Result<bool, Unplayed> {
         for thread in 0..self.layout.spots.len() {
             if word(machine, self.out(thread) + 8 * DONE as u64)? == 0 {
+                return Ok(false);
+            }
+        }
+        for pair in &self.pairs {
+            if !pair.is_done(machine)? {
                 return Ok(false);
             }
         }

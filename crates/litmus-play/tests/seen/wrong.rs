@@ -78,3 +78,19 @@ fn barriers_that_the_hardware_counts_otherwise_are_refused() {
     assert_eq!(of("ld.weak r0, x", "bar.cta.sync 1"), Ok(0));
     assert_eq!(of("ld.weak r0, x", "bar.cta.sync 1, 1, 4"), Ok(8));
 }
+
+/// In the model the NIC is a thread that waits for the doorbell; so is an execution that nobody rang for not over.
+#[test]
+fn an_entry_that_nobody_rings_for_leaves_the_run_without_an_end() {
+    let of = |rings: &str| {
+        let head = "PTX post\n{ data=0 @ gpu 0; remote=0 @ gpu 1; q @ queue; }\n P0@cta 0,gpu 0 | P1@cta 0,gpu 1 ;\n";
+        let post = " st.weak data, 1 | ld.weak r1, remote ;\n nic.write q, remote, data | ;\n st.release.sys q.record, 1 | ;\n";
+        let text = format!("{head}{post} fence.acq_rel.sys | ;\n {rings} | ;\nexists (P1:r1 == 1)\n");
+        let test = parse("post", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let tally = tally(&test, Plan { runs: 40, seed: 1 }).expect("it is played");
+        let states = run(&test, &Options::default()).states.len();
+        (states, tally.states.len(), tally.stuck)
+    };
+    assert_eq!(of("st.mmio.relaxed.sys q.doorbell, 1"), (2, 2, 0));
+    assert_eq!(of("st.weak data, 1"), (0, 0, 40));
+}
