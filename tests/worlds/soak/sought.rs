@@ -73,7 +73,8 @@ const SOUGHT: &[Sought] = &[
         ),
         way: Way::Weak,
         cases: 120,
-        says: &["expected", "ended early", "nobody wrote"],
+        // Numbers of a stale record may make a worker wait for bytes that nobody loads.
+        says: &["expected", "ended early", "nobody wrote", "nothing can move"],
     },
     Sought {
         change: dispatch("claim_receive", "fence.proxy.async.global", "proxy fence", "dropped"),
@@ -87,6 +88,20 @@ const SOUGHT: &[Sought] = &[
         cases: 60,
         says: &["expected", "ended early", "nobody wrote"],
     },
+];
+
+/// More of them, for the table only.
+const MORE: &[Written] = &[
+    dispatch("moved_all", "cp.async.bulk.wait_group 0", "wait for copies", "dropped"),
+    dispatch("wake", "@reached ld.acquire.sys.u64 value, [lacked_address]", "order", ".acquire -> .relaxed"),
+    dispatch(
+        "tails_published",
+        "st.release.sys.global.u32 [_bell_record], _bell_count",
+        "order",
+        ".release -> .relaxed",
+    ),
+    dispatch("claim_send", "add.u64 depth, depth, head", "count", "+1"),
+    dispatch("claim_forward", "sub.u64 _here, arrived, position", "count", "+1"),
 ];
 
 /// Cases as they are played in a way.
@@ -189,7 +204,7 @@ fn how_soon_in_each_way() {
     }
     let ways = [Way::Plain, Way::Pct, Way::RaceCheck, Way::Weak, Way::WeakPct, Way::Drawn];
     let mut table = format!("| change | {} |\n", ways.map(|way| format!("{way:?}")).join(" | "));
-    for Sought { change, .. } in SOUGHT {
+    for change in SOUGHT.iter().map(|sought| &sought.change).chain(MORE) {
         let row = ways.map(|way| match soak(mutant(change), way, most) {
             Some(found) => (found.number + 1).to_string(),
             None => format!("none of {most}"),
