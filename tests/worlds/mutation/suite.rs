@@ -257,6 +257,13 @@ fn troubled(fabric: Link) -> Vec<Case> {
             all.push(Trouble::Nic { rank, node: 0, lane: Lane::Exchange, requests, after, act });
         }
     }
+    if fabric == Link::Mlx5 {
+        // Writes that combine posts.
+        for (rank, node, after) in [(1, 1, 9), (1, 1, 12), (3, 0, 9), (0, 1, 12)] {
+            let (lane, requests, act) = (Lane::Payload { channel: 1 }, Requests::Writes, Act::Fails);
+            all.push(Trouble::Nic { rank, node, lane, requests, after, act });
+        }
+    }
     // Kernels are cancelled at all their waits.
     let within = [
         (Under::Exchange, [0, 336, 464, 896, 1400]),
