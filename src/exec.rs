@@ -74,11 +74,12 @@ fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) 
         None => route(shared, op, tokens, keep)?,
     };
     let rows = handle.rows();
-    let (hidden, topk) = (shared.plan.shape.hidden() as usize, shared.plan.shape.topk() as usize);
+    let shape = shared.plan.shape;
+    let (payload, topk) = (shape.payload(), shape.topk() as usize);
     let owner = owner(shared);
     let output = |dtype, columns| Tensor::empty(&owner, dtype, &[rows, columns]);
     let dispatched = Dispatched {
-        x: output(DType::Bf16, hidden)?,
+        x: output(payload.dtype(), payload.columns(shape.hidden()) as usize)?,
         topk_idx: output(DType::I32, topk)?,
         topk_weights: op.topk_weights.as_ref().map(|_| output(DType::F32, topk)).transpose()?,
         source: output(DType::I32, 2)?,
@@ -97,7 +98,7 @@ pub(crate) fn combine(shared: &Arc<Shared>, op: Combine) -> Result<Pending<Combi
     shared.check_usable()?;
     op.check(shared)?;
     let hidden = shared.plan.shape.hidden() as usize;
-    let out = Tensor::empty(&owner(shared), DType::Bf16, &[op.handle.tokens(), hidden])?;
+    let out = Tensor::empty(&owner(shared), shared.plan.shape.sum().dtype(), &[op.handle.tokens(), hidden])?;
     let status = shared.take_status()?;
     let routing = Arc::clone(&op.handle.inner.buffer);
     let keep = Keep { status, routing, tensors: vec![op.rows_x.clone(), out.clone()] };

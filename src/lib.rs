@@ -74,7 +74,7 @@ pub use comm::Communicator;
 pub use error::{Error, Result};
 pub use mem::{DType, Tensor};
 pub use op::{Combine, Combined, Dispatch, Dispatched, Handle, Pending};
-pub use plan::{Fabric, Shape, Tuning};
+pub use plan::{Fabric, Payload, Shape, Sum, Tuning};
 pub use topology::Topology;
 pub use world::{World, WorldConfig};
 

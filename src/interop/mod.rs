@@ -107,6 +107,8 @@ pub unsafe fn release_to(communicator: &Communicator, stream: *mut c_void) -> Re
 mod sealed {
     pub trait Sealed {}
     impl Sealed for half::bf16 {}
+    impl Sealed for half::f16 {}
+    impl Sealed for u8 {}
     impl Sealed for u16 {}
     impl Sealed for f32 {}
     impl Sealed for i32 {}
@@ -122,6 +124,14 @@ pub trait Bits: sealed::Sealed + Copy + Send + Sync + 'static {
 
 impl Bits for half::bf16 {
     const DTYPE: DType = DType::Bf16;
+}
+
+impl Bits for half::f16 {
+    const DTYPE: DType = DType::F16;
+}
+
+impl Bits for u8 {
+    const DTYPE: DType = DType::U8;
 }
 
 impl Bits for u16 {

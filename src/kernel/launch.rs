@@ -8,7 +8,7 @@ use super::image::KernelImage;
 use crate::driver::{AccessRule, Driver, FunctionId, Launch, StreamId};
 use crate::error::{Error, Result};
 use crate::mem::DevicePtr;
-use crate::plan::Fabric;
+use crate::plan::{Fabric, Sum};
 
 /// Grid, block, shared memory and stream of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,22 +122,30 @@ pub struct KernelSet {
     pub exchange: &'static KernelImage,
     /// `dispatch_staged_*`.
     pub dispatch: &'static KernelImage,
-    /// `combine_staged_bf16_*`.
+    /// `combine_staged_*`, of the type that is summed.
     pub combine: &'static KernelImage,
 }
 
 impl KernelSet {
-    /// The embedded kernels for a fabric.
+    /// The embedded kernels for a fabric, whose combine sums bf16.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the build has not all of them.
     pub fn embedded(fabric: Fabric) -> Result<KernelSet> {
+        KernelSet::summing(fabric, Sum::Bf16)
+    }
+
+    /// The embedded kernels for a fabric and a type of sums.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the build has not all of them.
+    pub fn summing(fabric: Fabric, sum: Sum) -> Result<KernelSet> {
         let find = |stem: &str| super::find(&format!("{stem}_{}", fabric.name()));
         Ok(KernelSet {
             layout: super::find("layout")?,
             exchange: find("exchange")?,
             dispatch: find("dispatch_staged")?,
-            combine: find("combine_staged_bf16")?,
+            combine: find(&format!("combine_staged_{}", sum.name()))?,
         })
     }
 }

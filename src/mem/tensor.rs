@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use half::bf16;
+use half::{bf16, f16};
 
 use super::stream::Stream;
 use super::{Buffer, DevicePtr};
@@ -21,17 +21,22 @@ const TENSOR_ALIGN: u64 = 16;
 pub enum DType {
     /// bfloat16.
     Bf16,
+    /// IEEE half.
+    F16,
     /// 32-bit float.
     F32,
     /// 32-bit integer with sign.
     I32,
+    /// Byte.
+    U8,
 }
 
 impl DType {
     /// Bytes of an element.
     pub const fn bytes(self) -> u64 {
         match self {
-            DType::Bf16 => 2,
+            DType::U8 => 1,
+            DType::Bf16 | DType::F16 => 2,
             DType::F32 | DType::I32 => 4,
         }
     }
@@ -41,8 +46,10 @@ impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             DType::Bf16 => "bf16",
+            DType::F16 => "f16",
             DType::F32 => "f32",
             DType::I32 => "i32",
+            DType::U8 => "u8",
         })
     }
 }
@@ -50,8 +57,10 @@ impl fmt::Display for DType {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for half::bf16 {}
+    impl Sealed for half::f16 {}
     impl Sealed for f32 {}
     impl Sealed for i32 {}
+    impl Sealed for u8 {}
 }
 
 /// A Rust type that tensors hold.
@@ -83,8 +92,10 @@ macro_rules! element {
 }
 
 element!(bf16, Bf16, 2);
+element!(f16, F16, 2);
 element!(f32, F32, 4);
 element!(i32, I32, 4);
+element!(u8, U8, 1);
 
 /// The communicator that a tensor was made for: its kernels' stream orders everything that happens to the tensor.
 #[derive(Debug, Clone)]

@@ -37,7 +37,7 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Rows `x`, bf16 `[tokens, hidden]`, to the experts `topk_idx`, i32 `[tokens, topk]`; -1 masks a choice.
+    /// Rows `x`, of the communicator's [`Payload`](crate::plan::Payload), `[tokens, hidden]`, to the experts `topk_idx`, i32 `[tokens, topk]`; -1 masks a choice.
     pub fn new(x: &Tensor, topk_idx: &Tensor) -> Dispatch {
         Dispatch {
             x: x.clone(),
@@ -70,7 +70,9 @@ impl Dispatch {
     /// Checks all tensors; gives the number of tokens.
     pub(crate) fn check(&self, shared: &Shared) -> Result<usize> {
         let shape = &shared.plan.shape;
-        let tokens = rows_of("x", &self.x, DType::Bf16, shape.hidden() as usize, shared)?;
+        let payload = shape.payload();
+        let columns = payload.columns(shape.hidden()) as usize;
+        let tokens = rows_of("x", &self.x, payload.dtype(), columns, shared)?;
         if tokens > shape.max_tokens() as usize {
             return Err(Error::argument(
                 "x",
@@ -108,7 +110,7 @@ impl Dispatch {
 /// Rows that arrived, in order of (source rank, token).
 #[derive(Debug)]
 pub struct Dispatched {
-    /// bf16 `[rows, hidden]`.
+    /// `[rows, hidden]`, of the type that was given: bit for bit.
     pub x: Tensor,
     /// i32 `[rows, topk]`: number of a local expert, or -1 for choices of other ranks.
     pub topk_idx: Tensor,
@@ -134,7 +136,7 @@ pub struct Combine {
 }
 
 impl Combine {
-    /// Rows `x`, bf16 `[rows, hidden]` in the order in which the dispatch delivered them, back along `handle`.
+    /// Rows `x`, of the communicator's [`Sum`](crate::plan::Sum), `[rows, hidden]` in the order in which the dispatch delivered them, back along `handle`.
     pub fn new(x: &Tensor, handle: &Handle) -> Combine {
         Combine { rows_x: x.clone(), handle: handle.clone(), timeout: TIMEOUT_DEFAULT }
     }
@@ -148,7 +150,8 @@ impl Combine {
     pub(crate) fn check(&self, shared: &Shared) -> Result<()> {
         self.handle.check_owner(shared)?;
         let handle = &self.handle.inner;
-        let rows = rows_of("x", &self.rows_x, DType::Bf16, shared.plan.shape.hidden() as usize, shared)?;
+        let shape = &shared.plan.shape;
+        let rows = rows_of("x", &self.rows_x, shape.sum().dtype(), shape.hidden() as usize, shared)?;
         if rows != handle.rows {
             return Err(Error::argument(
                 "x",
@@ -164,7 +167,7 @@ impl Combine {
 /// What combine gives.
 #[derive(Debug)]
 pub struct Combined {
-    /// bf16 `[tokens, hidden]`: for each own token the sum of its rows; zero for a token that went nowhere.
+    /// `[tokens, hidden]`, of the type that was given: for each own token the sum of its rows; zero for a token that went nowhere.
     pub x: Tensor,
 }
 

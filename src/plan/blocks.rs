@@ -90,8 +90,8 @@ block! {
         mask_words: u32,
         /// Bound of tokens a rank.
         max_tokens: u32,
-        /// Bytes of a row.
-        hidden_bytes: u32,
+        /// Bytes of a row on its way to the experts, and on its way back.
+        dispatch_row_bytes: u32, combine_row_bytes: u32,
         /// Dispatch slot: header, header and row, padded.
         dispatch_header_bytes: u32, dispatch_used_bytes: u32, dispatch_slot_bytes: u32,
         /// Combine slot: header and row, padded.
@@ -100,8 +100,6 @@ block! {
         depth_ib: u32, depth_nv: u32, credit_ib: u32,
         /// Bytes of an exchange box between nodes, and of one within a node.
         box_bytes: u32, rows_box_bytes: u32,
-        /// Padding.
-        reserved: u32,
         /// What all ranks must agree on.
         plan_hash: u64,
         /// Own window; table of the node's windows as mapped here; table of the rail's windows (loopback only).

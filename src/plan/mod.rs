@@ -6,12 +6,14 @@
 pub mod blocks;
 pub mod handle;
 pub mod launch;
+pub mod payload;
 pub mod shape;
 pub mod state;
 pub mod tuning;
 pub mod window;
 
 pub use launch::{LaunchPlan, Op};
+pub use payload::{Payload, Sum};
 pub use shape::Shape;
 pub use tuning::{Role, Roles, Tuning};
 
@@ -93,7 +95,10 @@ impl Plan {
             2, // version of the wire format
             u64::from(self.topology.nodes()),
             u64::from(self.topology.gpus_per_node()),
-            u64::from(s.hidden_bytes()),
+            s.payload().code(),
+            u64::from(s.dispatch_row_bytes()),
+            s.sum() as u64,
+            u64::from(s.combine_row_bytes()),
             u64::from(s.experts()),
             u64::from(s.topk()),
             u64::from(s.max_tokens()),
@@ -124,8 +129,8 @@ impl Plan {
         let shape = self.shape;
         let (tokens, topk) = (u64::from(shape.max_tokens()), u64::from(shape.topk()));
         let rows = tokens * topk.min(u64::from(self.topology.ranks()));
-        let row_bytes = u64::from(shape.hidden_bytes());
-        self.handle.bytes + rows * (row_bytes + 8 * topk + 8) + tokens * row_bytes
+        let (there, back) = (u64::from(shape.dispatch_row_bytes()), u64::from(shape.combine_row_bytes()));
+        self.handle.bytes + rows * (there + 8 * topk + 8) + tokens * back
     }
 
     /// Bytes of send queues, completion entries and doorbell records of one rank.
@@ -176,9 +181,13 @@ impl std::fmt::Display for Plan {
         writeln!(f, "world    {} nodes x {} GPUs, fabric {}", t.nodes(), t.gpus_per_node(), self.fabric.name())?;
         writeln!(
             f,
-            "shape    hidden {} ({} bytes a row), {} experts, top-{}, at most {} tokens a rank",
+            "shape    hidden {}, rows of {} there ({} bytes) and {} back ({} bytes), {} experts, top-{}, at most {} tokens \
+             a rank",
             s.hidden(),
-            s.hidden_bytes(),
+            s.payload(),
+            s.dispatch_row_bytes(),
+            s.sum(),
+            s.combine_row_bytes(),
             s.experts(),
             s.topk(),
             s.max_tokens()

@@ -1,6 +1,8 @@
 //! What is moved: row size, experts, top-k, token bound.
 
+use super::payload::{Payload, Sum};
 use crate::error::{Error, Result};
+use crate::mem::DType;
 use crate::topology::Topology;
 
 /// Most experts a token may choose.
@@ -14,17 +16,20 @@ const BF16_BYTES: u32 = 2;
 /// Bytes of a combine slot's header: call number, index in the flow, padding to 16.
 pub const COMBINE_HEADER_BYTES: u32 = 16;
 
-/// Shape of a Mixture-of-Experts exchange: `x [tokens, hidden]` in bf16, `topk_idx [tokens, topk]`.
+/// Shape of a Mixture-of-Experts exchange: rows of [`Payload`] for `[tokens]` out, rows of [`Sum`] for them back,
+/// `topk_idx [tokens, topk]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     hidden: u32,
     experts: u32,
     topk: u32,
     max_tokens: u32,
+    payload: Payload,
+    sum: Sum,
 }
 
 impl Shape {
-    /// Rows of `hidden` bf16 elements, `experts` experts over all ranks, `topk` of them a token, at most
+    /// Rows of `hidden` bf16 elements both ways, `experts` experts over all ranks, `topk` of them a token, at most
     /// `max_tokens` tokens a rank and call.
     ///
     /// # Errors
@@ -47,7 +52,25 @@ impl Shape {
         if max_tokens == 0 || max_tokens > MAX_TOKENS {
             return Err(Error::argument("max_tokens", max_tokens, format!("1 to {MAX_TOKENS}")));
         }
-        Ok(Shape { hidden, experts, topk, max_tokens })
+        Ok(Shape { hidden, experts, topk, max_tokens, payload: Payload::Bf16, sum: Sum::Bf16 })
+    }
+
+    /// What dispatch carries; bf16 otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when a row is not a multiple of 16 bytes or larger than [`MAX_HIDDEN_BYTES`].
+    pub fn with_payload(self, payload: Payload) -> Result<Shape> {
+        check_row("payload", payload, payload.columns(self.hidden), payload.dtype())?;
+        Ok(Shape { payload, ..self })
+    }
+
+    /// What combine adds and gives; bf16 otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when a row is larger than [`MAX_HIDDEN_BYTES`].
+    pub fn with_sum(self, sum: Sum) -> Result<Shape> {
+        check_row("sum", sum, self.hidden, sum.dtype())?;
+        Ok(Shape { sum, ..self })
     }
 
     /// Checks that experts divide over the ranks of `topology`.
@@ -70,9 +93,24 @@ impl Shape {
         self.hidden
     }
 
-    /// Bytes of a row.
-    pub fn hidden_bytes(&self) -> u32 {
-        self.hidden * BF16_BYTES
+    /// What dispatch carries.
+    pub fn payload(&self) -> Payload {
+        self.payload
+    }
+
+    /// What combine adds and gives.
+    pub fn sum(&self) -> Sum {
+        self.sum
+    }
+
+    /// Bytes of a row on its way to the experts.
+    pub fn dispatch_row_bytes(&self) -> u32 {
+        row_bytes(self.payload.columns(self.hidden), self.payload.dtype()) as u32
+    }
+
+    /// Bytes of a row on its way back.
+    pub fn combine_row_bytes(&self) -> u32 {
+        row_bytes(self.hidden, self.sum.dtype()) as u32
     }
 
     /// Experts of the whole world.
@@ -102,11 +140,24 @@ impl Shape {
 
     /// Bytes of a dispatch slot, padded to 128.
     pub fn dispatch_slot_bytes(&self, topology: Topology) -> u32 {
-        (self.dispatch_header_bytes(topology) + self.hidden_bytes()).next_multiple_of(128)
+        (self.dispatch_header_bytes(topology) + self.dispatch_row_bytes()).next_multiple_of(128)
     }
 
     /// Bytes of a combine slot, padded to 128.
     pub fn combine_slot_bytes(&self) -> u32 {
-        (COMBINE_HEADER_BYTES + self.hidden_bytes()).next_multiple_of(128)
+        (COMBINE_HEADER_BYTES + self.combine_row_bytes()).next_multiple_of(128)
     }
+}
+
+fn row_bytes(columns: u32, dtype: DType) -> u64 {
+    u64::from(columns) * dtype.bytes()
+}
+
+fn check_row(argument: &str, value: impl std::fmt::Display, columns: u32, dtype: DType) -> Result<()> {
+    let bytes = row_bytes(columns, dtype);
+    if bytes != 0 && bytes.is_multiple_of(16) && bytes <= u64::from(MAX_HIDDEN_BYTES) {
+        return Ok(());
+    }
+    let valid = format!("rows of a multiple of 16 bytes, 16 to {MAX_HIDDEN_BYTES}");
+    Err(Error::argument(argument, format!("{value} ({bytes} bytes a row)"), valid))
 }

@@ -8,8 +8,8 @@ use crate::topology::Topology;
 /// What one rank gives to a dispatch.
 #[derive(Debug, Clone, Copy)]
 pub struct DispatchInput<'a> {
-    /// bf16 `[tokens, hidden]`.
-    pub x: &'a [u16],
+    /// Rows of `[tokens]`, as bytes.
+    pub x: &'a [u8],
     /// `[tokens, topk]`.
     pub topk_idx: &'a [i32],
     /// `[tokens, topk]`.
@@ -19,8 +19,8 @@ pub struct DispatchInput<'a> {
 /// What one rank gets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DispatchOutput {
-    /// bf16 `[rows, hidden]`.
-    pub x: Vec<u16>,
+    /// Rows of `[rows]`, as bytes.
+    pub x: Vec<u8>,
     /// `[rows, topk]`: local expert, -1 for a choice that lives elsewhere or is masked.
     pub topk_idx: Vec<i32>,
     /// `[rows, topk]`: the choice's weight, 0 where `topk_idx` is -1 or no weights were given.
@@ -64,10 +64,10 @@ pub fn dispatch(topology: Topology, shape: Shape, inputs: &[DispatchInput]) -> R
 
 fn checked_layout(topology: Topology, shape: Shape, input: &DispatchInput) -> Result<Layout> {
     let layout = Layout::new(topology, shape, input.topk_idx)?;
-    let elements = layout.tokens() as usize * shape.hidden() as usize;
-    if input.x.len() != elements {
-        let valid = format!("{elements} (tokens of topk_idx x hidden)");
-        return Err(Error::argument("x", format!("{} elements", input.x.len()), valid));
+    let bytes = layout.tokens() as usize * shape.dispatch_row_bytes() as usize;
+    if input.x.len() != bytes {
+        let valid = format!("{bytes} (tokens of topk_idx x bytes of a row)");
+        return Err(Error::argument("x", format!("{} bytes", input.x.len()), valid));
     }
     if let Some(weights) = input.topk_weights.filter(|weights| weights.len() != input.topk_idx.len()) {
         let valid = format!("{}, as topk_idx", input.topk_idx.len());
@@ -77,12 +77,12 @@ fn checked_layout(topology: Topology, shape: Shape, input: &DispatchInput) -> Re
 }
 
 fn output(topology: Topology, shape: Shape, rank: u32, inputs: &[DispatchInput], layouts: &[Layout]) -> DispatchOutput {
-    let (hidden, topk) = (shape.hidden() as usize, shape.topk() as usize);
+    let (row_bytes, topk) = (shape.dispatch_row_bytes() as usize, shape.topk() as usize);
     let own = shape.experts_per_rank(topology) as i32;
     let first = rank as i32 * own;
     let source = rows(rank, layouts);
     let mut output = DispatchOutput {
-        x: Vec::with_capacity(source.len() * hidden),
+        x: Vec::with_capacity(source.len() * row_bytes),
         topk_idx: Vec::with_capacity(source.len() * topk),
         topk_weights: Vec::with_capacity(source.len() * topk),
         source,
@@ -90,7 +90,7 @@ fn output(topology: Topology, shape: Shape, rank: u32, inputs: &[DispatchInput],
     };
     for row in &output.source {
         let (input, token) = (&inputs[row.rank as usize], row.token as usize);
-        output.x.extend_from_slice(&input.x[token * hidden..(token + 1) * hidden]);
+        output.x.extend_from_slice(&input.x[token * row_bytes..(token + 1) * row_bytes]);
         for choice in token * topk..(token + 1) * topk {
             let local = input.topk_idx[choice] - first;
             let here = input.topk_idx[choice] >= 0 && (0..own).contains(&local);

@@ -4,7 +4,9 @@
 //!
 //! - [`Layout`] and [`Exchange`]: what the layout and exchange kernels write into a handle.
 //! - [`dispatch`]: rows at each rank, ordered by (source rank, token), one row for each (token, destination rank).
-//! - [`combine`]: two sums in fp32, each rounded to bf16 once: over the ranks of a node, then over nodes.
+//! - [`combine`]: two sums in fp32, each rounded to the rows' type once: over the ranks of a node, then over nodes.
+//!
+//! Rows are bytes as tensors hold them: [`Shape::dispatch_row_bytes`] a row out, [`Shape::combine_row_bytes`] a row back.
 //!
 //! [`Topology`]: crate::Topology
 //! [`Shape`]: crate::plan::Shape
@@ -13,6 +15,7 @@ pub mod bf16;
 mod combine;
 mod dispatch;
 mod layout;
+mod number;
 
 pub use combine::combine;
 pub use dispatch::{dispatch, rows, DispatchInput, DispatchOutput, Row};
