@@ -7,6 +7,7 @@
 use crate::error::Location;
 use crate::isa::Dynamic;
 use crate::launch::EntryInfo;
+use crate::video::Video;
 
 /// One register of a warp: a value per lane, zero-extended from the register's width.
 pub(crate) type Column = [u64; 32];
@@ -106,6 +107,8 @@ pub(crate) enum Op {
     Elect,
     /// Matrices of 8 x 8 elements of 16 bits, between shared memory and the lanes of a warp, or within it.
     Matrix(Box<Matrix>),
+    /// Registers `a`, `b`, `c` and `d`.
+    Video(Box<Video>),
     WarpBarrier,
     Barrier(Box<Barrier>),
     Mbarrier(Box<Mbarrier>),

@@ -231,6 +231,17 @@ fn operand<'a>(cursor: &mut Cursor<'_, 'a>, depth: u32) -> Result<RawOperand<'a>
             let text = cursor.word("a predicate")?;
             Ok(RawOperand::Not(Name { text, token }))
         }
+        Kind::Mark("-") if matches!(cursor.second(), Kind::Word(word) if word != "WARP_SZ") => {
+            cursor.advance();
+            let token = cursor.token();
+            let text = cursor.word("a register")?;
+            let mut selector = "";
+            if let Kind::Dot(word) = cursor.kind() {
+                selector = word;
+                cursor.advance();
+            }
+            Ok(RawOperand::Negated(Name { text, token }, selector))
+        }
         Kind::Word(text) if text != "WARP_SZ" => named(cursor, text, depth),
         Kind::Mark("}" | ";" | "," | ")" | "]" | ":" | "@") | Kind::End | Kind::Dot(_) | Kind::Text(_) => {
             Err(cursor.expected("an operand"))

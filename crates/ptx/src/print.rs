@@ -393,6 +393,10 @@ fn write_operand(out: &mut String, names: &Names<'_>, operand: &Operand) -> Resu
         Operand::Label(id) => write!(out, "{}", names.body.labels[id.0 as usize].name),
         Operand::Name(name) => write!(out, "{name}"),
         Operand::Sink => write!(out, "_"),
+        Operand::Part { register, selector, negated } => {
+            let (sign, dot) = (if *negated { "-" } else { "" }, if selector.is_empty() { "" } else { "." });
+            write!(out, "{sign}{}{dot}{selector}", names.register(*register))
+        }
         Operand::Component(id, index) => {
             write!(out, "{}.{}", names.register(*id), ["x", "y", "z", "w"][usize::from(*index).min(3)])
         }

@@ -315,6 +315,14 @@ impl<'a> State<'_, '_, 'a, '_> {
         Ok(match raw {
             RawOperand::Name(name) => self.name(name)?,
             RawOperand::Component(name, component) => self.component(name, component)?,
+            RawOperand::Negated(name, selector) => {
+                let register = self.register(name)?;
+                if !selector.is_empty() && !is_selector(selector) {
+                    let message = format!("`.{selector}` selects no bytes or halves of `{}`", name.text);
+                    return Err(self.error(name.token, message));
+                }
+                Operand::Part { register, selector: selector.to_string(), negated: true }
+            }
             RawOperand::Not(name) => Operand::NotRegister(self.register(name)?),
             RawOperand::Offset(name, offset) => Operand::Variable(self.variable(name)?, *offset),
             RawOperand::Indexed(name, index) => {
@@ -370,6 +378,10 @@ impl<'a> State<'_, '_, 'a, '_> {
 
     fn component(&self, name: &Name<'a>, component: &str) -> Result<Operand, ParseError> {
         if let Some(symbol) = self.find(name.text) {
+            if let (Symbol::Register(register), true) = (&symbol, is_selector(component)) {
+                let selector = component.to_string();
+                return Ok(Operand::Part { register: *register, selector, negated: false });
+            }
             let Symbol::VectorRegister(first, width) = symbol else {
                 return Err(self.error(name.token, format!("`{}` is not a vector register", name.text)));
             };
@@ -433,6 +445,17 @@ impl<'a> State<'_, '_, 'a, '_> {
             VariableRef::Return(index) => &self.signature.returns[index as usize].1,
         }
     }
+}
+
+/// What video instructions select of a register: `b0`, `h1`, `h32`, `b7654`.
+fn is_selector(text: &str) -> bool {
+    let (kind, digits) = text.split_at(text.len().min(1));
+    let most = match kind {
+        "b" => b'7',
+        "h" => b'3',
+        _ => return false,
+    };
+    (1..=4).contains(&digits.len()) && digits.bytes().all(|digit| (b'0'..=most).contains(&digit))
 }
 
 /// `name`, or `name$2`, `name$3` .. when taken.

@@ -531,6 +531,10 @@ fn operand_text(module: &Module, function: &Function, operand: &Operand) -> Stri
         }
         Operand::Name(name) => name.clone(),
         Operand::Sink => "_".to_string(),
+        Operand::Part { register: id, selector, negated } => {
+            let (sign, dot) = (if *negated { "-" } else { "" }, if selector.is_empty() { "" } else { "." });
+            format!("{sign}{}{dot}{selector}", register(id.0))
+        }
         other => format!("{other:?}"),
     }
 }

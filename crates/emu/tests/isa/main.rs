@@ -11,6 +11,7 @@ mod integer;
 mod logic;
 mod memory;
 pub mod programs;
+mod video;
 mod warp;
 
 use std::io::Write;
