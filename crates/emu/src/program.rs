@@ -488,6 +488,8 @@ pub(crate) enum Special {
     LaneMask(LaneMask),
     DynamicSharedBytes,
     TotalSharedBytes,
+    /// With the part that is the system's.
+    AggregateSharedBytes,
     /// 1 when the kernel was launched in clusters.
     ExplicitCluster,
 }

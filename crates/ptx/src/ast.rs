@@ -105,6 +105,8 @@ pub struct Variable {
     pub is_register: bool,
     /// `.ptr` attribute of a kernel parameter.
     pub pointer: Option<Pointer>,
+    /// `texref`, `surfref` or `samplerref`: a handle of 64 bits. Its initial properties are not kept.
+    pub opaque: Option<&'static str>,
     /// Initial bytes; empty when none were given. May be shorter than the variable: the rest is zero.
     pub init: Vec<u8>,
     /// Addresses among the initial bytes; they are zeros in `init`.

@@ -156,7 +156,7 @@ pub(crate) fn parameters<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Vec<(Name<'a
         return Ok(found);
     }
     loop {
-        found.push(declaration::parameter(cursor)?);
+        found.extend(declaration::parameter(cursor)?);
         if !cursor.eat_mark(",") {
             break;
         }

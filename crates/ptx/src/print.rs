@@ -146,6 +146,13 @@ fn write_variable(out: &mut String, variable: &Variable) -> Result {
         return write!(out, ".reg .{} {}", variable.ty.name(), variable.name);
     }
     write!(out, ".{} ", variable.space.name())?;
+    if let Some(kind) = variable.opaque {
+        write!(out, ".{kind} {}", variable.name)?;
+        return match (variable.is_array, variable.elements) {
+            (true, Some(elements)) => write!(out, "[{elements}]"),
+            _ => Ok(()),
+        };
+    }
     if let Some(pointer) = variable.pointer {
         if variable.align != variable.ty.bytes() {
             write!(out, ".align {} ", variable.align)?;

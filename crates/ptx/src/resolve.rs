@@ -151,8 +151,18 @@ impl<'a> State<'_, '_, 'a, '_> {
             self.declare(name.token, name.text.to_string(), Symbol::Variable(reference))?;
             return Ok(None);
         }
-        let id = self.new_register(name.token, name.text.to_string(), variable.ty)?;
-        self.declare(name.token, name.text.to_string(), Symbol::Register(id))?;
+        let id = self.new_register(name.token, variable.name.clone(), variable.ty)?;
+        match variable.name.strip_prefix(name.text) {
+            None | Some("") => self.declare(name.token, name.text.to_string(), Symbol::Register(id))?,
+            // The components of a vector follow each other.
+            Some(".x") => self.declare(name.token, name.text.to_string(), Symbol::VectorRegister(id.0, 1))?,
+            Some(_) => {
+                let scope = self.scopes.last_mut().and_then(|scope| scope.get_mut(name.text));
+                if let Some(Symbol::VectorRegister(_, width)) = scope {
+                    *width += 1;
+                }
+            }
+        }
         Ok(Some(id))
     }
 
@@ -343,7 +353,14 @@ impl<'a> State<'_, '_, 'a, '_> {
             RawOperand::Absolute(offset) => Operand::Address(AddressBase::Absolute, *offset),
             RawOperand::Tuple(elements) => Operand::TensorAddress(self.operands(elements, is_move)?),
             RawOperand::Vector(elements) => Operand::Vector(self.operands(elements, is_move)?),
-            RawOperand::List(elements) => Operand::List(self.operands(elements, is_move)?),
+            RawOperand::List(elements) => {
+                // A vector register is an argument for each of its components.
+                let flat = |operand| match operand {
+                    Operand::Vector(components) => components,
+                    single => vec![single],
+                };
+                Operand::List(self.operands(elements, is_move)?.into_iter().flat_map(flat).collect())
+            }
             RawOperand::Pair(first, second) => {
                 Operand::Pair(Box::new(self.operand(first, is_move)?), Box::new(self.operand(second, is_move)?))
             }
@@ -398,6 +415,14 @@ impl<'a> State<'_, '_, 'a, '_> {
             }
             return Ok(Operand::Register(RegisterId(first + index)));
         }
+        // The components have the names of colours too.
+        let component = match component {
+            "r" => "x",
+            "g" => "y",
+            "b" => "z",
+            "a" => "w",
+            other => other,
+        };
         let special = name.text.strip_prefix('%').map(|vector| format!("{vector}.{component}"));
         match special {
             Some(special) if special::is_special_register(&special) => Ok(Operand::Special(special)),

@@ -263,6 +263,9 @@ impl<'m> Linker<'m> {
             };
             scope.locals.push(place);
         }
+        if let Some((param, kind)) = function.params.iter().find_map(|p| Some((p, p.opaque?))) {
+            return Err(format!("parameter {} is a .{kind}, which is not supported", param.name));
+        }
         if function.is_entry {
             let (params, _) = param_layout(&function.params);
             scope.params = params.iter().map(|p| Place::Param(p.offset as u32)).collect();

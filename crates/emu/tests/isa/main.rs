@@ -5,6 +5,7 @@ mod clusters;
 mod control;
 mod convert;
 mod coverage;
+mod declarations;
 mod exact;
 mod float;
 mod integer;
