@@ -357,8 +357,22 @@ pub(crate) enum Elements {
     F16,
     Bf16,
     Tf32,
-    /// Bytes; whether those of `a` and of `b` are signed.
-    Bytes(bool, bool),
+    /// As `F16`, with sums in f16 too.
+    HalfSums,
+    Integers(Integers),
+}
+
+/// Integers in the matrices of an `mma`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Integers {
+    /// Of an element: 8, 4 or 1.
+    pub bits: u8,
+    /// Whether those of `a` and of `b` are signed.
+    pub signed: [bool; 2],
+    /// Sums are clamped rather than cut.
+    pub saturate: bool,
+    /// Of single bits: those that differ are counted, not those that both have.
+    pub differs: bool,
 }
 
 /// `cp.async`: `size` bytes of shared memory, of which the first come from global memory and the others are zeros.

@@ -28,7 +28,7 @@ mod soft;
 mod sync;
 mod video;
 
-pub(crate) use half::{add_bf16, add_f16, extreme_bf16, extreme_f16, f16_value};
+pub(crate) use half::{add_bf16, add_f16, extreme_bf16, extreme_f16, f16_nearest, f16_value};
 pub(crate) use link::{link, END_OF};
 pub(crate) use lower::{Lower, Slot};
 pub(crate) use soft_exports::*;

@@ -10,6 +10,7 @@ mod exact;
 mod float;
 mod integer;
 mod logic;
+mod matrices;
 mod memory;
 pub mod programs;
 mod video;
