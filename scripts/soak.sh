@@ -8,6 +8,9 @@
 # WARPFERRY_SOAK_SEED chooses the cases (default: the time, which is printed), WARPFERRY_SOAK_JOBS how many are played at
 # once (default: all cores), WARPFERRY_SOAK_OUT the folder for summary.md, summary.json and findings.txt (default: soak in
 # cargo's target folder). Exits nonzero when it found something; each finding has a line to paste that replays it.
+#
+# With WARPFERRY_MUTANT=FABRIC:KERNEL:NUMBER, as scripts/mutants.sh prints it, the kernels have that mutant, and the soak
+# ends when it is found.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -252,7 +252,12 @@ fn reached(machine: &emu::Machine, wait: &HostWait) -> Result<Option<Ended>> {
     let idle = |stream| machine.stream_idle(wait.gpu, stream).map_err(&failed);
     let ended = match wait.what {
         What::Stream(stream) => idle(stream)?.then_some(Ended::Done),
-        What::Event(event) => machine.event_reached(event).map_err(&failed)?.then_some(Ended::Done),
+        What::Event(event) if machine.event_reached(event).map_err(&failed)? => Some(Ended::Done),
+        // An event of a GPU that has faulted never comes. The run that told of the fault may have been another's.
+        What::Event(_) => match machine.fault(wait.gpu) {
+            Some(fault) => return Err(Error::Driver { call: wait.call, message: fault.to_string() }),
+            None => None,
+        },
         What::Word { address, at_least, stream } => {
             let mut word = [0; 8];
             machine.read_raw(address, &mut word).map_err(&failed)?;

@@ -11,6 +11,8 @@ mod coverage;
 pub mod cuda;
 #[cfg(feature = "emu")]
 pub mod emu;
+#[cfg(test)]
+mod emu_tests;
 pub mod fault;
 pub mod null;
 pub mod trace;

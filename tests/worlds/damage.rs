@@ -42,6 +42,9 @@ pub enum Word {
     SumTail,
     /// The rows of one source in channel 0 begin far behind the output's end.
     ReceiveBase,
+    /// The rank counts a dispatch more than its peers, or a combine: all slots are of another call.
+    DispatchCalls,
+    CombineCalls,
 }
 
 /// Launches of a call: layout, exchange, dispatch, combine.
@@ -68,7 +71,7 @@ const AHEAD: u64 = 2;
 const FAR: u32 = 1 << 20;
 
 impl Word {
-    pub const ALL: [Word; 11] = [
+    pub const ALL: [Word; 13] = [
         Word::DispatchBusy,
         Word::CombineBusy,
         Word::AbortedExchange,
@@ -80,13 +83,15 @@ impl Word {
         Word::PartialTail,
         Word::SumTail,
         Word::ReceiveBase,
+        Word::DispatchCalls,
+        Word::CombineCalls,
     ];
 
     /// Number of the launch before which it changes, in calls one after the other.
     fn launch(self, call: u32) -> u64 {
         let within = match self {
-            Word::DispatchBusy | Word::AbortedDispatch | Word::ReceiveBase => 3,
-            Word::CombineBusy | Word::AbortedCombine => 4,
+            Word::DispatchBusy | Word::AbortedDispatch | Word::ReceiveBase | Word::DispatchCalls => 3,
+            Word::CombineBusy | Word::AbortedCombine | Word::CombineCalls => 4,
             _ => 2,
         };
         u64::from(call) * LAUNCHES + within
@@ -106,6 +111,7 @@ impl Word {
             // Its own hash is the wrong one.
             (Word::PlanHash, Cause::Disagree { expected, seen, .. }) => bare && expected == hash + 1 && seen == hash,
             (Word::ForwardTail | Word::ReceiveTail | Word::PartialTail | Word::SumTail, _) => is_stale(line, call),
+            (Word::DispatchCalls | Word::CombineCalls, _) => is_of_call(line, call + 2, call + 1),
             // All rows fit but those.
             (Word::ReceiveBase, Cause::Overflow { need, have }) => bare && need == have && need != 0,
             _ => false,
@@ -113,9 +119,13 @@ impl Word {
     }
 
     /// Whether a line of another rank may follow from it, but for waiting.
-    pub fn reaches(self, line: &StatusLine, rank: u32, hash: u64) -> bool {
+    pub fn reaches(self, line: &StatusLine, rank: u32, call: u32, hash: u64) -> bool {
         let other = Cause::Disagree { rank, expected: hash, seen: hash + 1 };
-        self == Word::PlanHash && line.cause == other && line.waits.is_empty()
+        match self {
+            Word::PlanHash => line.cause == other && line.waits.is_empty(),
+            Word::DispatchCalls | Word::CombineCalls => is_of_call(line, call + 1, call + 2),
+            _ => false,
+        }
     }
 }
 
@@ -123,6 +133,12 @@ impl Word {
 fn is_stale(line: &StatusLine, call: u32) -> bool {
     let number = u64::from(call) + 1;
     matches!(line.cause, Cause::StaleSlot { expected, seen, .. } if expected >> 32 == number && seen >> 32 < number)
+}
+
+/// A slot of call `seen` where one of call `expected` should be.
+fn is_of_call(line: &StatusLine, expected: u32, seen: u32) -> bool {
+    let numbers = (u64::from(expected), u64::from(seen));
+    matches!(line.cause, Cause::StaleSlot { expected, seen, .. } if (expected >> 32, seen >> 32) == numbers)
 }
 
 /// What an allocation is for, by its size.
@@ -218,6 +234,14 @@ impl Meddler {
             Word::CombineBusy => return set(offset_of!(StateHead, combine_busy)),
             Word::AbortedExchange | Word::AbortedDispatch | Word::AbortedCombine => {
                 return set(offset_of!(StateHead, abort));
+            }
+            Word::DispatchCalls | Word::CombineCalls => {
+                let calls = match word {
+                    Word::DispatchCalls => offset_of!(StateHead, dispatch_calls),
+                    _ => offset_of!(StateHead, combine_calls),
+                };
+                let at = state + calls as u64;
+                return self.put(at, &(self.word(at)? as u32 + 1).to_le_bytes());
             }
             Word::PlanHash => {
                 let other = self.hash + 1;

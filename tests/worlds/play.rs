@@ -31,8 +31,13 @@ pub struct Failure(String);
 impl Failure {
     /// `what` went wrong with `case`.
     pub fn new(case: &Case, what: &str) -> Failure {
-        Failure(format!("{what}\n  replay: {}", said::line("WARPFERRY_CASE", case, "worlds", "replay::replay")))
+        Failure(format!("{what}\n  replay: {}", replay_line(case)))
     }
+}
+
+/// The line that plays `case` again.
+pub fn replay_line(case: &Case) -> String {
+    said::line("WARPFERRY_CASE", case, "worlds", "replay::replay")
 }
 
 impl fmt::Display for Failure {
@@ -203,17 +208,22 @@ pub fn attempt_in(case: &Case, world: &mut World) -> Result<(), String> {
     check_traffic(case, world, crossings)
 }
 
-/// Ranks that stopped: wrong bits are told before errors, since errors elsewhere often follow from them.
+/// Ranks that stopped: wrong bits are told before errors, and faults of the machine before others, since errors elsewhere
+/// often follow from them.
 fn describe(outcomes: &[Result<(), (u32, Stop)>]) -> Result<(), String> {
     let wrong = outcomes.iter().zip(0..).filter_map(|(outcome, rank)| match outcome {
         Err((call, Stop::Wrong(what))) => Some(format!("rank {rank} call {call}: {what}")),
         _ => None,
     });
-    let errors = outcomes.iter().zip(0..).filter_map(|(outcome, rank)| match outcome {
-        Err((call, Stop::Error(error))) => Some(format!("rank {rank} call {call}: {error}")),
-        _ => None,
-    });
-    let all: Vec<String> = wrong.chain(errors).collect();
+    let errors = |of_machine: bool| {
+        outcomes.iter().zip(0..).filter_map(move |(outcome, rank)| match outcome {
+            Err((call, Stop::Error(error))) if matches!(error, Error::Driver { .. }) == of_machine => {
+                Some(format!("rank {rank} call {call}: {error}"))
+            }
+            _ => None,
+        })
+    };
+    let all: Vec<String> = wrong.chain(errors(true)).chain(errors(false)).collect();
     if all.is_empty() {
         return Ok(());
     }

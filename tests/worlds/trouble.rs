@@ -170,12 +170,7 @@ struct Rounds {
     ended: Duration,
 }
 
-/// Runs `case` with its trouble; says what went otherwise than it must.
-pub fn suffer(case: &Case, trouble: Trouble, kernels: KernelSet) -> Result<Suffered, String> {
-    suffer_within(case, trouble, kernels, &Bounds::default())
-}
-
-/// The same, kept to bounds.
+/// Runs `case` with its trouble, kept to bounds; says what went otherwise than it must.
 pub fn suffer_within(case: &Case, trouble: Trouble, kernels: KernelSet, bounds: &Bounds) -> Result<Suffered, String> {
     let mut config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
     config.machine.limits.warp_instructions = bounds.warp_instructions;
@@ -331,7 +326,7 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
         cause => match trouble {
             Trouble::Damaged { rank: whose, call, word }
                 if whose == rank && word.is_named_by(line, call, plan_hash(case))
-                    || whose != rank && word.reaches(line, whose, plan_hash(case)) =>
+                    || whose != rank && word.reaches(line, whose, call, plan_hash(case)) =>
             {
                 match cause {
                     Cause::StaleSlot { .. } => Some(Noticed::StaleSlot),
@@ -396,7 +391,10 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
                 Cause::Nic { peer: at, channel: of, .. } => at == peer && channel.is_none_or(|channel| channel == of),
                 _ => false,
             };
-            if fails && !says(rank, &failed) {
+            // The last credit of a flow is not waited for: its kernel may have ended, and the peer finds the queue pair broken.
+            let told_by_peer = matches!(lane, Lane::Credit { .. })
+                && says(peer, &|line| matches!(line.cause, Cause::Nic { peer: at, .. } if at == rank));
+            if fails && !says(rank, &failed) && !told_by_peer {
                 return Err("the rank whose request failed does not name its queue pair");
             }
             Ok(())
@@ -429,8 +427,8 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
             match word {
                 Word::AbortedExchange if case.nodes <= 2 => waits_for_boxes(outcomes, rank, call),
                 Word::PlanHash if case.nodes * case.gpus > 1 => {
-                    let told =
-                        (0..outcomes.len() as u32).any(|other| says(other, &|line| word.reaches(line, rank, hash)));
+                    let told = (0..outcomes.len() as u32)
+                        .any(|other| says(other, &|line| word.reaches(line, rank, call, hash)));
                     told.then_some(()).ok_or("nobody else says that the rank has another plan")
                 }
                 _ => Ok(()),

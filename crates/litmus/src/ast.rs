@@ -502,6 +502,22 @@ impl Test {
         once
     }
 
+    /// Whether the filter leaves a state in; `values` are those of [`Test::observed`].
+    pub fn keeps(&self, values: &[i64]) -> bool {
+        self.filter.as_ref().is_none_or(|filter| self.holds(filter, values))
+    }
+
+    /// Whether a state satisfies the expression of the condition; `values` are those of [`Test::observed`].
+    pub fn matches(&self, values: &[i64]) -> bool {
+        self.holds(&self.condition.expression, values)
+    }
+
+    fn holds(&self, expression: &Expression, values: &[i64]) -> bool {
+        let observed = self.observed();
+        let value = |variable| observed.iter().position(|other| *other == variable).and_then(|at| values.get(at));
+        expression.holds(&|variable| value(variable).copied().unwrap_or(0))
+    }
+
     /// Whether it has bulk copies or mbarriers.
     pub(crate) fn is_asynchronous(&self) -> bool {
         let is = |instruction: &Instruction| {

@@ -109,6 +109,20 @@ impl Expression {
         }
     }
 
+    /// Appends the numbers that variables are compared with, each with its variable.
+    pub fn constants(&self, into: &mut Vec<(Variable, i64)>) {
+        match self {
+            Self::Compare(_, Term::Variable(variable), Term::Constant(constant))
+            | Self::Compare(_, Term::Constant(constant), Term::Variable(variable)) => into.push((*variable, *constant)),
+            Self::Compare(..) | Self::True => {}
+            Self::Not(inner) => inner.constants(into),
+            Self::And(a, b) | Self::Or(a, b) => {
+                a.constants(into);
+                b.constants(into);
+            }
+        }
+    }
+
     /// As text, with the names of the test.
     pub fn text(&self, test: &Test) -> String {
         let of = |term: &Term| match *term {

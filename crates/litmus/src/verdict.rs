@@ -95,6 +95,8 @@ pub struct Report {
     pub variables: Vec<String>,
     /// Its final states.
     pub states: Vec<FinalState>,
+    /// Whether those are all: no bound was met.
+    pub complete: bool,
     /// A data race in one of its executions.
     pub race: Option<Race>,
     /// Whether the bound on loops left executions out.
@@ -149,6 +151,7 @@ pub fn run(test: &Test, options: &Options) -> Report {
         observation: Observation::Never,
         variables: observed.iter().map(|&variable| test.variable_name(variable)).collect(),
         states: Vec::new(),
+        complete: false,
         race: None,
         bounded: false,
         blocked: false,
@@ -171,6 +174,7 @@ pub fn run(test: &Test, options: &Options) -> Report {
     let outcome = collector.collect(&paths, &mut effort);
     report.states = collector.states.into_iter().map(|(values, matches)| FinalState { values, matches }).collect();
     report.race = collector.race;
+    report.complete = outcome.is_ok() && !paths.cut;
     report.bounded = paths.cut;
     report.blocked = effort.blocked;
     report.checked = effort.checked;

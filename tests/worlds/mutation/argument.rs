@@ -88,6 +88,22 @@ const ARGUMENTS: &[Argument] = &[
     // Neighbours that are something else.
     Argument { place: "layout.ptx", text: "red.relaxed.gpu.global.add.u32 [address], 1", change: "moved later", ..PAST_OTHER_MEMORY },
     Argument { place: "layout.ptx", text: "st.relaxed.sys.global.u64 [status+24]", change: "moved later", ..BEHIND_THE_KERNEL },
+    Argument { place: "dispatch.ptx", text: "st.relaxed.sys.global.u64 [status+16], offset", change: "moved later", ..BEHIND_THE_KERNEL },
+    Argument { place: "dispatch.ptx", text: "st.relaxed.sys.global.u64 [status+24], capacity", change: "moved later", ..BEHIND_THE_KERNEL },
+    Argument { place: "dispatch.ptx", text: "st.relaxed.sys.global.u64 [status+24], capacity", change: "moved earlier", ..BEHIND_THE_KERNEL },
+    // A lane of the scout gives up.
+    Argument { place: "GIVE_UP from scout.ptxh:15", text: "red.release.cta.shared", ..IN_THE_SCOUT },
+    Argument { place: "GIVE_UP from scout.ptxh:15", text: "cas.b32 _cause, [smem+28], 0, 2", change: "moved earlier", ..PAST_A_CONSTANT },
+    Argument { place: "exchange.ptx:509#0", text: "red.release.cta.shared", change: "dropped", ..THE_NEXT_KERNEL_SEES_IT },
+    Argument { place: "exchange.ptx", text: "bar.sync 0", change: "moved later", ..PAST_A_LOAD_OF_THE_STATE },
+    Argument { place: "layout.ptx", text: "red.relaxed.gpu.global.add.u32 [address], 1", change: ".gpu -> .cta", ..ONE_CTA },
+    Argument {
+        place: "MEET_OR_LEAVE from exchange.ptx",
+        text: "ld.acquire.cta.shared.u32 _given_up",
+        change: ".acquire -> .relaxed",
+        ..READ_BEHIND_A_BARRIER
+    },
+    Argument { place: "exchange.ptx", text: "[totals+8], total", change: "moved earlier", ..PAST_OTHER_TOTALS },
     // Words of the handle's head.
     Argument {
         place: "layout.ptx",
@@ -117,6 +133,48 @@ const CODE_OF_A_LINE: Argument = Argument {
 const BEHIND_THE_KERNEL: Argument = Argument {
     why: "the host reads the line only when the kernel has ended (`Shared::settle`), which orders the field whether it is \
           stored before the code or behind it",
+    ..BEHIND_THE_CODE
+};
+
+/// A lane of the warp that reads the cause.
+const IN_THE_SCOUT: Argument = Argument {
+    why: "the fields are read by lane 0 of the same warp, behind the bar.warp.sync that ends the look at completions; other \
+          warps read the word only, to leave",
+    ..BEHIND_THE_CODE
+};
+
+/// A cancel that comes when all that exchange has left to do is to wait for its own sends.
+const THE_NEXT_KERNEL_SEES_IT: Argument = Argument {
+    why: "the cancel stays set: dispatch, next in the stream, ends by it at its first look with the same line, and only a \
+          later exchange, which never comes, would have to know that the own boxes have left",
+    ..BEHIND_THE_CODE
+};
+
+/// A barrier and a word of an earlier kernel.
+const PAST_A_LOAD_OF_THE_STATE: Argument = Argument {
+    why: "the start's barrier is moved past each thread's load of the abort word, which threads of this kernel write only \
+          behind it; what the barrier orders, the cleared control words, is used later",
+    ..BEHIND_THE_CODE
+};
+
+/// A scope that is wider than the launch.
+const ONE_CTA: Argument = Argument {
+    why: "the launch has one CTA, so all that add are in it, and who reads the counts comes behind the end of the kernel; \
+          `.gpu` would be needed by a launch of more CTAs",
+    ..BEHIND_THE_CODE
+};
+
+/// The flag, where all threads have met.
+const READ_BEHIND_A_BARRIER: Argument = Argument {
+    why: "the bar.sync before it orders all that the CTA's threads wrote, the flag and the cause; the acquire is what the \
+          other looks at the flag have",
+    ..BEHIND_THE_CODE
+};
+
+/// One of the totals.
+const PAST_OTHER_TOTALS: Argument = Argument {
+    why: "it is moved past a store of the handle, and the stamp's fence behind a barrier orders both before the stamp by which \
+          the host reads",
     ..BEHIND_THE_CODE
 };
 

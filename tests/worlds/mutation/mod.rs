@@ -13,6 +13,7 @@ mod argument;
 mod change;
 mod flow;
 mod kernel;
+pub mod named;
 mod origin;
 mod places;
 mod quick;

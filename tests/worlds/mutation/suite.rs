@@ -243,13 +243,25 @@ fn troubled(fabric: Link) -> Vec<Case> {
         Trouble::NoExperts { rank, call },
     ]);
     all.extend(Word::ALL.map(|word| Trouble::Damaged { rank, call, word }));
+    // Whoever is missed or damaged has other numbers here than there.
+    all.push(Trouble::Leaves { rank: 1, call });
+    all.extend([Word::DispatchCalls, Word::CombineCalls].map(|word| Trouble::Damaged { rank: 0, call, word }));
     if fabric == Link::Mlx5 {
         for (requests, act) in
             [(Requests::Writes, Act::Fails), (Requests::Atomics, Act::Fails), (Requests::Any, Act::Stalls)]
         {
             let after = if requests == Requests::Any { 2 } else { 1 };
+            let lane = Lane::Payload { channel: 1 };
+            all.push(Trouble::Nic { rank: 1, node: 1, lane, requests, after, act });
             all.push(Trouble::Nic { rank: 1, node: 1, lane: Lane::Exchange, requests, after, act });
             all.push(Trouble::Nic { rank, node: 0, lane: Lane::Exchange, requests, after, act });
+        }
+    }
+    if fabric == Link::Mlx5 {
+        // Writes that combine posts.
+        for (rank, node, after) in [(1, 1, 9), (1, 1, 12), (3, 0, 9), (0, 1, 12)] {
+            let (lane, requests, act) = (Lane::Payload { channel: 1 }, Requests::Writes, Act::Fails);
+            all.push(Trouble::Nic { rank, node, lane, requests, after, act });
         }
     }
     // Kernels are cancelled at all their waits.

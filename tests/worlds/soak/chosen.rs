@@ -1,12 +1,14 @@
 //! Cases of a soak: many small worlds, some of usual size, few large ones; in a part of them something goes wrong.
 
+use std::ops::RangeInclusive;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use crate::case::{Case, Link};
 use crate::draw::{SAMPLE_EXPERTS, SAMPLE_TOPK};
 use crate::lanes::Lane;
-use crate::random::cases_that_are_valid;
+use crate::random::{cases_that_are_valid, seeds};
 use crate::trouble::{Act, Requests, Trouble};
 
 /// Worlds of the recorded sample: their ranks divide its experts.
@@ -15,22 +17,51 @@ const RECORDED: [(u32, u32); 8] = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 8), (2, 4
 const SHAPES: [(u32, u32); 11] =
     [(1, 1), (1, 2), (1, 8), (2, 1), (2, 2), (3, 2), (2, 3), (5, 3), (4, 8), (2, 33), (34, 1)];
 
+/// Share of the small cases that are played in weak memory, which takes several times as long.
+const WEAK: f64 = 1.0 / 6.0;
+/// Share of the cases with drawn schedules that PCT draws, and its depths.
+const PCT: f64 = 0.2;
+const PCT_DEPTHS: RangeInclusive<u32> = 1..=5;
+/// Share with the race check. In weak memory it is smaller: a missing order then shows in bits, as itself.
+const RACES: f64 = 0.6;
+const RACES_WEAK: f64 = 0.3;
+
 /// Cases of a soak that takes what comes.
 pub fn whatever() -> BoxedStrategy<Case> {
-    let sound = prop_oneof![200 => small(), 30 => recorded(), 5 => cases_that_are_valid(), 1 => large()];
-    let troubled = prop_oneof![50 => small(), 1 => cases_that_are_valid()];
-    prop_oneof![
-        3 => sound,
+    let troubled = prop_oneof![50 => explored(small()), 1 => cases_that_are_valid().boxed()];
+    let cases = prop_oneof![
+        3 => sound(),
         2 => with_trouble(troubled, troubles().boxed()),
-    ]
-    .prop_flat_map(|case| (Just(case), prop::bool::weighted(0.6)).prop_map(|(case, races)| Case { races, ..case }))
-    .boxed()
+    ];
+    scheduled(cases)
+        .prop_flat_map(|case| {
+            let share = if case.weak { RACES_WEAK } else { RACES };
+            (Just(case), prop::bool::weighted(share)).prop_map(|(case, races)| Case { races, ..case })
+        })
+        .boxed()
 }
 
 /// Cases with the race check on, in which nothing goes wrong.
 pub fn raced() -> BoxedStrategy<Case> {
-    prop_oneof![200 => small(), 30 => recorded(), 5 => cases_that_are_valid(), 1 => large()]
-        .prop_map(|case| Case { races: true, ..case })
+    scheduled(sound()).prop_map(|case| Case { races: true, ..case }).boxed()
+}
+
+/// Cases in which nothing goes wrong.
+fn sound() -> impl Strategy<Value = Case> {
+    prop_oneof![200 => explored(small()), 30 => recorded().boxed(), 5 => cases_that_are_valid().boxed(), 1 => large().boxed()]
+}
+
+/// A part of the cases in weak memory. In turn it shows nothing weak, so these have a drawn schedule.
+fn explored(cases: impl Strategy<Value = Case> + 'static) -> BoxedStrategy<Case> {
+    (cases, prop::bool::weighted(WEAK))
+        .prop_map(|(case, weak)| Case { weak: weak && case.schedule.is_some(), ..case })
+        .boxed()
+}
+
+/// A part of the drawn schedules by PCT.
+fn scheduled(cases: impl Strategy<Value = Case> + 'static) -> BoxedStrategy<Case> {
+    (cases, prop::option::weighted(PCT, PCT_DEPTHS))
+        .prop_map(|(case, pct)| Case { pct: case.schedule.and(pct), ..case })
         .boxed()
 }
 
@@ -50,7 +81,7 @@ fn small() -> impl Strategy<Value = Case> {
         1 => Just((1, 3)),
     ];
     let channels = prop_oneof![3 => Just(1u32), 2 => Just(2), 1 => Just(3)];
-    let scale = (1..=8u32, channels, 1..=8u32, prop::bool::weighted(0.95), any::<u64>());
+    let scale = (1..=8u32, channels, 1..=8u32, prop::bool::weighted(0.95), seeds());
     (cases_that_are_valid(), worlds, scale).prop_map(
         |(case, (nodes, gpus), (eighths, channels, tokens, by_chance, seed))| {
             let topk = case.topk.min(case.experts_per_rank * nodes * gpus);
@@ -200,4 +231,33 @@ fn befall(case: Case, luck: &Luck) -> Case {
         Kind::NoExpert => Trouble::NoExpert { rank, call },
     };
     Case { trouble: Some(trouble), ..case }
+}
+
+/// Method: cases as a soak draws them, of both kinds. Each stands in its line, and weak memory is kept to small worlds.
+#[test]
+fn weak_memory_and_pct_are_drawn() {
+    const CASES: usize = 400;
+    for (name, cases) in [("whatever", whatever()), ("raced", raced())] {
+        let (mut weak, mut pct, mut both, mut troubled) = (0, 0, 0, 0);
+        for number in 0..CASES {
+            let case = super::seek::draw(&cases, 1, number as u64);
+            assert_eq!(Case::parse(&case.to_string()), Ok(case.clone()));
+            weak += usize::from(case.weak);
+            pct += usize::from(case.pct.is_some());
+            both += usize::from(case.weak && case.pct.is_some());
+            troubled += usize::from(case.weak && case.trouble.is_some());
+            assert!(
+                !case.weak && case.pct.is_none() || case.schedule.is_some(),
+                "in turn there is nothing to draw: {case}"
+            );
+            assert!(!case.weak || case.nodes * case.gpus <= 6, "weak memory takes long in a large world: {case}");
+        }
+        println!("{name}: {weak} weak, {pct} PCT, {both} both, {troubled} weak with trouble of {CASES}");
+        for (what, count, share) in [("weak memory", weak, WEAK), ("PCT", pct, PCT)] {
+            // Half of the share: not every case fits.
+            assert!(2 * count >= (share * CASES as f64) as usize, "{name}: {what} in {count} of {CASES} cases");
+        }
+        assert!(both > 0, "{name}: no case of {CASES} has both");
+        assert!(troubled > 0 || name == "raced", "{name}: nothing goes wrong in weak memory in {CASES} cases");
+    }
 }

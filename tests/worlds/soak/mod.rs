@@ -6,39 +6,43 @@
 //!
 //! `WARPFERRY_SOAK_SECONDS` or `WARPFERRY_SOAK_SCHEDULES` say how long: the latter counts sound cases with the race check
 //! on. With neither a small part of it runs. `WARPFERRY_SOAK_SEED` chooses other cases, `WARPFERRY_SOAK_JOBS` is how many
-//! are played at once, `WARPFERRY_SOAK_OUT` a folder for summary and findings. `scripts/soak.sh` sets them.
+//! are played at once, `WARPFERRY_SOAK_OUT` a folder for summary and findings. `scripts/soak.sh` sets them. With
+//! `WARPFERRY_MUTANT` the kernels have that mutant, and the soak ends when it is found; `sought` does so for a few.
 //!
 //! It cannot show what no case contains: its bounds are those of the generators, and a schedule that is drawn at random
 //! seldom holds back one agent for long.
 
 mod chosen;
+mod seek;
+mod smaller;
+mod sought;
 mod tally;
 
-use std::cell::Cell;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use proptest::strategy::{BoxedStrategy, Strategy as _};
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::strategy::BoxedStrategy;
 use warpferry::kernel::launch::KernelSet;
 
 use crate::case::Case;
-use crate::play::{attempt_with, Cost, Failure};
+use crate::mutation::named::{self, Named};
+use crate::play::{attempt_within, Bounds, Cost};
 use crate::random::number;
-use crate::trouble::{suffer, Suffered};
+use crate::trouble::{suffer_within, Suffered};
 pub use chosen::with_nic_trouble;
+use seek::{seek, Finding};
+use smaller::Effort;
 use tally::Tally;
 
 /// Cases when nobody says how long.
 const CASES: u64 = 60;
 /// Findings after which a soak ends early: more of them say no more.
 const FINDINGS_MAX: usize = 8;
-/// Most attempts to make a failing case smaller, and the longest that they may take.
-const SHRINKS_MAX: u32 = 200;
-const SHRINK_TIME_MS_MAX: u32 = 60_000;
+/// How far a failing case is made smaller.
+const EFFORT: Effort = Effort { tries: 200, time: Some(Duration::from_secs(60)) };
 /// Stack of a job: strategies nest deeply, and debug builds use much for each.
 const STACK_BYTES: usize = 64 << 20;
 /// How often progress is told.
@@ -56,6 +60,9 @@ struct Soak {
     until: Until,
     began: Instant,
     cases: fn() -> BoxedStrategy<Case>,
+    /// What the kernels have wrong, if that is what is looked for.
+    mutant: Option<Named>,
+    effort: Effort,
     out: Option<PathBuf>,
     next: AtomicU64,
     found: Mutex<Found>,
@@ -63,7 +70,7 @@ struct Soak {
 
 struct Found {
     tally: Tally,
-    findings: Vec<String>,
+    findings: Vec<Finding>,
     told: Instant,
 }
 
@@ -85,28 +92,54 @@ fn soak() {
         std::fs::create_dir_all(out).unwrap_or_else(|error| panic!("WARPFERRY_SOAK_OUT={}: {error}", out.display()));
     }
     println!("WARPFERRY_SOAK_SEED={seed} WARPFERRY_SOAK_JOBS={jobs} {until:?}");
-    let began = Instant::now();
-    let found = Found { tally: Tally::default(), findings: Vec::new(), told: began };
-    let soak = Soak { seed, until, began, cases, out, next: AtomicU64::new(0), found: Mutex::new(found) };
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            let job = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || soak.work());
-            job.unwrap_or_else(|error| panic!("a thread for a job: {error}"));
-        }
-    });
+    let mutant = Named::from_env();
+    if let Some(mutant) = &mutant {
+        println!("soak: the kernels have a mutant: {}", mutant.what);
+    }
+    let soak = Soak { out, mutant, ..Soak::new(seed, until, cases) };
+    soak.run(jobs);
     soak.end();
 }
 
-/// Plays `case`; its cost, and how it suffered from its trouble.
-fn play_counted(case: &Case) -> Result<(Cost, Option<Suffered>), String> {
+/// Plays `case`, with a mutant if it is of its fabric; its cost, and how it suffered from its trouble.
+fn play_counted(case: &Case, mutant: Option<&Named>) -> Result<(Cost, Option<Suffered>), String> {
     let config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
-    let kernels = KernelSet::embedded(config.fabric).map_err(|error| format!("kernels: {error}"))?;
-    let Some(trouble) = case.trouble else { return attempt_with(case, kernels).map(|cost| (cost, None)) };
-    let suffered = suffer(case, trouble, kernels)?;
+    let sound = KernelSet::embedded(config.fabric).map_err(|error| format!("kernels: {error}"))?;
+    let (kernels, bounds) = match mutant.and_then(|mutant| mutant.kernels(case.fabric)) {
+        Some(kernels) => (kernels, Bounds { warp_instructions: named::WARP_INSTRUCTIONS_MAX, ..Bounds::default() }),
+        None => (sound, Bounds::default()),
+    };
+    let Some(trouble) = case.trouble else {
+        return attempt_within(case, kernels, &bounds).map(|played| (played.cost, None));
+    };
+    let suffered = suffer_within(case, trouble, kernels, &bounds)?;
     Ok((suffered.cost, Some(suffered)))
 }
 
+/// What goes wrong with `case` and its mutant, if anything.
+pub fn play_with_mutant(case: &Case, mutant: Option<&Named>) -> Result<Cost, String> {
+    play_counted(case, mutant).map(|(cost, _)| cost)
+}
+
 impl Soak {
+    /// With the shipped kernels.
+    fn new(seed: u64, until: Until, cases: fn() -> BoxedStrategy<Case>) -> Soak {
+        let began = Instant::now();
+        let found = Found { tally: Tally::default(), findings: Vec::new(), told: began };
+        let (next, found) = (AtomicU64::new(0), Mutex::new(found));
+        Soak { seed, until, began, cases, mutant: None, effort: EFFORT, out: None, next, found }
+    }
+
+    /// Plays cases, so many at once, until the soak is over.
+    fn run(&self, jobs: u64) {
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                let job = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || self.work());
+                job.unwrap_or_else(|error| panic!("a thread for a job: {error}"));
+            }
+        });
+    }
+
     /// Plays cases until the soak is over.
     fn work(&self) {
         let cases = (self.cases)();
@@ -116,7 +149,7 @@ impl Soak {
                 return;
             }
             if let Err(finding) = self.one(&cases, number) {
-                self.keep(number, &finding);
+                self.keep(finding);
             }
             self.tell();
         }
@@ -124,7 +157,9 @@ impl Soak {
 
     fn over(&self) -> bool {
         let late = matches!(self.until, Until::Time(time) if self.began.elapsed() >= time);
-        late || self.lock().findings.len() >= FINDINGS_MAX
+        // What a mutant does is found once.
+        let enough = if self.mutant.is_some() { 1 } else { FINDINGS_MAX };
+        late || self.lock().findings.len() >= enough
     }
 
     fn lock(&self) -> MutexGuard<'_, Found> {
@@ -132,40 +167,26 @@ impl Soak {
     }
 
     /// Plays case `number`, and smaller ones when it fails.
-    fn one(&self, cases: &BoxedStrategy<Case>, number: u64) -> Result<(), String> {
-        let config = Config {
-            max_shrink_iters: SHRINKS_MAX,
-            max_shrink_time: SHRINK_TIME_MS_MAX,
-            failure_persistence: None,
-            ..Config::default()
-        };
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&self.seed.to_le_bytes());
-        bytes[8..16].copy_from_slice(&number.to_le_bytes());
-        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-        let case = cases.new_tree(&mut runner).map_err(|why| format!("no case: {why}"))?;
-        let first = Cell::new(true);
-        let outcome = runner.run_one(case, |case| {
-            let is_first = first.replace(false);
-            let (cost, suffered) = play_counted(&case).map_err(TestCaseError::fail)?;
+    fn one(&self, cases: &BoxedStrategy<Case>, number: u64) -> Result<(), Box<Finding>> {
+        let mutant = self.mutant.as_ref();
+        let outcome = seek(cases, (self.seed, number), self.effort, |case, is_first| {
+            let (cost, suffered) = play_counted(case, mutant)?;
             if is_first {
-                self.lock().tally.count(&case, cost, suffered.as_ref());
+                self.lock().tally.count(case, cost, suffered.as_ref());
             }
             Ok(())
         });
-        match outcome {
-            Ok(_) => Ok(()),
-            Err(TestError::Fail(why, case)) => Err(Failure::new(&case, &why.to_string()).to_string()),
-            Err(TestError::Abort(why)) => Err(format!("given up: {why}")),
-        }
+        outcome.map_err(|mut finding| {
+            finding.mutant = mutant.map(|mutant| mutant.name.clone());
+            finding
+        })
     }
 
     /// Writes down what was found.
-    fn keep(&self, number: u64, finding: &str) {
-        let finding = format!("FOUND by case {number} of seed {}: {finding}", self.seed);
+    fn keep(&self, finding: Box<Finding>) {
         println!("{finding}");
-        self.append("findings.txt", &finding);
-        self.lock().findings.push(finding);
+        self.append("findings.txt", &finding.to_string());
+        self.lock().findings.push(*finding);
     }
 
     fn tell(&self) {
@@ -179,10 +200,13 @@ impl Soak {
     fn progress(&self, found: &Found) -> String {
         let seconds = self.began.elapsed().as_secs_f64();
         format!(
-            "soak: {seconds:.0} s, {} cases, {} calls, {} with the race check, {} with trouble, {} found",
+            "soak: {seconds:.0} s, {} cases, {} calls, {} with the race check, {} in weak memory, {} by PCT, \
+             {} with trouble, {} found",
             found.tally.runs(),
             found.tally.calls(),
             found.tally.of("race check", "yes"),
+            found.tally.of("weak memory", "yes"),
+            found.tally.of("PCT", "yes"),
             found.tally.runs() - found.tally.of("trouble", "none"),
             found.findings.len()
         )
@@ -196,10 +220,12 @@ impl Soak {
         let mut summary = found.tally.json();
         summary["seed"] = self.seed.into();
         summary["seconds"] = seconds.into();
-        summary["findings"] = found.findings.clone().into();
+        let findings: Vec<String> = found.findings.iter().map(Finding::to_string).collect();
+        summary["mutant"] = self.mutant.as_ref().map(|mutant| mutant.name.clone()).into();
+        summary["findings"] = findings.clone().into();
         self.write("summary.json", &format!("{summary:#}\n"));
         self.write("summary.md", &found.tally.to_string());
-        assert!(found.findings.is_empty(), "{} findings:\n{}", found.findings.len(), found.findings.join("\n"));
+        assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
         assert!(found.tally.runs() > 0, "no case was played in {seconds} s");
     }
 

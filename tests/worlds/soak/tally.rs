@@ -133,7 +133,16 @@ fn dimensions(case: &Case) -> Vec<(&'static str, String)> {
         ("NIC outstanding", bucket(case.outstanding, &[1, 4, 16])),
         ("NIC retransmits", yes(case.retransmit)),
         ("NIC looks on its own", yes(case.read_before_post)),
-        ("schedule", if case.schedule.is_some() { "random" } else { "round robin" }.to_string()),
+        (
+            "schedule",
+            match (case.schedule, case.pct) {
+                (None, _) => "round robin".to_string(),
+                (Some(_), None) => "random".to_string(),
+                (Some(_), Some(depth)) => format!("PCT of depth {depth}"),
+            },
+        ),
+        ("PCT", yes(case.schedule.is_some() && case.pct.is_some())),
+        ("weak memory", yes(case.weak)),
         ("race check", yes(case.races)),
     ]
 }

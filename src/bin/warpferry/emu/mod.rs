@@ -18,7 +18,7 @@ pub struct EmuOptions {
 enum EmuCommand {
     /// Runs an entry of a PTX file on one emulated GPU
     Run(run::RunOptions),
-    /// Decides litmus tests by the PTX memory model
+    /// Decides litmus tests by the PTX memory model, and says which outcomes the emulator shows
     Litmus(litmus::LitmusOptions),
 }
 

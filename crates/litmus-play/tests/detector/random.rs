@@ -57,7 +57,7 @@ fn for_programs(what: &str, default: u64, least: usize, make: impl Fn(&mut Rando
             Compared::Agree(true) => racy += 1,
             Compared::Agree(false) => clean += 1,
             Compared::Differ(how) => {
-                let replay = "cargo test -p warpferry-litmus --test detector random";
+                let replay = "cargo test -p warpferry-litmus-play --test detector random";
                 panic!("LITMUS_SEED={seed} {replay}::{what}\n{how}\n{text}");
             }
             Compared::LeftOut(why) => panic!("seed {seed}: {why}\n{text}"),
