@@ -6,8 +6,9 @@
 #
 # Without --fabric both are tried. What was tried before is in target/mutants (WARPFERRY_MUTANTS_RESULTS names another
 # folder) and counts as long as the kernel is the same: a run can be stopped and taken up again. --seconds bounds the time
-# of each fabric, --from leaves out the first mutants, --tell only writes the page and the list for CI from the record.
-# Fails when a mutant survives without an argument, or was not tried.
+# of each fabric, --from leaves out the first mutants. The page and the list for CI are written when all of both fabrics were
+# tried and went well; --tell writes them from the record as it is. Fails when a mutant survives without an argument, or was
+# not tried.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -46,5 +47,10 @@ if ((!tell_only)); then
         run "$fabric" || status=$?
     done
 fi
-run tell
+# A run that was cut, or only of some, leaves the page and the list as they are: its record is not the whole.
+if ((tell_only || status == 0)) && [[ -z ${WARPFERRY_MUTANTS_KERNEL:-}${WARPFERRY_MUTANTS_FROM:-} && $fabrics == *" "* ]]; then
+    run tell
+else
+    echo "mutants: the page is not written: --tell writes it from the record in $WARPFERRY_MUTANTS_RESULTS"
+fi
 exit "$status"

@@ -1,5 +1,6 @@
 //! `docs/memory-model.md` and the kernels say the same: every instruction that makes an order names its edge, every edge
-//! has its section, and a section lists exactly the instructions of its edge.
+//! has its section, and a section lists exactly the instructions of its edge and how often each stands there: one that is
+//! dropped or weakened shows.
 //!
 //! Method: statements of `ptx/*.ptx` and `ptx/include/*.ptxh` are read as text, before the preprocessor, since the names
 //! stand in comments. Checks and probes use the same macros and need no names of their own.
@@ -162,19 +163,56 @@ fn every_order_names_its_edge() {
 
 #[test]
 fn every_edge_lists_its_instructions() {
-    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut used: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     for statement in sources().iter().flat_map(|path| statements(path)) {
         for edge in &statement.edges {
             let instruction = instruction(&statement.code).unwrap_or_default();
-            used.entry(edge.clone()).or_default().insert(instruction);
+            *used.entry(edge.clone()).or_default().entry(instruction).or_default() += 1;
         }
+    }
+    if std::env::var("WARPFERRY_MEMORY_MODEL").is_ok_and(|word| word == "write") {
+        return write_orders(&used);
     }
     let sections = sections();
     let (have, want): (BTreeSet<_>, BTreeSet<_>) = (sections.keys().collect(), used.keys().collect());
     assert_eq!(have, want, "edges of {PAGE} and of the sources");
     for (edge, fields) in &sections {
-        assert_eq!(quoted(&fields["Order"]), used[edge], "{PAGE}: {edge}: instructions listed, and in the sources");
+        let want = written(&used[edge]);
+        assert_eq!(fields["Order"], want, "{PAGE}: {edge}: instructions listed, and in the sources; {AGAIN}");
     }
+}
+
+/// What writes the page's lists again.
+const AGAIN: &str =
+    "WARPFERRY_MEMORY_MODEL=write cargo test --test memory_model writes them, once the arguments hold again";
+
+/// Instructions of an edge as the page lists them: how often each stands in the sources.
+fn written(instructions: &BTreeMap<String, usize>) -> String {
+    let times = |(name, count): (&String, &usize)| match count {
+        1 => format!("`{name}`"),
+        _ => format!("`{name}` ({count} times)"),
+    };
+    instructions.iter().map(times).collect::<Vec<_>>().join(", ")
+}
+
+/// Writes the list of every edge again.
+fn write_orders(used: &BTreeMap<String, BTreeMap<String, usize>>) {
+    let mut page = Vec::new();
+    let (mut edge, mut inside) = (String::new(), false);
+    for line in read(PAGE).lines() {
+        if let Some(rest) = line.strip_prefix("### `") {
+            edge = rest.split('`').next().unwrap_or_default().to_string();
+        }
+        inside &= line.starts_with("  ");
+        if line.starts_with("- Order: ") {
+            inside = true;
+            let list = used.get(&edge).unwrap_or_else(|| panic!("{PAGE}: the sources have no edge {edge}"));
+            page.push(format!("- Order: {}", written(list)));
+        } else if !inside {
+            page.push(line.to_string());
+        }
+    }
+    fs::write(root().join(PAGE), page.join("\n") + "\n").unwrap_or_else(|error| panic!("{PAGE}: {error}"));
 }
 
 #[test]

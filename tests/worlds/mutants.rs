@@ -52,6 +52,12 @@ const MUTANTS: &[Mutant] = &[
     mutant("a load is not awaited", Of::Dispatch, "@!_landed bra _await;", ""),
     mutant("no doorbell", Of::Dispatch, "st.mmio.relaxed.sys.global.u64 [_bell_record], _words;", ""),
     mutant(
+        "a doorbell that may be merged with others",
+        Of::Dispatch,
+        "st.mmio.relaxed.sys.global.u64 [_bell_record], _words;",
+        "st.relaxed.sys.global.u64 [_bell_record], _words;",
+    ),
+    mutant(
         "room is one slot too large",
         Of::Dispatch,
         "setp.gt.u64 lacks, reach, depth;",

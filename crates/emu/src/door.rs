@@ -643,14 +643,14 @@ fn doorbell(
     nic: warpferry_nic::NicId,
     pc: u32,
 ) -> Accessed {
-    let strong = access.mmio || matches!(access.order, Order::Relaxed | Order::Release | Order::Volatile);
     let lane = first(set) as usize;
     let wrong = |what: &str| Err(trouble(FaultKind::Doorbell(what.into()), lane, pc, addresses[lane]));
     if access.size != 8 || access.count != 1 {
         return wrong("a doorbell takes one store of 8 bytes");
     }
-    if !strong || access.scope != Scope::Sys {
-        return wrong("a doorbell takes .mmio, .relaxed, .release or .volatile at system scope");
+    // Others may be split, merged or done twice.
+    if !access.mmio {
+        return wrong("a doorbell takes st.mmio.relaxed.sys");
     }
     for lane in each(set) {
         let value = warp.registers.columns[access.columns[0] as usize][lane];
@@ -663,8 +663,7 @@ fn doorbell(
             }
         }
         if let Some(race) = env.race.as_mut() {
-            let releases = access.order == Order::Release;
-            race.doorbell(At::new(cta, warp, pc), lane as u32, value, releases, nic.to_string());
+            race.doorbell(At::new(cta, warp, pc), lane as u32, value, nic.to_string());
         }
         env.network.doorbell(nic, value);
         env.statistics.doorbells += 1;

@@ -266,6 +266,9 @@ pub enum FaultKind {
     /// A product of matrices that is not exact, so that the order of its additions would show.
     #[error("matrix product: {0}")]
     Matrix(String),
+    /// A result of a video instruction that the manual and the assembler's code for it disagree about.
+    #[error("video instruction: {0}")]
+    Video(String),
     /// Another CTA of the cluster that is not there.
     #[error("cluster: {0}")]
     Cluster(String),

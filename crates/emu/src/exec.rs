@@ -236,6 +236,7 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
             let all = warp.groups[index].mask;
             crate::matrix::matrix(env, cta, warp, op, all, pc)?;
         }
+        Op::Video(video) => crate::video::video(warp, video, args, active, pc)?,
         Op::Save(set) => save(warp, set, active, pc)?,
         Op::Restore(set) => restore(warp, set, active),
         Op::CopyFrame => door::copy_frame(warp, args, active),

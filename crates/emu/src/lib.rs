@@ -91,6 +91,7 @@ mod run;
 mod stall;
 mod statistics;
 mod stream;
+mod video;
 mod visibility;
 mod warp;
 mod weak;

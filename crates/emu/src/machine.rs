@@ -357,6 +357,10 @@ impl Machine {
     pub fn load_module(&mut self, name: &str, text: &str) -> Result<ModuleId, LoadError> {
         let module = warpferry_ptx::parse(name, text)
             .map_err(|e| LoadError::Parse { module: name.to_string(), message: e.to_string() })?;
+        if module.address_size != 64 {
+            let message = format!(".address_size {}: only 64 is supported", module.address_size);
+            return Err(LoadError::Parse { module: name.to_string(), message });
+        }
         let strict = self.config.checks.uninitialized;
         let mistyped = if strict { BTreeMap::new() } else { mistyped(&module) };
         let (mut programs, mut broken) = (BTreeMap::new(), BTreeMap::new());

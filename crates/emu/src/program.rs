@@ -7,6 +7,7 @@
 use crate::error::Location;
 use crate::isa::Dynamic;
 use crate::launch::EntryInfo;
+use crate::video::Video;
 
 /// One register of a warp: a value per lane, zero-extended from the register's width.
 pub(crate) type Column = [u64; 32];
@@ -106,6 +107,8 @@ pub(crate) enum Op {
     Elect,
     /// Matrices of 8 x 8 elements of 16 bits, between shared memory and the lanes of a warp, or within it.
     Matrix(Box<Matrix>),
+    /// Registers `a`, `b`, `c` and `d`.
+    Video(Box<Video>),
     WarpBarrier,
     Barrier(Box<Barrier>),
     Mbarrier(Box<Mbarrier>),
@@ -354,8 +357,22 @@ pub(crate) enum Elements {
     F16,
     Bf16,
     Tf32,
-    /// Bytes; whether those of `a` and of `b` are signed.
-    Bytes(bool, bool),
+    /// As `F16`, with sums in f16 too.
+    HalfSums,
+    Integers(Integers),
+}
+
+/// Integers in the matrices of an `mma`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Integers {
+    /// Of an element: 8, 4 or 1.
+    pub bits: u8,
+    /// Whether those of `a` and of `b` are signed.
+    pub signed: [bool; 2],
+    /// Sums are clamped rather than cut.
+    pub saturate: bool,
+    /// Of single bits: those that differ are counted, not those that both have.
+    pub differs: bool,
 }
 
 /// `cp.async`: `size` bytes of shared memory, of which the first come from global memory and the others are zeros.
@@ -485,6 +502,8 @@ pub(crate) enum Special {
     LaneMask(LaneMask),
     DynamicSharedBytes,
     TotalSharedBytes,
+    /// With the part that is the system's.
+    AggregateSharedBytes,
     /// 1 when the kernel was launched in clusters.
     ExplicitCluster,
 }

@@ -431,6 +431,7 @@ impl Machine {
                 Violation::UnknownDoorbell { nic, .. } => nic.0 as usize,
                 Violation::Memory { agent, .. } => agent.nic.0 as usize,
                 Violation::DoorbellInReset { queue_pair }
+                | Violation::DoorbellModifier { queue_pair, .. }
                 | Violation::SendCounter { queue_pair, .. }
                 | Violation::RecordBehindDoorbell { queue_pair, .. }
                 | Violation::EntryPosition { queue_pair, .. }

@@ -380,6 +380,7 @@ impl Warp {
 
 fn special_value(cta: &CtaState, warp: u32, lane: u32, special: Special) -> u64 {
     let shape = &cta.shape;
+    let shared_bytes = shape.program.shared_bytes + shape.shared_bytes;
     let value = match special {
         Special::Tid(axis) => cta.thread_index(warp, lane)[axis as usize],
         Special::Ntid(axis) => shape.block[axis as usize],
@@ -408,7 +409,8 @@ fn special_value(cta: &CtaState, warp: u32, lane: u32, special: Special) -> u64 
         Special::ExplicitCluster => shape.explicit_cluster as u32,
         Special::DynamicSharedBytes => shape.shared_bytes,
         // Shared memory is given out in units of 128 bytes.
-        Special::TotalSharedBytes => (shape.program.shared_bytes + shape.shared_bytes).next_multiple_of(128),
+        Special::TotalSharedBytes => shared_bytes.next_multiple_of(128),
+        Special::AggregateSharedBytes => shared_bytes.next_multiple_of(128) + RESERVED_SHARED_BYTES,
     };
     value as u64
 }

@@ -12,7 +12,7 @@ use crate::queue;
 pub fn parse(file: &str, text: &str) -> Result<Test, Error> {
     let lexed = lex(file, text)?;
     let tokens = Tokens { file, tokens: &lexed.tokens, next: 0, last_line: lexed.lines };
-    let mut parser = Parser { tokens, names: Names::default(), columns: 0 };
+    let mut parser = Parser { parts: 0, tokens, names: Names::default(), columns: 0 };
     let registers = parser.initial_values()?;
     let mut columns = parser.threads()?;
     for (thread, register, value, line) in registers {
@@ -183,6 +183,8 @@ fn thread_id(word: &str) -> Option<u32> {
 }
 
 pub(crate) struct Parser<'a> {
+    /// Comparisons, signs and brackets of conditions so far.
+    pub(crate) parts: usize,
     pub(crate) tokens: Tokens<'a>,
     pub(crate) names: Names,
     columns: usize,

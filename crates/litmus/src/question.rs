@@ -6,6 +6,9 @@ use crate::error::Error;
 use crate::lexer::Token;
 use crate::parse::Parser;
 
+/// Most comparisons, signs and brackets of a test's conditions: they are followed by recursion.
+const PARTS_MAX: usize = 1000;
+
 type Questions = (Condition, Option<Expression>, Vec<Variable>);
 
 impl Parser<'_> {
@@ -61,6 +64,12 @@ impl Parser<'_> {
     }
 
     fn single(&mut self, threads: &mut [Thread]) -> Result<Expression, Error> {
+        self.parts += 1;
+        if self.parts > PARTS_MAX {
+            return Err(self
+                .tokens
+                .error(format!("a condition has more than {PARTS_MAX} comparisons, signs and brackets")));
+        }
         if self.tokens.take("~") || self.tokens.take_word("not") {
             return Ok(Expression::Not(Box::new(self.single(threads)?)));
         }

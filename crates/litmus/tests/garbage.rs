@@ -87,3 +87,25 @@ fn damaged_files_are_read_or_refused() {
     println!("{read} damaged files were read, {refused} refused");
     assert!(one.is_some() || read >= 400 && refused >= 400, "{read} read, {refused} refused");
 }
+
+#[test]
+fn deep_conditions_are_refused() {
+    let text = std::fs::read_to_string(
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/litmus/mp-fences-relaxed-flag.litmus"),
+    );
+    let text = text.expect("a readable file");
+    let (head, _) = text.split_at(text.rfind("exists").expect("a test asks"));
+    let ask = |question: &str| parse("deep", &format!("{head}exists ({question})\n"));
+    let many = 100_000;
+    for question in [
+        format!("{}1=1{}", "(".repeat(many), ")".repeat(many)),
+        format!("{}(1=1)", "~".repeat(many)),
+        format!("1=1{}", r" /\ 1=1".repeat(many)),
+        format!("1=1{}", r" \/ 1=1".repeat(many)),
+    ] {
+        let error = ask(&question).expect_err("too many parts");
+        assert!(error.message.contains("more than 1000"), "{error}");
+    }
+    let wide = format!("1=1{}", r" /\ 1=1".repeat(500));
+    assert!(ask(&wide).is_ok(), "{:?}", ask(&wide).err());
+}

@@ -284,6 +284,13 @@ pub enum Violation {
         /// The queue pair.
         queue_pair: QueuePairNumber,
     },
+    /// A doorbell whose opcode has a modifier, which no entry of this device has.
+    DoorbellModifier {
+        /// The queue pair.
+        queue_pair: QueuePairNumber,
+        /// The modifier.
+        modifier: u8,
+    },
     /// A send counter, of a doorbell or a record, that is not within the queue's length of the
     /// entries whose completion was reported: it went backward, or entries were overwritten.
     SendCounter {
@@ -391,6 +398,9 @@ impl fmt::Display for Violation {
             }
             Violation::DoorbellInReset { queue_pair } => {
                 write!(f, "doorbell for {queue_pair}, which is not connected")
+            }
+            Violation::DoorbellModifier { queue_pair, modifier } => {
+                write!(f, "doorbell for {queue_pair} with opcode modifier {modifier:#04x}: entries have 0 there")
             }
             Violation::SendCounter { queue_pair, counter, completed, known, entries } => write!(
                 f,

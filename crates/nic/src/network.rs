@@ -151,6 +151,10 @@ impl Network {
             let queue_pair = header.queue_pair;
             return self.violate(Violation::DoorbellInReset { queue_pair });
         }
+        if header.modifier != 0 {
+            let (queue_pair, modifier) = (header.queue_pair, header.modifier);
+            return self.violate(Violation::DoorbellModifier { queue_pair, modifier });
+        }
         if let Err(violation) = self.queues[queue].ring(header.end_position()) {
             return self.violate(violation);
         }

@@ -46,6 +46,17 @@ fn a_doorbell_in_reset() {
 }
 
 #[test]
+fn a_doorbell_with_a_modifier() {
+    let mut world = world();
+    let queue_pair = world.a.pair.number;
+    // The modifier is the byte that a little-endian store puts first.
+    let value = wqe::doorbell_value(&wqe::nop(world.a.control())) + 1;
+    world.network.doorbell(world.here, value);
+    let expected = Violation::DoorbellModifier { queue_pair, modifier: 1 };
+    assert_eq!(world.network.violations(), [expected]);
+}
+
+#[test]
 fn a_doorbell_without_its_record() {
     let mut world = world();
     let mut a = world.a;

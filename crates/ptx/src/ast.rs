@@ -105,6 +105,8 @@ pub struct Variable {
     pub is_register: bool,
     /// `.ptr` attribute of a kernel parameter.
     pub pointer: Option<Pointer>,
+    /// `texref`, `surfref` or `samplerref`: a handle of 64 bits. Its initial properties are not kept.
+    pub opaque: Option<&'static str>,
     /// Initial bytes; empty when none were given. May be shorter than the variable: the rest is zero.
     pub init: Vec<u8>,
     /// Addresses among the initial bytes; they are zeros in `init`.
@@ -331,6 +333,15 @@ pub enum Operand {
     /// A vector component `r.x`, kept by name: 0 for x/r up to 3 for w/a. The parser never gives it, since it
     /// splits vector registers (see [`Register`]).
     Component(RegisterId, u8),
+    /// An operand of a video instruction: `r.b2`, `r.h10`, `-r`.
+    Part {
+        /// The register.
+        register: RegisterId,
+        /// What is selected of it, such as `b2`, `h1` or `b7604`; empty for all.
+        selector: String,
+        /// With a `-` in front.
+        negated: bool,
+    },
 }
 
 /// A float literal.

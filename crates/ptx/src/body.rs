@@ -156,7 +156,7 @@ pub(crate) fn parameters<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Vec<(Name<'a
         return Ok(found);
     }
     loop {
-        found.push(declaration::parameter(cursor)?);
+        found.extend(declaration::parameter(cursor)?);
         if !cursor.eat_mark(",") {
             break;
         }
@@ -230,6 +230,17 @@ fn operand<'a>(cursor: &mut Cursor<'_, 'a>, depth: u32) -> Result<RawOperand<'a>
             let token = cursor.token();
             let text = cursor.word("a predicate")?;
             Ok(RawOperand::Not(Name { text, token }))
+        }
+        Kind::Mark("-") if matches!(cursor.second(), Kind::Word(word) if word != "WARP_SZ") => {
+            cursor.advance();
+            let token = cursor.token();
+            let text = cursor.word("a register")?;
+            let mut selector = "";
+            if let Kind::Dot(word) = cursor.kind() {
+                selector = word;
+                cursor.advance();
+            }
+            Ok(RawOperand::Negated(Name { text, token }, selector))
         }
         Kind::Word(text) if text != "WARP_SZ" => named(cursor, text, depth),
         Kind::Mark("}" | ";" | "," | ")" | "]" | ":" | "@") | Kind::End | Kind::Dot(_) | Kind::Text(_) => {

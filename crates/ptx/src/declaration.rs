@@ -28,7 +28,11 @@ struct Head {
     width: u32,
     align: Option<u32>,
     pointer: Option<Pointer>,
+    opaque: Option<&'static str>,
 }
+
+/// Types of which a program knows nothing but the name.
+const OPAQUE: [&str; 3] = ["texref", "surfref", "samplerref"];
 
 /// The state space that a directive opens a declaration with.
 pub(crate) fn space(directive: &str) -> Option<Space> {
@@ -60,24 +64,30 @@ pub(crate) fn variables<'a>(
     Ok(found)
 }
 
-/// One parameter of a function, an entry or a prototype: `.param ..` or `.reg ..`.
-pub(crate) fn parameter<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<(Name<'a>, Variable), ParseError> {
+/// One parameter of a function, an entry or a prototype: `.param ..` or `.reg ..`. A vector register is split: its
+/// components follow each other, `a.x`, `a.y`, under the one name of the source.
+pub(crate) fn parameter<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Vec<(Name<'a>, Variable)>, ParseError> {
     let is_register = match cursor.kind() {
         Kind::Dot("param") => false,
         Kind::Dot("reg") => true,
         _ => return Err(cursor.expected("`.param` or `.reg`")),
     };
     cursor.advance();
-    let head = head(cursor)?;
+    let mut head = head_types(cursor, is_register)?;
+    let width = if is_register { std::mem::replace(&mut head.width, 1) } else { 1 };
     let (name, mut variable) = variable(cursor, Space::Param, Linkage::default(), &head)?;
     if is_register && variable.is_array {
-        return Err(cursor.error_at(name.token, "a `.reg` parameter cannot be an array or a vector"));
+        return Err(cursor.error_at(name.token, "a `.reg` parameter cannot be an array"));
     }
     if is_register && (head.align.is_some() || head.pointer.is_some()) {
         return Err(cursor.error_at(name.token, "a register takes neither `.align` nor `.ptr`"));
     }
     variable.is_register = is_register;
-    Ok((name, variable))
+    if width == 1 {
+        return Ok(vec![(name, variable)]);
+    }
+    let component = |suffix: &&str| (name, Variable { name: format!("{}.{suffix}", name.text), ..variable.clone() });
+    Ok(["x", "y", "z", "w"].iter().take(width as usize).map(component).collect())
 }
 
 /// After `.reg`, through the semicolon.
@@ -129,6 +139,7 @@ fn head_types(cursor: &mut Cursor<'_, '_>, is_register: bool) -> Result<Head, Pa
     let mut width = 1;
     let mut align = None;
     let mut pointer = None;
+    let mut opaque = None;
     while let Kind::Dot(word) = cursor.kind() {
         match word {
             "align" => {
@@ -143,20 +154,20 @@ fn head_types(cursor: &mut Cursor<'_, '_>, is_register: bool) -> Result<Head, Pa
             }
             "v2" => width = 2,
             "v4" => width = 4,
-            "texref" | "samplerref" | "surfref" => {
-                return Err(cursor.error(format!("`.{word}` variables are not supported")));
-            }
             "attribute" => {
                 cursor.advance();
                 attribute(cursor)?;
                 continue;
             }
-            word => ty = Some(declared_type(cursor, word, is_register)?),
+            word => match OPAQUE.iter().find(|name| **name == word) {
+                Some(name) if !is_register => (ty, opaque) = (Some(Type::B64), Some(*name)),
+                _ => ty = Some(declared_type(cursor, word, is_register)?),
+            },
         }
         cursor.advance();
     }
     match ty {
-        Some(ty) => Ok(Head { ty, width, align, pointer }),
+        Some(ty) => Ok(Head { ty, width, align, pointer, opaque }),
         None => Err(cursor.expected("a type such as `.b32`")),
     }
 }
@@ -234,10 +245,14 @@ fn variable<'a>(
             );
         }
         cursor.advance();
-        if head.width > 1 {
-            dimensions.push(Some(u64::from(head.width)));
+        if head.opaque.is_some() {
+            skip_properties(cursor)?;
+        } else {
+            if head.width > 1 {
+                dimensions.push(Some(u64::from(head.width)));
+            }
+            init = initializer(cursor, head.ty, &mut dimensions)?;
         }
-        init = initializer(cursor, head.ty, &mut dimensions)?;
     } else if head.width > 1 {
         dimensions.push(Some(u64::from(head.width)));
     }
@@ -258,11 +273,29 @@ fn variable<'a>(
         is_common: linkage.is_common,
         is_register: false,
         pointer: head.pointer,
+        opaque: head.opaque,
         init: init.bytes,
         addresses: init.addresses,
         position,
     };
     Ok((name, variable))
+}
+
+/// The properties of a texture, surface or sampler: `{ width = 5, filter_mode = nearest }`, or a list of such.
+fn skip_properties(cursor: &mut Cursor<'_, '_>) -> Result<(), ParseError> {
+    let start = cursor.token();
+    cursor.mark("{")?;
+    let mut depth = 1u32;
+    while depth > 0 {
+        match cursor.kind() {
+            Kind::End | Kind::Mark(";") => return Err(cursor.error_at(start, "this `{` is never closed")),
+            Kind::Mark("{") => depth += 1,
+            Kind::Mark("}") => depth -= 1,
+            _ => {}
+        }
+        cursor.advance();
+    }
+    Ok(())
 }
 
 /// `[4][8]`; only the first may be empty.

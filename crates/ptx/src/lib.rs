@@ -40,5 +40,5 @@ pub mod table;
 pub use contract::{check_contract, contracts, Contract, ContractError};
 pub use error::ParseError;
 pub use parser::parse;
-pub use special::{is_special_register, special_register_bits};
+pub use special::{is_special_register, is_special_vector, special_register_bits};
 pub use table::{check, Diagnostic};

@@ -158,8 +158,12 @@ impl<'a> Parser<'_, 'a> {
             let fits = match self.globals.get(&address.symbol) {
                 Some(Global::Function) => true,
                 Some(Global::Variable(index)) => {
-                    let space = self.module.variables[*index as usize].space;
-                    matches!(space, crate::ast::Space::Global | crate::ast::Space::Const)
+                    let found = &self.module.variables[*index as usize];
+                    if let Some(kind) = found.opaque {
+                        let message = format!("the handle of `.{kind} {}` cannot be an initial value", found.name);
+                        return Err(self.cursor.error_at(name.token, message));
+                    }
+                    matches!(found.space, crate::ast::Space::Global | crate::ast::Space::Const)
                 }
                 None => false,
             };

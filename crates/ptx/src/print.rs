@@ -146,6 +146,13 @@ fn write_variable(out: &mut String, variable: &Variable) -> Result {
         return write!(out, ".reg .{} {}", variable.ty.name(), variable.name);
     }
     write!(out, ".{} ", variable.space.name())?;
+    if let Some(kind) = variable.opaque {
+        write!(out, ".{kind} {}", variable.name)?;
+        return match (variable.is_array, variable.elements) {
+            (true, Some(elements)) => write!(out, "[{elements}]"),
+            _ => Ok(()),
+        };
+    }
     if let Some(pointer) = variable.pointer {
         if variable.align != variable.ty.bytes() {
             write!(out, ".align {} ", variable.align)?;
@@ -393,6 +400,10 @@ fn write_operand(out: &mut String, names: &Names<'_>, operand: &Operand) -> Resu
         Operand::Label(id) => write!(out, "{}", names.body.labels[id.0 as usize].name),
         Operand::Name(name) => write!(out, "{name}"),
         Operand::Sink => write!(out, "_"),
+        Operand::Part { register, selector, negated } => {
+            let (sign, dot) = (if *negated { "-" } else { "" }, if selector.is_empty() { "" } else { "." });
+            write!(out, "{sign}{}{dot}{selector}", names.register(*register))
+        }
         Operand::Component(id, index) => {
             write!(out, "{}.{}", names.register(*id), ["x", "y", "z", "w"][usize::from(*index).min(3)])
         }

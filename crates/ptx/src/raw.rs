@@ -15,6 +15,8 @@ pub(crate) enum RawOperand<'a> {
     Name(Name<'a>),
     /// `r.x`
     Component(Name<'a>, &'a str),
+    /// `-r` or `-r.b2`, in `vmad`
+    Negated(Name<'a>, &'a str),
     /// `!p`
     Not(Name<'a>),
     /// `name + 8`

@@ -151,8 +151,18 @@ impl<'a> State<'_, '_, 'a, '_> {
             self.declare(name.token, name.text.to_string(), Symbol::Variable(reference))?;
             return Ok(None);
         }
-        let id = self.new_register(name.token, name.text.to_string(), variable.ty)?;
-        self.declare(name.token, name.text.to_string(), Symbol::Register(id))?;
+        let id = self.new_register(name.token, variable.name.clone(), variable.ty)?;
+        match variable.name.strip_prefix(name.text) {
+            None | Some("") => self.declare(name.token, name.text.to_string(), Symbol::Register(id))?,
+            // The components of a vector follow each other.
+            Some(".x") => self.declare(name.token, name.text.to_string(), Symbol::VectorRegister(id.0, 1))?,
+            Some(_) => {
+                let scope = self.scopes.last_mut().and_then(|scope| scope.get_mut(name.text));
+                if let Some(Symbol::VectorRegister(_, width)) = scope {
+                    *width += 1;
+                }
+            }
+        }
         Ok(Some(id))
     }
 
@@ -315,6 +325,14 @@ impl<'a> State<'_, '_, 'a, '_> {
         Ok(match raw {
             RawOperand::Name(name) => self.name(name)?,
             RawOperand::Component(name, component) => self.component(name, component)?,
+            RawOperand::Negated(name, selector) => {
+                let register = self.register(name)?;
+                if !selector.is_empty() && !is_selector(selector) {
+                    let message = format!("`.{selector}` selects no bytes or halves of `{}`", name.text);
+                    return Err(self.error(name.token, message));
+                }
+                Operand::Part { register, selector: selector.to_string(), negated: true }
+            }
             RawOperand::Not(name) => Operand::NotRegister(self.register(name)?),
             RawOperand::Offset(name, offset) => Operand::Variable(self.variable(name)?, *offset),
             RawOperand::Indexed(name, index) => {
@@ -335,7 +353,14 @@ impl<'a> State<'_, '_, 'a, '_> {
             RawOperand::Absolute(offset) => Operand::Address(AddressBase::Absolute, *offset),
             RawOperand::Tuple(elements) => Operand::TensorAddress(self.operands(elements, is_move)?),
             RawOperand::Vector(elements) => Operand::Vector(self.operands(elements, is_move)?),
-            RawOperand::List(elements) => Operand::List(self.operands(elements, is_move)?),
+            RawOperand::List(elements) => {
+                // A vector register is an argument for each of its components.
+                let flat = |operand| match operand {
+                    Operand::Vector(components) => components,
+                    single => vec![single],
+                };
+                Operand::List(self.operands(elements, is_move)?.into_iter().flat_map(flat).collect())
+            }
             RawOperand::Pair(first, second) => {
                 Operand::Pair(Box::new(self.operand(first, is_move)?), Box::new(self.operand(second, is_move)?))
             }
@@ -370,6 +395,10 @@ impl<'a> State<'_, '_, 'a, '_> {
 
     fn component(&self, name: &Name<'a>, component: &str) -> Result<Operand, ParseError> {
         if let Some(symbol) = self.find(name.text) {
+            if let (Symbol::Register(register), true) = (&symbol, is_selector(component)) {
+                let selector = component.to_string();
+                return Ok(Operand::Part { register: *register, selector, negated: false });
+            }
             let Symbol::VectorRegister(first, width) = symbol else {
                 return Err(self.error(name.token, format!("`{}` is not a vector register", name.text)));
             };
@@ -386,6 +415,14 @@ impl<'a> State<'_, '_, 'a, '_> {
             }
             return Ok(Operand::Register(RegisterId(first + index)));
         }
+        // The components have the names of colours too.
+        let component = match component {
+            "r" => "x",
+            "g" => "y",
+            "b" => "z",
+            "a" => "w",
+            other => other,
+        };
         let special = name.text.strip_prefix('%').map(|vector| format!("{vector}.{component}"));
         match special {
             Some(special) if special::is_special_register(&special) => Ok(Operand::Special(special)),
@@ -433,6 +470,17 @@ impl<'a> State<'_, '_, 'a, '_> {
             VariableRef::Return(index) => &self.signature.returns[index as usize].1,
         }
     }
+}
+
+/// What video instructions select of a register: `b0`, `h1`, `h32`, `b7654`.
+fn is_selector(text: &str) -> bool {
+    let (kind, digits) = text.split_at(text.len().min(1));
+    let most = match kind {
+        "b" => b'7',
+        "h" => b'3',
+        _ => return false,
+    };
+    (1..=4).contains(&digits.len()) && digits.bytes().all(|digit| (b'0'..=most).contains(&digit))
 }
 
 /// `name`, or `name$2`, `name$3` .. when taken.

@@ -36,6 +36,11 @@ const SCALARS: [&str; 29] = [
     "current_graph_exec",
 ];
 
+/// True for a special register that is a vector as a whole, such as `tid`.
+pub fn is_special_vector(name: &str) -> bool {
+    VECTORS.contains(&name)
+}
+
 /// True for the name of a special register without `%`, component included: `tid.x`, `clock64`, `envreg3`.
 pub fn is_special_register(name: &str) -> bool {
     if let Some((vector, component)) = name.split_once('.') {

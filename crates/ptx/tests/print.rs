@@ -13,8 +13,11 @@ const EVERYTHING: &str = r#".version 8.10
 .const .f32 half = 0.5;
 .global .f64 whole = 1.0;
 .global .v4 .f32 quad;
+.global .texref picture;
+.global .surfref faces[2] = {{width = 1}, {width = 2}};
 .extern .func (.param .b32 r) outside(.param .b32 a, .param .align 8 .b8 b[16]);
 .func (.reg .u32 sum) plus(.reg .u32 a, .reg .u32 b) { add.u32 sum, a, b; ret; }
+.func (.reg .v2 .u32 both) swap(.reg .v2 .u32 a) { mov.u32 both.x, a.y; mov.u32 both.y, a.x; ret; }
 .func stop() .noreturn { trap; }
 .weak .entry k(.param .u64 arg_p, .param .u64 .ptr .shared .align 16 arg_q)
 .maxntid 32, 4
@@ -50,6 +53,9 @@ first:
     brx.idx thread, targets;
     { .param .b32 x, y; call (x), base, (y, base), shape; }
     call (x$), plus, (thread, 3);
+    vadd.u32.u32.u32 thread.h1, thread.b3, stage, thread;
+    vadd4.u32.s32.u32.sat thread.b20, thread.b7604, stage, thread;
+    vmad.s32.u32.u32 thread, -stage, thread.h0, -word0;
     setp.eq.and.u32 inside|_, thread, 1, !inside;
 done:
 }

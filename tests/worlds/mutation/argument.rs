@@ -92,10 +92,11 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "dispatch.ptx", text: "st.relaxed.sys.global.u64 [status+24], capacity", change: "moved later", ..BEHIND_THE_KERNEL },
     Argument { place: "dispatch.ptx", text: "st.relaxed.sys.global.u64 [status+24], capacity", change: "moved earlier", ..BEHIND_THE_KERNEL },
     // A lane of the scout gives up.
-    Argument { place: "GIVE_UP from scout.ptxh:15", text: "red.release.cta.shared", ..IN_THE_SCOUT },
-    Argument { place: "GIVE_UP from scout.ptxh:15", text: "cas.b32 _cause, [smem+28], 0, 2", change: "moved earlier", ..PAST_A_CONSTANT },
+    Argument { place: "GIVE_UP from scout.ptxh:15#0", text: "red.release.cta.shared", change: ".release -> .relaxed", ..IN_THE_SCOUT },
+    Argument { place: "GIVE_UP from scout.ptxh:15#0", text: "red.release.cta.shared", change: "moved earlier", ..IN_THE_SCOUT },
+    Argument { place: "GIVE_UP from scout.ptxh:15#0", text: "cas.b32 _cause, [smem+28], 0, 2", change: "moved earlier", ..PAST_A_CONSTANT },
     Argument { place: "exchange.ptx:509#0", text: "red.release.cta.shared", change: "dropped", ..THE_NEXT_KERNEL_SEES_IT },
-    Argument { place: "exchange.ptx", text: "bar.sync 0", change: "moved later", ..PAST_A_LOAD_OF_THE_STATE },
+    Argument { place: "exchange.ptx:174#0", text: "bar.sync 0", change: "moved later", ..PAST_A_LOAD_OF_THE_STATE },
     Argument { place: "layout.ptx", text: "red.relaxed.gpu.global.add.u32 [address], 1", change: ".gpu -> .cta", ..ONE_CTA },
     Argument {
         place: "MEET_OR_LEAVE from exchange.ptx",

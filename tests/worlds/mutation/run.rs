@@ -1,8 +1,8 @@
 //! Trying mutants: all of a fabric, some of one kernel, or one again.
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use warpferry::kernel::image::KernelImage;
@@ -89,11 +89,8 @@ impl Set {
     }
 }
 
-/// Runs that every mutant is tried with before any is tried with all.
-const FIRST_RUNS: usize = 4;
-
 /// Runs of a mutant whose argument says that none can show it, of all kinds.
-const ARGUED_RUNS: usize = 12;
+const ARGUED_RUNS: usize = 4;
 
 /// The kernels of a set, in the order of [`Set::kernels`].
 pub const KERNELS: [&str; 4] = ["layout", "exchange", "dispatch", "combine"];
@@ -145,28 +142,19 @@ fn every_mutant_of_the_sources() {
         todo.iter().filter(|(kernel, mutant)| record.known(&set.line(suite_hash, *kernel, mutant)).is_none()).collect();
     println!("{word}: {} mutants, {} not tried yet", todo.len(), left.len());
     let suite = Suite::new(runs, &set.kernels, set.sound);
-    // First a few runs for everyone, so that there is a table soon; then all runs for those that are left.
-    let hard = Mutex::new(Vec::new());
+    // Runs that have caught most come first: few mutants need many.
+    let caught: Vec<AtomicUsize> = suite.tried.iter().map(|_| AtomicUsize::new(0)).collect();
     in_threads(threads, deadline, &left, |(kernel, mutant)| {
-        let mut line = set.line(suite_hash, *kernel, mutant);
-        let by = suite.by(*kernel, mutant.at);
-        line.fate = set.fate(&suite, &by[..by.len().min(FIRST_RUNS)], *kernel, mutant);
-        if by.len() > FIRST_RUNS && !matches!(line.fate, Fate::Caught { .. }) {
-            hard.lock().unwrap_or_else(PoisonError::into_inner).push((*kernel, mutant.clone()));
-            return;
-        }
-        record.add(&line);
-        tell(&word, &line);
-    });
-    let hard = hard.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("{word}: {} mutants survive {FIRST_RUNS} runs each; all runs for them", hard.len());
-    in_threads(threads, deadline, &hard.iter().collect::<Vec<_>>(), |(kernel, mutant)| {
         let mut line = set.line(suite_hash, *kernel, mutant);
         let mut by = suite.by(*kernel, mutant.at);
         if argument::of(&line).is_some() {
             by = by.iter().copied().step_by(by.len().div_ceil(ARGUED_RUNS).max(1)).collect();
         }
+        by.sort_by_cached_key(|&run| Reverse(caught[run].load(Ordering::Relaxed)));
         line.fate = set.fate(&suite, &by, *kernel, mutant);
+        if let Fate::Caught { run, .. } = &line.fate {
+            caught[*run].fetch_add(1, Ordering::Relaxed);
+        }
         record.add(&line);
         tell(&word, &line);
     });

@@ -108,7 +108,7 @@ visible to it); **misuse** of a barrier, mbarrier, mask, bulk copy or doorbell; 
 | mbarrier count | hang, misuse, race, bounds |
 
 A mutant that survives is equivalent, with its argument, or OPEN: a hole of a checker, or a run that is missing. Of a place
-that no run reaches, all mutants survive. A mutant with an argument is tried with twelve of the runs that come by, others
+that no run reaches, all mutants survive. A mutant with an argument is tried with four of the runs that come by, others
 with all. In a record that is not complete, what was not tried counts as nothing.
 ";
 

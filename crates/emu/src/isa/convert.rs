@@ -353,7 +353,7 @@ pub(super) fn cvt(l: &mut Lower) -> Done {
     Ok(())
 }
 
-/// `cvt.rna.tf32.f32`: to nearest, ties away from zero.
+/// `cvt.rna.tf32.f32`: to nearest, ties away from zero; NaN is 0x7fffffff, as with `.rn`.
 fn to_tf32_away(l: &mut Lower) -> Done {
     let finite = l.modifiers.flag("satfinite");
     let (to, from) = (l.modifiers.ty()?, l.modifiers.ty()?);
@@ -363,7 +363,10 @@ fn to_tf32_away(l: &mut Lower) -> Done {
     }
     fn nearest(a: u64) -> u64 {
         let is_nan = a & 0x7fff_ffff > 0x7f80_0000;
-        (if is_nan { a } else { a + 0x1000 }) & 0xffff_e000
+        if is_nan {
+            return 0x7fff_ffff;
+        }
+        (a + 0x1000) & 0xffff_e000
     }
     let run = match finite {
         false => unary!(|a| nearest(a & 0xffff_ffff)),
@@ -379,29 +382,31 @@ fn to_tf32_away(l: &mut Lower) -> Done {
 
 /// `cvt.pack.sat`: two integers side by side, above them what `c` holds.
 fn pack(l: &mut Lower) -> Done {
+    // `imm`: bits of an element, whether it is signed << 8.
     fn run(r: &mut Registers, mask: u32, s: &Args) {
-        let to = TYPES[(s.imm & 15) as usize];
-        let bits = 8 * to.bytes();
-        let part = |v: u64| clamp(v as i32 as i128, to) as u64 & mask_of(to.bytes());
+        let (bits, signed) = (s.imm & 0xff, s.imm >> 8 == 1);
+        let (least, most) = if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+        let part = |v: u64| (v as i32 as i64).clamp(least, most) as u64 & ((1 << bits) - 1);
         r.ternary(mask, s, |a, b, c| (c << (2 * bits) | part(a) << bits | part(b)) & 0xffff_ffff)
     }
     if !l.modifiers.flag("sat") {
         return Err("cvt.pack needs .sat".into());
     }
-    let (to, from) = (l.modifiers.ty()?, l.modifiers.ty()?);
-    let merges = match to {
-        Type::U16 | Type::S16 => false,
-        Type::U8 | Type::S8 if l.modifiers.flag("b32") => true,
-        _ => return Err(format!("cvt.pack to {to:?} is not supported")),
-    };
-    if from != Type::S32 {
+    let kinds = [("u16", 16), ("s16", 272), ("u8", 8), ("s8", 264), ("u4", 4), ("s4", 260), ("u2", 2), ("s2", 258)];
+    let imm: u32 = l.modifiers.require("type of the elements", &kinds)?;
+    if l.modifiers.ty()? != Type::S32 {
         return Err("cvt.pack takes .s32".into());
+    }
+    // Below 16 bits the rest of the result comes from a third source.
+    let merges = imm & 0xff < 16;
+    if merges && !l.modifiers.flag("b32") {
+        return Err(".b32, the type of the third source, is missing".into());
     }
     let operands = 3 + merges as usize;
     l.finish(operands..=operands)?;
-    let (d, a, b) = (l.dest_for(0, Type::U32)?, l.source(1, from)?, l.source(2, from)?);
+    let (d, a, b) = (l.dest_for(0, Type::U32)?, l.source(1, Type::S32)?, l.source(2, Type::S32)?);
     let c = if merges { l.source(3, Type::B32)? } else { l.constant(0)? };
-    l.emit_pure(run, Args { d, a, b, c, imm: code(to)?, ..Args::default() });
+    l.emit_pure(run, Args { d, a, b, c, imm, ..Args::default() });
     Ok(())
 }
 

@@ -263,6 +263,9 @@ impl<'m> Linker<'m> {
             };
             scope.locals.push(place);
         }
+        if let Some((param, kind)) = function.params.iter().find_map(|p| Some((p, p.opaque?))) {
+            return Err(format!("parameter {} is a .{kind}, which is not supported", param.name));
+        }
         if function.is_entry {
             let (params, _) = param_layout(&function.params);
             scope.params = params.iter().map(|p| Place::Param(p.offset as u32)).collect();
@@ -531,6 +534,10 @@ fn operand_text(module: &Module, function: &Function, operand: &Operand) -> Stri
         }
         Operand::Name(name) => name.clone(),
         Operand::Sink => "_".to_string(),
+        Operand::Part { register: id, selector, negated } => {
+            let (sign, dot) = (if *negated { "-" } else { "" }, if selector.is_empty() { "" } else { "." });
+            format!("{sign}{}{dot}{selector}", register(id.0))
+        }
         other => format!("{other:?}"),
     }
 }

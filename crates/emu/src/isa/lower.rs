@@ -3,7 +3,7 @@
 use super::link::Linker;
 use super::modifiers::Modifiers;
 use super::Dynamic;
-use crate::memory::{FUNCTION_WINDOW, LOCAL_WINDOW, SHARED_WINDOW};
+use crate::memory::{FUNCTION_WINDOW, LOCAL_WINDOW, RESERVED_SHARED_BYTES, SHARED_WINDOW};
 use crate::program::{Args, ColumnStart, Inst, LaneMask, Op, Pure, Special, NO_GUARD};
 use std::collections::{HashMap, HashSet};
 use warpferry_ptx::ast::{AddressBase, FloatLiteral, Instruction, Operand, RegisterId, Space, Type, VariableRef};
@@ -214,6 +214,12 @@ impl<'m> Lower<'_, 'm> {
             name if name.starts_with("envreg") || name.starts_with("pm") => ColumnStart::Constant(0),
             "current_graph_exec" => ColumnStart::Constant(0),
             "WARP_SZ" => ColumnStart::Constant(32),
+            // The fourth component of every vector.
+            name if name.ends_with(".w") => ColumnStart::Constant(0),
+            "reserved_smem_offset_begin" | "reserved_smem_offset_0" => ColumnStart::Constant(0),
+            "reserved_smem_offset_end" | "reserved_smem_offset_cap" => {
+                ColumnStart::Constant(RESERVED_SHARED_BYTES.into())
+            }
             _ => ColumnStart::Special(
                 static_special(name).ok_or_else(|| format!("special register %{name} is not known"))?,
             ),
@@ -224,10 +230,14 @@ impl<'m> Lower<'_, 'm> {
     /// The place of a variable.
     pub fn place(&self, variable: VariableRef) -> Result<Place, Reason> {
         Ok(match variable {
-            VariableRef::Module(index) => match self.linker.module.variables[index as usize].space {
-                Space::Shared => Place::Shared(self.linker.shared_offset(index)?),
-                _ => Place::Global(index),
-            },
+            VariableRef::Module(index) => {
+                let variable = &self.linker.module.variables[index as usize];
+                match (variable.opaque, variable.space) {
+                    (Some(kind), _) => return Err(format!("{} is a .{kind}, which is not supported", variable.name)),
+                    (None, Space::Shared) => Place::Shared(self.linker.shared_offset(index)?),
+                    _ => Place::Global(index),
+                }
+            }
             VariableRef::Local(index) => self.scope.locals[index as usize],
             VariableRef::Param(index) => self.scope.params[index as usize],
             VariableRef::Return(index) => self.scope.returns[index as usize],
@@ -464,6 +474,7 @@ fn static_special(name: &str) -> Option<Special> {
         "is_explicit_cluster" => Special::ExplicitCluster,
         "dynamic_smem_size" => Special::DynamicSharedBytes,
         "total_smem_size" => Special::TotalSharedBytes,
+        "aggr_smem_size" => Special::AggregateSharedBytes,
         _ => return None,
     })
 }

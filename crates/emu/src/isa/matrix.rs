@@ -1,7 +1,7 @@
 //! Matrices of 8 x 8 elements, and the register hints of warps.
 
 use super::lower::{Lower, Place, Reason};
-use crate::program::{Args, Elements, Matrix, MatrixKind, Op};
+use crate::program::{Args, Elements, Integers, Matrix, MatrixKind, Op};
 use warpferry_ptx::ast::{Operand, Type};
 
 type Done = Result<(), Reason>;
@@ -62,33 +62,60 @@ pub(super) fn movmatrix(l: &mut Lower) -> Done {
     Ok(())
 }
 
-/// `mma` of 16 x 8 results in f32 or s32.
+/// Matrices of integers: elements and registers of `a`.
+fn integers(words: &[&str]) -> Option<(Elements, usize)> {
+    let (["sync", "aligned", shape, "row", "col"], rest) = words.split_at_checked(5)? else { return None };
+    let (saturate, rest) = match rest {
+        ["satfinite", rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    let (bits, signed, differs) = match rest {
+        ["s32", a @ ("s8" | "u8"), b @ ("s8" | "u8"), "s32"] => (8, [*a == "s8", *b == "s8"], false),
+        ["s32", a @ ("s4" | "u4"), b @ ("s4" | "u4"), "s32"] => (4, [*a == "s4", *b == "s4"], false),
+        ["s32", "b1", "b1", "s32", kind @ ("xor" | "and"), "popc"] if !saturate => (1, [false; 2], *kind == "xor"),
+        _ => return None,
+    };
+    // Of 32-bit registers: rows with k of 128 bits, or of 256.
+    let count = match (*shape, bits) {
+        ("m8n8k16", 8) | ("m8n8k32", 4) | ("m8n8k128", 1) => 1,
+        ("m16n8k16", 8) | ("m16n8k32", 4) | ("m16n8k128", 1) => 2,
+        ("m16n8k32", 8) | ("m16n8k64", 4) | ("m16n8k256", 1) => 4,
+        _ => return None,
+    };
+    Some((Elements::Integers(Integers { bits, signed, saturate, differs }), count))
+}
+
+/// Matrices of floats: elements and registers of `a`.
+fn floats(words: &[&str]) -> Option<(Elements, usize)> {
+    let ["sync", "aligned", shape, "row", "col", d, a, b, c] = words else { return None };
+    if a != b || d != c {
+        return None;
+    }
+    Some(match (*shape, *a, *d) {
+        ("m16n8k16", "f16", "f32") => (Elements::F16, 4),
+        ("m16n8k8", "f16", "f32") => (Elements::F16, 2),
+        ("m16n8k16", "f16", "f16") => (Elements::HalfSums, 4),
+        ("m16n8k8", "f16", "f16") => (Elements::HalfSums, 2),
+        ("m16n8k16", "bf16", "f32") => (Elements::Bf16, 4),
+        ("m16n8k8", "bf16", "f32") => (Elements::Bf16, 2),
+        ("m16n8k8", "tf32", "f32") => (Elements::Tf32, 4),
+        ("m16n8k4", "tf32", "f32") => (Elements::Tf32, 2),
+        _ => return None,
+    })
+}
+
+/// `mma` of 16 x 8 or 8 x 8 results in f32, f16 or s32.
 pub(super) fn mma(l: &mut Lower) -> Done {
     let words: Vec<&str> = l.modifiers.take_rest();
-    // Registers of `a`.
-    let (elements, count) = match words.as_slice() {
-        ["sync", "aligned", shape, "row", "col", "f32", a, b, "f32"] if a == b => match (*shape, *a) {
-            ("m16n8k16", "f16") => (Elements::F16, 4),
-            ("m16n8k8", "f16") => (Elements::F16, 2),
-            ("m16n8k16", "bf16") => (Elements::Bf16, 4),
-            ("m16n8k8", "bf16") => (Elements::Bf16, 2),
-            ("m16n8k8", "tf32") => (Elements::Tf32, 4),
-            ("m16n8k4", "tf32") => (Elements::Tf32, 2),
-            _ => return Err("this shape of these types is not supported".into()),
-        },
-        ["sync", "aligned", shape, "row", "col", "s32", a @ ("s8" | "u8"), b @ ("s8" | "u8"), "s32"] => {
-            let count = match *shape {
-                "m16n8k32" => 4,
-                "m16n8k16" => 2,
-                _ => return Err("this shape of these types is not supported".into()),
-            };
-            (Elements::Bytes(*a == "s8", *b == "s8"), count)
-        }
-        _ => return Err("only mma.sync.aligned of m16n8 with f32 or s32 results is supported".into()),
-    };
+    let found = integers(&words).or_else(|| floats(&words));
+    let (elements, count) = found.ok_or("this shape of these types is not supported")?;
     l.finish(4..=4)?;
+    let sums = match (elements, count) {
+        (Elements::HalfSums, _) | (_, 1) => 2,
+        _ => 4,
+    };
     let mut columns = Vec::new();
-    for (index, registers) in [(0, 4), (1, count), (2, count / 2), (3, 4)] {
+    for (index, registers) in [(0, sums), (1, count), (2, (count / 2).max(1)), (3, sums)] {
         let parts = match l.operand(index)? {
             Operand::Vector(parts) => parts.as_slice(),
             single => std::slice::from_ref(single),

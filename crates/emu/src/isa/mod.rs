@@ -26,8 +26,9 @@ mod moves;
 mod predicate;
 mod soft;
 mod sync;
+mod video;
 
-pub(crate) use half::{add_bf16, add_f16, extreme_bf16, extreme_f16, f16_value};
+pub(crate) use half::{add_bf16, add_f16, extreme_bf16, extreme_f16, f16_nearest, f16_value};
 pub(crate) use link::{link, END_OF};
 pub(crate) use lower::{Lower, Slot};
 pub(crate) use soft_exports::*;
@@ -99,6 +100,10 @@ fn lowering(opcode: &str) -> Option<Lowering> {
         "selp" => predicate::selp,
         "slct" => predicate::slct,
         "testp" => predicate::testp,
+        "vadd" | "vsub" | "vabsdiff" | "vmin" | "vmax" | "vshl" | "vshr" | "vset" => video::scalar,
+        "vmad" => video::multiply,
+        "vadd2" | "vsub2" | "vavrg2" | "vabsdiff2" | "vmin2" | "vmax2" | "vset2" | "vadd4" | "vsub4" | "vavrg4"
+        | "vabsdiff4" | "vmin4" | "vmax4" | "vset4" => video::lanes,
         "mov" => moves::mov,
         "cvt" => convert::cvt,
         "fma" => float::fma,

@@ -75,7 +75,19 @@ pub(super) fn mov(l: &mut Lower) -> Done {
 /// `mov.v2` and `mov.v4`: element by element, all read before one is written.
 fn move_vector(l: &mut Lower, ty: Type, elements: usize) -> Done {
     l.finish(2..=2)?;
-    let (Operand::Vector(targets), Operand::Vector(sources)) = (l.operand(0)?, l.operand(1)?) else {
+    let whole: Vec<Operand>;
+    let sources = match l.operand(1)? {
+        Operand::Vector(sources) => sources,
+        Operand::Special(name) if warpferry_ptx::is_special_vector(name) => {
+            if elements != 4 || !matches!(ty, Type::U32 | Type::B32 | Type::U16 | Type::B16) {
+                return Err(format!("%{name} has four elements of 32 bits, read as .u32 or .u16"));
+            }
+            whole = ["x", "y", "z", "w"].iter().map(|axis| Operand::Special(format!("{name}.{axis}"))).collect();
+            &whole
+        }
+        _ => return Err(format!("a vector move is from {elements} registers to {elements} registers")),
+    };
+    let Operand::Vector(targets) = l.operand(0)? else {
         return Err(format!("a vector move is from {elements} registers to {elements} registers"));
     };
     if ty == Type::Pred || ty.bytes() > 8 || elements > 4 {

@@ -224,13 +224,10 @@ impl Race {
     }
 
     /// A lane rings the doorbell of a queue pair: the NIC gets what system-scope releases before it cover.
-    pub fn doorbell(&mut self, at: super::At, lane: u32, value: u64, releases: bool, nic: String) {
+    pub fn doorbell(&mut self, at: super::At, lane: u32, value: u64, nic: String) {
         let slot = self.ctas[at.cta as usize].slots[at.warp as usize];
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        let mut carried = warp.fenced(lane);
-        if releases {
-            carried.push(warp.release(lane, Scope::Sys));
-        }
+        let carried = warp.fenced(lane);
         let number = ((value >> 32) as u32).swap_bytes() >> 8;
         let queue = self.queue_pair(number, nic);
         for released in carried.iter().filter(|r| r.scope == Scope::Sys) {

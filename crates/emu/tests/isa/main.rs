@@ -5,12 +5,15 @@ mod clusters;
 mod control;
 mod convert;
 mod coverage;
+mod declarations;
 mod exact;
 mod float;
 mod integer;
 mod logic;
+mod matrices;
 mod memory;
 pub mod programs;
+mod video;
 mod warp;
 
 use std::io::Write;

@@ -471,7 +471,8 @@ impl Context<'_> {
         match operand {
             Operand::Special(special) => {
                 let found = special_register_bits(special);
-                let fits = found == Some(bits) || (found == Some(32) && bits == 16);
+                let is_cut = (found == Some(32) && bits == 16) || (special == "gridid" && bits == 32);
+                let fits = found == Some(bits) || is_cut;
                 (!fits || matches!(class, Class::Float(_))).then(|| format!("a value of type .{name}"))
             }
             Operand::Name(_) => (bits != 64).then(|| "a 64-bit destination for the address of a function".to_string()),

@@ -17,6 +17,9 @@ pub enum Argument {
     Zeros(u64),
 }
 
+/// Most bytes of a buffer of zeros: 16 GiB.
+const ZEROS_MAX: u64 = 1 << 34;
+
 impl Argument {
     /// What a buffer holds at the start; `None` for a value.
     pub fn contents(&self) -> Result<Option<Vec<u8>>, String> {
@@ -24,8 +27,14 @@ impl Argument {
             Argument::Bytes(_) => Ok(None),
             Argument::File(path) => read(path).map(Some),
             Argument::Zeros(bytes) => {
-                let size = usize::try_from(*bytes).map_err(|_| format!("zeros:{bytes} is too large"))?;
-                Ok(Some(vec![0; size]))
+                let mut zeros = Vec::new();
+                let size = usize::try_from(*bytes).ok().filter(|_| *bytes <= ZEROS_MAX);
+                let room = size.is_some_and(|size| zeros.try_reserve_exact(size).is_ok());
+                let size = size.filter(|_| room).ok_or_else(|| {
+                    format!("zeros:{bytes}: valid is at most {ZEROS_MAX} bytes, and what this machine's memory holds")
+                })?;
+                zeros.resize(size, 0);
+                Ok(Some(zeros))
             }
         }
     }
@@ -87,6 +96,9 @@ fn integer(text: &str, bits: u32, is_signed: bool) -> Result<u128, String> {
         .ok_or_else(|| format!("`{text}` is not an integer"))?;
     let value = if is_negative { -magnitude } else { magnitude };
     let least = if is_signed { -(1i128 << (bits - 1)) } else { 0 };
+    if value < least && !is_signed {
+        return Err(format!("{text} is negative: valid is 0 to {}", (1i128 << bits) - 1));
+    }
     if value < least || value >= 1i128 << bits {
         return Err(format!("{text} does not fit in {bits} bits"));
     }

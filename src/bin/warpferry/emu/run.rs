@@ -49,8 +49,8 @@ pub struct RunOptions {
     /// Weak memory: loads return any value that the PTX memory model allows, drawn by the seed
     #[arg(long, requires = "seed")]
     pub weak: bool,
-    /// Most warp instructions of the run
-    #[arg(long, default_value_t = 1 << 36, value_name = "COUNT")]
+    /// Most warp instructions of the run, after which it counts as endless
+    #[arg(long, default_value_t = 1 << 32, value_name = "COUNT")]
     pub limit: u64,
     /// Print one JSON object
     #[arg(long)]
