@@ -105,7 +105,7 @@ fn instructions(criterion: &mut Criterion) {
 fn cluster(checks: Checks) -> World {
     let topology = Topology::new(2, 2).expect("a small world");
     let shape = Shape::new(HIDDEN as u32, 16, TOPK as u32, TOKENS as u32).expect("a small shape");
-    let mut tuning = Tuning::default_for(topology, shape.hidden_bytes());
+    let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
     (tuning.channels, tuning.dispatch_sms, tuning.combine_sms) = (8, 4, 4);
     let mut config = WorldConfig::new(topology, shape).tuning(tuning);
     config.machine.checks = checks;

@@ -21,7 +21,7 @@ fn choices(rank: u32) -> Vec<i32> {
 fn plans(criterion: &mut Criterion) {
     let topology = Topology::new(32, 8).expect("256 ranks");
     let shape = Shape::new(7168, EXPERTS, TOPK, TOKENS).expect("the shape of DeepSeek-V3");
-    let tuning = Tuning::default_for(topology, shape.hidden_bytes());
+    let tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
     let layouts: Vec<Layout> = (0..topology.ranks())
         .map(|rank| Layout::new(topology, shape, &choices(rank)).expect("the choices are experts"))
         .collect();

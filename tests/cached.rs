@@ -71,7 +71,7 @@ fn a_cached_dispatch_gives_what_a_plain_one_gives() {
         let topology = Topology::new(nodes, gpus).unwrap_or_else(|error| panic!("{error}"));
         let shape =
             Shape::new(HIDDEN as u32, EXPERTS as u32, TOPK as u32, 32).unwrap_or_else(|error| panic!("{error}"));
-        let mut tuning = Tuning::default_for(topology, shape.hidden_bytes());
+        let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
         (tuning.channels, tuning.dispatch_sms, tuning.combine_sms) = (3, 2, 2);
         let config = WorldConfig::new(topology, shape).tuning(tuning).fabric(fabric);
         let mut world = World::emulated(config).unwrap_or_else(|error| panic!("{error}"));

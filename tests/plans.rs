@@ -12,7 +12,7 @@ fn check(name: &str, world: [u32; 2], fabric: Fabric, sizes: [u32; 4]) {
     let ([nodes, gpus], [hidden, experts, topk, tokens]) = (world, sizes);
     let topology = Topology::new(nodes, gpus).expect("a valid world");
     let shape = Shape::new(hidden, experts, topk, tokens).expect("a valid shape");
-    let tuning = Tuning::default_for(topology, shape.hidden_bytes());
+    let tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
     let plan = Plan::new(topology, shape, tuning, fabric).expect("defaults fit");
     let window = format!("{:#?}\n", plan.window);
     let text = format!("{plan}\nagreement {:#018x}\n{window}", plan.agreement_hash());

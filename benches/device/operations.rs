@@ -53,7 +53,7 @@ pub fn bytes(inputs: &Inputs) -> Result<[Bytes; 2], Failure> {
             between += nodes.iter().filter(|&&node| node != home).count() as u64;
         }
     }
-    let row = u64::from(shape.hidden_bytes());
+    let row = u64::from(shape.dispatch_row_bytes());
     // send: x -> forward ring; forward: each message once -> every rank's ring; receive: ring -> output.
     let used = row + u64::from(shape.dispatch_header_bytes(topology));
     let dispatch = Bytes {

@@ -72,6 +72,14 @@ impl Communicator {
         Tensor::from_slice(&self.owner(), values, shape)
     }
 
+    /// A tensor of this communicator with `bytes` in it, as they lie in memory: little-endian elements, row by row.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] when the number of bytes is not that of `shape`; what the driver says.
+    pub fn tensor_of_bytes(&self, dtype: DType, bytes: &[u8], shape: &[usize]) -> Result<Tensor> {
+        Tensor::from_bytes(&self.owner(), dtype, bytes, shape)
+    }
+
     /// A tensor of this communicator whose contents are not defined.
     ///
     /// # Errors

@@ -159,6 +159,16 @@ impl Tensor {
         Ok(Tensor::of(owner, buffer, T::DTYPE, shape))
     }
 
+    pub(crate) fn from_bytes(owner: &Owner, dtype: DType, bytes: &[u8], shape: &[usize]) -> Result<Tensor> {
+        let need = size(dtype, shape)?;
+        if bytes.len() as u64 != need {
+            let valid = format!("{need} for {dtype} of shape {shape:?}");
+            return Err(Error::argument("bytes", format!("{} bytes", bytes.len()), valid));
+        }
+        let buffer = Buffer::with_contents(&owner.driver, bytes, owner.stream.id())?;
+        Ok(Tensor::of(owner, buffer, dtype, shape))
+    }
+
     pub(crate) fn lent(
         owner: &Owner,
         ptr: DevicePtr,

@@ -113,7 +113,7 @@ mod tests {
     fn delivers_one_row_a_token_and_rank_in_source_order() {
         let topology = Topology::new(1, 2).expect("valid");
         let shape = Shape::new(8, 4, 3, 4).expect("valid");
-        let x: [Vec<u16>; 2] = [(0..16).collect(), (100..108).collect()];
+        let x: [Vec<u8>; 2] = [(0..32).collect(), (100..116).collect()];
         let idx: [&[i32]; 2] = [&[3, 0, 2, -1, -1, 1], &[2, -1, 0]];
         let weights: [&[f32]; 2] = [&[0.5, 0.25, 0.125, 9.0, 9.0, 1.0], &[2.0, 9.0, 4.0]];
         let inputs =
@@ -127,16 +127,16 @@ mod tests {
         // Both choices of token 0 on rank 1 make one row.
         assert_eq!(outputs[1].source, [row(0, 0), row(1, 0)]);
         assert_eq!(outputs[1].topk_idx, [1, -1, 0, 0, -1, -1]);
-        assert_eq!(outputs[1].x[8..], x[1]);
+        assert_eq!(outputs[1].x[16..], x[1]);
     }
 
     #[test]
     fn refuses_lengths_that_disagree() {
         let topology = Topology::new(1, 1).expect("valid");
         let shape = Shape::new(8, 4, 2, 4).expect("valid");
-        let short = DispatchInput { x: &[0; 7], topk_idx: &[0, 1], topk_weights: None };
+        let short = DispatchInput { x: &[0; 15], topk_idx: &[0, 1], topk_weights: None };
         assert!(dispatch(topology, shape, &[short]).is_err());
-        let weights = DispatchInput { x: &[0; 8], topk_idx: &[0, 1], topk_weights: Some(&[1.0]) };
+        let weights = DispatchInput { x: &[0; 16], topk_idx: &[0, 1], topk_weights: Some(&[1.0]) };
         assert!(dispatch(topology, shape, &[weights]).is_err());
         assert!(dispatch(topology, shape, &[]).is_err());
     }

@@ -20,3 +20,4 @@ mod number;
 pub use combine::combine;
 pub use dispatch::{dispatch, rows, DispatchInput, DispatchOutput, Row};
 pub use layout::{channel_tokens, Exchange, Layout};
+pub use number::{round, widen};

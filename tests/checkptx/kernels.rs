@@ -59,7 +59,7 @@ fn run_layout(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
         channels: case.word("channels")?,
         dispatch_sms: 1,
         combine_sms: 1,
-        ..Tuning::default_for(topology, shape.hidden_bytes())
+        ..Tuning::default_for(topology, shape.dispatch_row_bytes())
     };
     let plan = Plan::new(topology, shape, tuning, Fabric::Mlx5)?;
     let draw = &mut Draw::new(seed, &[1]);

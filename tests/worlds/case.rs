@@ -7,7 +7,7 @@ use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::plan::{Role, Roles};
 use warpferry::world::Sms;
-use warpferry::{Fabric, Shape, Topology, Tuning, WorldConfig};
+use warpferry::{Fabric, Payload, Shape, Sum, Topology, Tuning, WorldConfig};
 use warpferry_emu::{Hosts, MachineConfig, MemoryOrder, Schedule};
 use warpferry_nic::{NetworkConfig, Ordering};
 
@@ -31,6 +31,10 @@ pub struct Case {
     pub gpus: u32,
     /// Elements of a row.
     pub hidden: u32,
+    /// What a row holds on its way to the experts.
+    pub payload: Carried,
+    /// What rows hold on their way back.
+    pub sum: Added,
     pub experts_per_rank: u32,
     pub topk: u32,
     /// Tokens of the ranks, dealt out by turns; each call deals from one further on.
@@ -105,6 +109,46 @@ pub enum Numbers {
     Any,
 }
 
+/// Rows of dispatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carried {
+    Bf16,
+    Fp16,
+    Fp32,
+    Bytes(u32),
+}
+
+/// Rows of combine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Added {
+    Bf16,
+    Fp16,
+    Fp32,
+}
+
+impl Carried {
+    pub fn payload(self) -> Payload {
+        match self {
+            Carried::Bf16 => Payload::Bf16,
+            Carried::Fp16 => Payload::Fp16,
+            Carried::Fp32 => Payload::Fp32,
+            Carried::Bytes(bytes) => Payload::Bytes(bytes),
+        }
+    }
+}
+
+impl Added {
+    pub fn sum(self) -> Sum {
+        match self {
+            Added::Bf16 => Sum::Bf16,
+            Added::Fp16 => Sum::Fp16,
+            Added::Fp32 => Sum::Fp32,
+        }
+    }
+}
+
 /// Fabric between nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -132,6 +176,8 @@ impl Default for Case {
             nodes: 2,
             gpus: 2,
             hidden: 64,
+            payload: Carried::Bf16,
+            sum: Added::Bf16,
             experts_per_rank: 2,
             topk: 3,
             tokens: vec![13, 16, 9, 14],
@@ -202,7 +248,9 @@ impl Case {
     pub fn config(&self) -> warpferry::Result<WorldConfig> {
         let topology = Topology::new(self.nodes, self.gpus)?;
         let max_tokens = self.tokens.iter().copied().max().unwrap_or(0).max(1);
-        let shape = Shape::new(self.hidden, self.experts_per_rank * topology.ranks(), self.topk, max_tokens)?;
+        let shape = Shape::new(self.hidden, self.experts_per_rank * topology.ranks(), self.topk, max_tokens)?
+            .with_payload(self.payload.payload())?
+            .with_sum(self.sum.sum())?;
         let sms = |rank: u32| self.sms[rank as usize % self.sms.len()];
         let mut config = WorldConfig::new(topology, shape).tuning(self.tuning()).fabric(match self.fabric {
             Link::Mlx5 => Fabric::Mlx5,

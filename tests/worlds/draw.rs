@@ -2,6 +2,7 @@
 
 use warpferry::routing::Routing;
 use warpferry::topology::Topology;
+use warpferry::DType;
 
 use crate::case::{Case, Numbers, Pattern};
 
@@ -41,7 +42,8 @@ impl Draw {
 
 /// What one rank gives to one dispatch.
 pub struct Inputs {
-    pub x: Vec<u16>,
+    /// Rows as bytes.
+    pub x: Vec<u8>,
     pub topk_idx: Vec<i32>,
     pub topk_weights: Vec<f32>,
 }
@@ -67,15 +69,17 @@ pub fn inputs(case: &Case, topology: Topology, call: u32) -> Vec<Inputs> {
             let weights = &mut Draw::new(case.seed, &[WEIGHTS, call.into(), rank.into()]);
             let topk_weights = topk_idx.iter().map(|_| weight(case, weights)).collect();
             let rows = &mut Draw::new(case.seed, &[ROWS, call.into(), rank.into()]);
-            Inputs { x: numbers(case, rows, tokens as usize * case.hidden as usize), topk_idx, topk_weights }
+            let payload = case.payload.payload();
+            let elements = tokens as usize * payload.columns(case.hidden) as usize;
+            Inputs { x: numbers(case, rows, payload.dtype(), elements), topk_idx, topk_weights }
         })
         .collect()
 }
 
 /// What the experts of `rank` made of its rows.
-pub fn results(case: &Case, rank: u32, rows: usize, call: u32) -> Vec<u16> {
+pub fn results(case: &Case, rank: u32, rows: usize, call: u32) -> Vec<u8> {
     let draw = &mut Draw::new(case.seed, &[RESULTS, call.into(), rank.into()]);
-    numbers(case, draw, rows * case.hidden as usize)
+    numbers(case, draw, case.sum.sum().dtype(), rows * case.hidden as usize)
 }
 
 /// `tokens` tokens of the sample; ranks and calls begin at different ones.
@@ -130,24 +134,34 @@ fn choices(case: &Case, experts: u32, token: u32, draw: &mut Draw) -> Vec<i32> {
     }
 }
 
-/// bf16 values at the edges: zeros, subnormals, largest and smallest, infinities, quiet and signalling NaN.
-const EDGES: [u16; 16] = [
+/// 16-bit numbers at the edges, of bf16 and of fp16: zeros, subnormals, largest and smallest, infinities, quiet and
+/// signalling NaN. As the upper half of f32 they are edges as well.
+const EDGES: [u16; 24] = [
     0x0000, 0x8000, 0x0001, 0x8001, 0x007f, 0x807f, 0x0080, 0x8080, 0x7f7f, 0xff7f, 0x7f80, 0xff80, 0x7fc0, 0xffc1,
-    0x7f81, 0xffff,
+    0x7f81, 0xffff, 0x03ff, 0x83ff, 0x0400, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7c01,
 ];
 
-fn numbers(case: &Case, draw: &mut Draw, count: usize) -> Vec<u16> {
-    (0..count)
-        .map(|_| {
-            let bits = draw.next();
-            let usual = (bits as u16 & 0x807f) | ((119 + (bits >> 16) as u16 % 16) << 7);
-            match (case.numbers, (bits >> 32) % 4) {
-                (Numbers::Usual, _) | (Numbers::Any, 0 | 1) => usual,
-                (Numbers::Any, 2) => EDGES[(bits >> 40) as usize % EDGES.len()],
-                (Numbers::Any, _) => (bits >> 48) as u16,
-            }
-        })
-        .collect()
+/// `count` elements as bytes.
+fn numbers(case: &Case, draw: &mut Draw, dtype: DType, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(count * dtype.bytes() as usize);
+    for _ in 0..count {
+        let bits = draw.next();
+        let edge = EDGES[(bits >> 40) as usize % EDGES.len()];
+        // Of like size: exponents within 16 of each other for bf16 and f32, within 8 for fp16.
+        let usual = match dtype {
+            DType::F32 => (bits as u32 & 0x807f_ffff) | ((119 + (bits >> 48) as u32 % 16) << 23),
+            DType::F16 => u32::from((bits as u16 & 0x83ff) | ((10 + (bits >> 16) as u16 % 8) << 10)),
+            _ => u32::from((bits as u16 & 0x807f) | ((119 + (bits >> 16) as u16 % 16) << 7)),
+        };
+        let number = match (case.numbers, (bits >> 32) % 4) {
+            (Numbers::Usual, _) | (Numbers::Any, 0 | 1) => usual,
+            (Numbers::Any, 2) if dtype == DType::F32 => u32::from(edge) << 16 | (bits >> 16) as u32 & 1,
+            (Numbers::Any, 2) => u32::from(edge),
+            (Numbers::Any, _) => (bits >> 16) as u32,
+        };
+        bytes.extend_from_slice(&number.to_le_bytes()[..dtype.bytes() as usize]);
+    }
+    bytes
 }
 
 fn weight(case: &Case, draw: &mut Draw) -> f32 {

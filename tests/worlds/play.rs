@@ -3,14 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use half::bf16;
 use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::Backend;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::Element;
 use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout, Row};
 use warpferry::{
-    Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Shape, Tensor, Topology, World,
+    Combine, Combined, Communicator, DType, Dispatch, Dispatched, Error, Handle, Pending, Shape, Tensor, Topology, World,
 };
 
 use crate::case::{Case, Link, WARP_INSTRUCTIONS_MAX};
@@ -58,8 +57,8 @@ pub struct Call {
     pub inputs: Vec<Inputs>,
     pub dispatched: Vec<DispatchOutput>,
     /// Rows that the experts of each rank give back.
-    pub results: Vec<Vec<u16>>,
-    pub combined: Vec<Vec<u16>>,
+    pub results: Vec<Vec<u8>>,
+    pub combined: Vec<Vec<u8>>,
     /// Its place in the order of calls.
     pub number: u32,
     /// Tokens that cross to another node, once for each such node.
@@ -85,11 +84,11 @@ impl Call {
             })
             .collect();
         let dispatched = reference::dispatch(topology, shape, &given)?;
-        let results: Vec<Vec<u16>> =
+        let results: Vec<Vec<u8>> =
             (0..).zip(&dispatched).map(|(rank, rows)| draw::results(case, rank, rows.source.len(), number)).collect();
         let layouts: Vec<Layout> =
             inputs.iter().map(|input| Layout::new(topology, shape, &input.topk_idx)).collect::<Result<_, _>>()?;
-        let rows: Vec<&[u16]> = results.iter().map(Vec::as_slice).collect();
+        let rows: Vec<&[u8]> = results.iter().map(Vec::as_slice).collect();
         let combined = reference::combine(topology, shape, &layouts, &rows)?;
         let crossings = (0..topology.ranks())
             .flat_map(|rank| (0..topology.nodes()).map(move |node| (rank, node)))
@@ -132,7 +131,7 @@ pub fn check(case: &Case) -> Cost {
 
 fn attempt(case: &Case) -> Result<Cost, String> {
     let config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
-    let kernels = KernelSet::embedded(config.fabric).map_err(|error| format!("kernels: {error}"))?;
+    let kernels = KernelSet::summing(config.fabric, config.shape.sum()).map_err(|error| format!("kernels: {error}"))?;
     attempt_with(case, kernels)
 }
 
@@ -262,10 +261,11 @@ pub fn begin_with(
     call: &Call,
     timeout: Duration,
 ) -> warpferry::Result<Pending<Dispatched>> {
-    let (hidden, topk) = (case.hidden as usize, case.topk as usize);
+    let topk = case.topk as usize;
+    let payload = case.payload.payload();
     let input = &call.inputs[rank.rank() as usize];
     let tokens = input.topk_idx.len() / topk;
-    let x = given(rank, case, &values(&input.x), [tokens, hidden])?;
+    let x = rows(rank, case, payload.dtype(), &input.x, [tokens, payload.columns(case.hidden) as usize])?;
     let mut choices = input.topk_idx.clone();
     for (at, wrong) in wrong_experts(case, rank.rank(), call.number, input) {
         choices[at] = wrong;
@@ -280,7 +280,7 @@ pub fn begin_with(
 
 /// Compares what a dispatch gave to one rank.
 pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatched) -> Result<Dispatched, Stop> {
-    let (hidden, topk) = (case.hidden as usize, case.topk as usize);
+    let topk = case.topk as usize;
     let want = &call.dispatched[rank.rank() as usize];
     if dispatched.rows != want.source.len() {
         return Err(Stop::Wrong(format!("{} rows, expected {}", dispatched.rows, want.source.len())));
@@ -288,7 +288,7 @@ pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatc
     compare("expert_counts", &dispatched.expert_counts, &want.expert_counts, 1)?;
     compare("source", &sources(&dispatched.source.to_vec()?), &want.source, 1)?;
     compare("topk_idx", &dispatched.topk_idx.to_vec::<i32>()?, &want.topk_idx, topk)?;
-    compare("x", &bits(&dispatched.x.to_vec()?), &want.x, hidden)?;
+    compare("x bytes", &dispatched.x.to_bytes()?, &want.x, rank.plan().shape.dispatch_row_bytes() as usize)?;
     match (&dispatched.topk_weights, case.weighs(rank.rank())) {
         (Some(weights), true) => {
             let words = |weights: &[f32]| weights.iter().map(|weight| weight.to_bits()).collect::<Vec<u32>>();
@@ -314,14 +314,14 @@ pub fn begin_combine(
     handle: &Handle,
 ) -> warpferry::Result<Pending<Combined>> {
     let (at, hidden) = (rank.rank() as usize, case.hidden as usize);
-    let rows = given(rank, case, &values(&call.results[at]), [handle.rows(), hidden])?;
+    let rows = rows(rank, case, case.sum.sum().dtype(), &call.results[at], [handle.rows(), hidden])?;
     rank.combine(Combine::new(&rows, handle).timeout(timeout(rank, case)))
 }
 
 /// Compares what a combine gave to one rank.
 pub fn verify_combined(rank: &Communicator, case: &Case, call: &Call, combined: &Combined) -> Result<(), Stop> {
     let want = &call.combined[rank.rank() as usize];
-    compare("combined x", &bits(&combined.x.to_vec()?), want, case.hidden as usize)
+    compare("combined x bytes", &combined.x.to_bytes()?, want, rank.plan().shape.combine_row_bytes() as usize)
 }
 
 /// A tensor of `values`: one of its own, or rows of a larger one.
@@ -336,12 +336,15 @@ fn given<T: Element>(rank: &Communicator, case: &Case, values: &[T], shape: [usi
     rank.tensor(&padded, &[rows + 3, columns])?.narrow(1..1 + rows)
 }
 
-fn values(bits: &[u16]) -> Vec<bf16> {
-    bits.iter().map(|&bits| bf16::from_bits(bits)).collect()
-}
-
-fn bits(values: &[bf16]) -> Vec<u16> {
-    values.iter().map(|value| value.to_bits()).collect()
+/// The same of rows given as bytes.
+fn rows(rank: &Communicator, case: &Case, dtype: DType, bytes: &[u8], shape: [usize; 2]) -> warpferry::Result<Tensor> {
+    if !case.views {
+        return rank.tensor_of_bytes(dtype, bytes, &shape);
+    }
+    let [rows, columns] = shape;
+    let around = vec![0xa5; 2 * columns * dtype.bytes() as usize];
+    let padded: Vec<u8> = around[..around.len() / 2].iter().chain(bytes).chain(&around).copied().collect();
+    rank.tensor_of_bytes(dtype, &padded, &[rows + 3, columns])?.narrow(1..1 + rows)
 }
 
 fn sources(pairs: &[i32]) -> Vec<Row> {

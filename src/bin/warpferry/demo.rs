@@ -57,7 +57,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
     let mut mismatches = Vec::new();
     for (rank, (output, combined)) in done.ranks.iter().enumerate() {
         compare_dispatch(rank, output, &expected.dispatched[rank], &mut mismatches);
-        compare(&format!("rank {rank}: combined x"), combined, &expected.combined[rank], &mut mismatches);
+        compare(&format!("rank {rank}: combined x bytes"), combined, &expected.combined[rank], &mut mismatches);
     }
     let emulated = backend.is_emulator();
     let report = Report {
@@ -118,7 +118,7 @@ fn config(options: &DemoOptions, shape: Shape, sms_of_rank: Option<u32>) -> Resu
 /// What the reference makes of the inputs.
 struct Expected {
     dispatched: Vec<DispatchOutput>,
-    combined: Vec<Vec<u16>>,
+    combined: Vec<Vec<u8>>,
     least: Least,
 }
 
@@ -133,8 +133,8 @@ impl Expected {
         let layouts =
             given.iter().map(|rank| Layout::new(topology, shape, rank.topk_idx)).collect::<Result<Vec<Layout>>>()?;
         let dispatched = reference::dispatch(topology, shape, &given)?;
-        let rows: Vec<Vec<u16>> = dispatched.iter().map(experts).collect();
-        let rows: Vec<&[u16]> = rows.iter().map(Vec::as_slice).collect();
+        let rows: Vec<Vec<u8>> = dispatched.iter().map(|output| experts(&shape, output)).collect();
+        let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
         let combined = reference::combine(topology, shape, &layouts, &rows)?;
         Ok(Expected { dispatched, combined, least: Least::new(topology, &layouts) })
     }
@@ -143,7 +143,7 @@ impl Expected {
 fn compare_dispatch(rank: usize, have: &DispatchOutput, want: &DispatchOutput, mismatches: &mut Vec<String>) {
     let bits = |weights: &[f32]| weights.iter().map(|weight| weight.to_bits()).collect::<Vec<u32>>();
     compare(&format!("rank {rank}: source"), &have.source, &want.source, mismatches);
-    compare(&format!("rank {rank}: x"), &have.x, &want.x, mismatches);
+    compare(&format!("rank {rank}: x bytes"), &have.x, &want.x, mismatches);
     compare(&format!("rank {rank}: topk_idx"), &have.topk_idx, &want.topk_idx, mismatches);
     compare(&format!("rank {rank}: topk_weights"), &bits(&have.topk_weights), &bits(&want.topk_weights), mismatches);
     compare(&format!("rank {rank}: expert_counts"), &have.expert_counts, &want.expert_counts, mismatches);

@@ -1,8 +1,8 @@
 //! What the ranks of a demo send: expert choices and rows.
 
 use warpferry::gate::{Gate, Load};
-use warpferry::plan::Shape;
-use warpferry::reference::{bf16, Layout};
+use warpferry::plan::{Payload, Shape, Sum};
+use warpferry::reference::{self, Layout};
 use warpferry::routing::Routing;
 use warpferry::{Error, Result, Topology};
 
@@ -26,8 +26,8 @@ pub struct Inputs {
 /// Inputs of one rank.
 #[derive(Debug)]
 pub struct RankInputs {
-    /// bf16 `[tokens, hidden]`.
-    pub x: Vec<u16>,
+    /// Rows of `[tokens]`, as bytes.
+    pub x: Vec<u8>,
     /// `[tokens, topk]`.
     pub topk_idx: Vec<i32>,
     /// `[tokens, topk]`.
@@ -37,12 +37,13 @@ pub struct RankInputs {
 impl Inputs {
     /// Draws the rows that go with `choices`.
     pub fn new(options: &DemoOptions, source: Source, choices: Choices) -> Inputs {
-        let elements = options.tokens as usize * options.hidden as usize;
+        let payload = source.shape.payload();
+        let elements = options.tokens as usize * payload.columns(options.hidden) as usize;
         let ranks = (0_u64..)
             .zip(choices.0)
             .map(|(rank, (topk_idx, topk_weights))| {
                 let mut random = Random::new(options.seed.unwrap_or(0) ^ (rank + 1) << 32);
-                let x = (0..elements).map(|_| random.bf16()).collect();
+                let x = random.rows(payload, elements);
                 RankInputs { x, topk_idx, topk_weights }
             })
             .collect();
@@ -141,6 +142,16 @@ fn recorded(routing: &Routing, tokens: u32, topology: Topology) -> Result<Choice
     Ok(Choices(ranks))
 }
 
+/// The numbers in a row, when it holds any.
+pub fn as_sum(payload: Payload) -> Option<Sum> {
+    match payload {
+        Payload::Bf16 => Some(Sum::Bf16),
+        Payload::Fp16 => Some(Sum::Fp16),
+        Payload::Fp32 => Some(Sum::Fp32),
+        _ => None,
+    }
+}
+
 /// SplitMix64: small, seeded, good enough for test data.
 struct Random(u64);
 
@@ -162,10 +173,13 @@ impl Random {
         (self.next() >> 40) as f32 / (1 << 24) as f32
     }
 
-    /// Activations as a layer has them: most within -2 to 2, with all mantissas.
-    fn bf16(&mut self) -> u16 {
-        let sum = self.unit() + self.unit() + self.unit() - 1.5;
-        bf16::from_f32(sum * 2.0)
+    /// Activations as a layer has them: most within -2 to 2, with all mantissas. Bytes are any.
+    fn rows(&mut self, payload: Payload, elements: usize) -> Vec<u8> {
+        let mut number = || (self.unit() + self.unit() + self.unit() - 1.5) * 2.0;
+        match as_sum(payload) {
+            Some(sum) => reference::round(sum, &(0..elements).map(|_| number()).collect::<Vec<f32>>()),
+            None => (0..elements).map(|_| self.next() as u8).collect(),
+        }
     }
 }
 

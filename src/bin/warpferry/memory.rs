@@ -27,12 +27,12 @@ impl Need {
     /// For `tokens` a rank of which dispatch delivers `rows` in all; `protocol_bytes` are those of the world.
     pub fn new(plan: &Plan, protocol_bytes: u64, tokens: u32, rows: u64, checked: bool) -> Need {
         let topk = u64::from(plan.shape.topk());
-        let row_bytes = u64::from(plan.shape.hidden_bytes());
+        let (there, back) = (u64::from(plan.shape.dispatch_row_bytes()), u64::from(plan.shape.combine_row_bytes()));
         let tokens = u64::from(tokens) * u64::from(plan.topology.ranks());
-        let sent = tokens * (row_bytes + topk * CHOICE_BYTES);
-        let arrived = rows * (row_bytes + topk * CHOICE_BYTES + SOURCE_BYTES);
-        let from_experts = rows * row_bytes;
-        let combined = tokens * row_bytes;
+        let sent = tokens * (there + topk * CHOICE_BYTES);
+        let arrived = rows * (there + topk * CHOICE_BYTES + SOURCE_BYTES);
+        let from_experts = rows * back;
+        let combined = tokens * back;
         let tensor_bytes = sent + arrived + from_experts + combined;
         // Arrived and combined rows are there twice: the reference's and those read back.
         let host_bytes = sent + 2 * arrived + from_experts + 2 * combined;

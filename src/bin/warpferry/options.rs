@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use warpferry::gate::Gate;
 use warpferry::plan::tuning::MAX_CHUNK;
-use warpferry::plan::{Fabric, Role, Roles, Shape, Tuning};
+use warpferry::plan::{Fabric, Payload, Role, Roles, Shape, Sum, Tuning};
 use warpferry::{Error, Result, Topology};
 
 /// SMs of a launch unless told otherwise.
@@ -41,9 +41,15 @@ pub struct DemoOptions {
     /// Tokens of each rank
     #[arg(long, default_value_t = 128)]
     pub tokens: u32,
-    /// Elements of a row (bf16)
+    /// Channels of the model: elements of a row
     #[arg(long, default_value_t = 7168)]
     pub hidden: u32,
+    /// What rows hold on their way to the experts: `bf16`, `fp16`, `fp32` or `bytes:N`
+    #[arg(long, default_value = "bf16")]
+    pub payload: PayloadOption,
+    /// What rows hold on their way back, and are summed in fp32 to: `bf16`, `fp16` or `fp32`
+    #[arg(long, value_enum, default_value_t = CombineOption::Bf16)]
+    pub combine: CombineOption,
     /// Experts of the world; without a routing file this draws random choices
     #[arg(long)]
     pub experts: Option<u32>,
@@ -127,6 +133,46 @@ impl FabricOption {
     }
 }
 
+/// `--payload`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadOption(pub Payload);
+
+impl FromStr for PayloadOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<PayloadOption, String> {
+        let wrong = || format!("`{text}` is no payload: valid are bf16, fp16, fp32 and bytes:N");
+        Ok(PayloadOption(match text {
+            "bf16" => Payload::Bf16,
+            "fp16" => Payload::Fp16,
+            "fp32" => Payload::Fp32,
+            _ => Payload::Bytes(text.strip_prefix("bytes:").and_then(|bytes| bytes.parse().ok()).ok_or_else(wrong)?),
+        }))
+    }
+}
+
+/// `--combine`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CombineOption {
+    /// bf16.
+    Bf16,
+    /// IEEE half.
+    Fp16,
+    /// f32: not rounded at all.
+    Fp32,
+}
+
+impl CombineOption {
+    /// As the library has it.
+    pub fn sum(self) -> Sum {
+        match self {
+            CombineOption::Bf16 => Sum::Bf16,
+            CombineOption::Fp16 => Sum::Fp16,
+            CombineOption::Fp32 => Sum::Fp32,
+        }
+    }
+}
+
 /// `--roles`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolesOption(pub Roles);
@@ -185,13 +231,14 @@ impl DemoOptions {
 
     /// Shape for the routing in use.
     pub fn shape(&self, experts: u32, topk: u32) -> Result<Shape> {
-        Shape::new(self.hidden, experts, topk, self.tokens.max(1))
+        let shape = Shape::new(self.hidden, experts, topk, self.tokens.max(1))?;
+        shape.with_payload(self.payload.0)?.with_sum(self.combine.sum())
     }
 
     /// Tuning: the library's defaults with what was given in their place. A rank has `sms_of_rank` SMs, where they are
     /// scarce: defaults bend to them.
     pub fn tuning(&self, topology: Topology, shape: &Shape, sms_of_rank: Option<u32>) -> Result<Tuning> {
-        let mut tuning = Tuning::default_for(topology, shape.hidden_bytes());
+        let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
         let set = |field: &mut u32, given: Option<u32>| *field = given.unwrap_or(*field);
         set(&mut tuning.channels, self.channels);
         set(&mut tuning.depth_ib, self.depth_ib);

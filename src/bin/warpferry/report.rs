@@ -80,8 +80,9 @@ impl OpReport {
 }
 
 impl Report {
-    fn row_bytes(&self) -> u64 {
-        u64::from(self.plan.shape.hidden_bytes())
+    /// Bytes of a row there and back.
+    fn row_bytes(&self) -> [u64; 2] {
+        [self.plan.shape.dispatch_row_bytes(), self.plan.shape.combine_row_bytes()].map(u64::from)
     }
 
     fn seconds(&self) -> f64 {
@@ -104,10 +105,10 @@ impl Report {
         }
     }
 
-    fn op_json(&self, op: &OpReport) -> Value {
+    fn op_json(&self, op: &OpReport, row_bytes: u64) -> Value {
         json!({
-            "ib_bytes": op.slots.between.map(|slots| slots * self.row_bytes()),
-            "ib_bytes_min": self.least.between * self.row_bytes(),
+            "ib_bytes": op.slots.between.map(|slots| slots * row_bytes),
+            "ib_bytes_min": self.least.between * row_bytes,
             "ib_slots": op.slots.between,
             "ib_slot_bytes": op.counted.payload.write_bytes,
             "ib_writes": op.counted.payload.writes,
@@ -115,8 +116,8 @@ impl Report {
             "ib_doorbells": op.counted.payload.doorbells,
             "ib_control_bytes": op.counted.control.write_bytes,
             "ib_control_atomics": op.counted.control.atomics,
-            "nvlink_bytes": op.slots.within.map(|slots| slots * self.row_bytes()),
-            "nvlink_bytes_min": self.least.within * self.row_bytes(),
+            "nvlink_bytes": op.slots.within.map(|slots| slots * row_bytes),
+            "nvlink_bytes_min": self.least.within * row_bytes,
             "nvlink_slots": op.slots.within,
             "nvlink_slot_bytes": op.slots.within.and(op.counted.peer_bytes),
             "peer_bytes": op.counted.peer_bytes,
@@ -140,7 +141,8 @@ impl Report {
     /// counted is null: only the emulator counts within a node, and no one tells near from far with fabric loopback.
     pub fn to_json(&self) -> Value {
         let (topology, shape, tuning) = (self.plan.topology, &self.plan.shape, &self.plan.tuning);
-        let dispatch = self.op_json(&self.dispatch);
+        let [there, back] = self.row_bytes();
+        let dispatch = self.op_json(&self.dispatch, there);
         json!({
             "verified": self.verified,
             "backend": self.backend,
@@ -181,7 +183,7 @@ impl Report {
             "warp_instructions": self.warp_instructions(),
             "seconds": self.seconds(),
             "dispatch": dispatch,
-            "combine": self.op_json(&self.combine),
+            "combine": self.op_json(&self.combine, back),
         })
     }
 }

@@ -111,9 +111,13 @@ impl Slots {
     /// When the bytes are no whole number of slots: something else was written.
     pub fn new(op: Op, plan: &Plan, counted: &Counted) -> Result<Slots, String> {
         let (topology, shape) = (plan.topology, &plan.shape);
-        let (slot, header) = match op {
-            Op::Dispatch => (shape.dispatch_slot_bytes(topology), shape.dispatch_header_bytes(topology)),
-            Op::Combine => (shape.combine_slot_bytes(), COMBINE_HEADER_BYTES),
+        let (slot, header, row) = match op {
+            Op::Dispatch => (
+                shape.dispatch_slot_bytes(topology),
+                shape.dispatch_header_bytes(topology),
+                shape.dispatch_row_bytes(),
+            ),
+            Op::Combine => (shape.combine_slot_bytes(), COMBINE_HEADER_BYTES, shape.combine_row_bytes()),
         };
         let whole = |bytes: u64, unit: u32, what: &str| match bytes % u64::from(unit) {
             0 => Ok(bytes / u64::from(unit)),
@@ -123,7 +127,7 @@ impl Slots {
             // Stores between nodes and within are alike: nobody counts them apart.
             return Ok(Slots::default());
         }
-        let peer = counted.peer_bytes.map(|bytes| whole(bytes, header + shape.hidden_bytes(), "within nodes"));
+        let peer = counted.peer_bytes.map(|bytes| whole(bytes, header + row, "within nodes"));
         Ok(Slots {
             between: Some(whole(counted.payload.write_bytes, slot, "between nodes")?),
             within: peer.transpose()?,

@@ -3,14 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use half::bf16;
 use indicatif::{ProgressBar, ProgressStyle};
 use warpferry::comm::Canceller;
 use warpferry::reference::{self, DispatchOutput, Row};
-use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Handle, Result, World, WorldConfig};
+use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Handle, Result, Shape, World, WorldConfig};
 
 use crate::backend::Backend;
-use crate::inputs::{Inputs, RankInputs};
+use crate::inputs::{as_sum, Inputs, RankInputs};
 use crate::traffic::Counted;
 
 /// Longest that the host waits for an operation; kernels give up on their own long before.
@@ -20,7 +19,7 @@ const WAIT: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Done {
     /// Dispatched and combined, a rank each.
-    pub ranks: Vec<(DispatchOutput, Vec<u16>)>,
+    pub ranks: Vec<(DispatchOutput, Vec<u8>)>,
     pub dispatch: Counted,
     pub dispatch_time: Duration,
     pub combine: Counted,
@@ -33,6 +32,7 @@ pub struct Done {
 /// The first error of a rank; what making or closing the world says.
 pub fn transfer(backend: &Backend, config: WorldConfig, timeout: Option<Duration>, inputs: &Inputs) -> Result<Done> {
     let ranks = config.topology.ranks();
+    let shape = config.shape;
     let progress = Progress::new(3 * u64::from(ranks));
     progress.say("making the world");
     let mut world = backend.world(config)?;
@@ -50,11 +50,11 @@ pub fn transfer(backend: &Backend, config: WorldConfig, timeout: Option<Duration
     let middle = counted(&mut world)?;
 
     progress.say("experts");
-    let rows: Vec<Vec<u16>> = outputs
+    let rows: Vec<Vec<u8>> = outputs
         .iter()
         .map(|(_, output)| {
             progress.step();
-            experts(output)
+            experts(&shape, output)
         })
         .collect();
 
@@ -114,7 +114,9 @@ fn dispatch(
     let shape = communicator.plan().shape;
     let topk = shape.topk() as usize;
     let tokens = sent.topk_idx.len() / topk;
-    let x = communicator.tensor(&from_bits(&sent.x), &[tokens, shape.hidden() as usize])?;
+    let payload = shape.payload();
+    let columns = payload.columns(shape.hidden()) as usize;
+    let x = communicator.tensor_of_bytes(payload.dtype(), &sent.x, &[tokens, columns])?;
     let topk_idx = communicator.tensor(&sent.topk_idx, &[tokens, topk])?;
     let weights = communicator.tensor(&sent.topk_weights, &[tokens, topk])?;
     let mut operation = Dispatch::new(&x, &topk_idx).weights(&weights);
@@ -125,7 +127,7 @@ fn dispatch(
     let weights = got.topk_weights.as_ref().ok_or_else(|| Error::Bug("weights were sent and none came".into()))?;
     let row = |pair: &[i32]| Row { rank: pair[0] as u32, token: pair[1] as u32 };
     let output = DispatchOutput {
-        x: to_bits(&got.x.to_vec::<bf16>()?),
+        x: got.x.to_bytes()?,
         topk_idx: got.topk_idx.to_vec()?,
         topk_weights: weights.to_vec()?,
         source: got.source.to_vec::<i32>()?.chunks_exact(2).map(row).collect(),
@@ -136,39 +138,36 @@ fn dispatch(
 
 fn combine(
     communicator: &mut Communicator,
-    rows: &[u16],
+    rows: &[u8],
     handle: &Handle,
     timeout: Option<Duration>,
-) -> Result<Vec<u16>> {
-    let hidden = communicator.plan().shape.hidden() as usize;
-    let rows = communicator.tensor(&from_bits(rows), &[rows.len() / hidden, hidden])?;
+) -> Result<Vec<u8>> {
+    let shape = communicator.plan().shape;
+    let count = rows.len() / shape.combine_row_bytes() as usize;
+    let rows = communicator.tensor_of_bytes(shape.sum().dtype(), rows, &[count, shape.hidden() as usize])?;
     let mut operation = Combine::new(&rows, handle);
     if let Some(timeout) = timeout {
         operation = operation.timeout(timeout);
     }
     let combined = communicator.combine(operation)?.wait(WAIT)?;
-    Ok(to_bits(&combined.x.to_vec::<bf16>()?))
+    combined.x.to_bytes()
 }
 
 /// Stands for a rank's experts: each row times the sum of its local weights. So combine gives about x times the sum of
-/// all weights of the token, and every rank's share differs.
-pub fn experts(rows: &DispatchOutput) -> Vec<u16> {
-    let count = rows.source.len().max(1);
-    let (hidden, topk) = (rows.x.len() / count, rows.topk_weights.len() / count);
-    let mut out = Vec::with_capacity(rows.x.len());
-    for (row, weights) in rows.x.chunks(hidden.max(1)).zip(rows.topk_weights.chunks(topk.max(1))) {
+/// all weights of the token, and every rank's share differs. Bytes count as numbers about 0.
+pub fn experts(shape: &Shape, rows: &DispatchOutput) -> Vec<u8> {
+    let (row_bytes, hidden) = (shape.dispatch_row_bytes() as usize, shape.hidden() as usize);
+    let mut out = Vec::with_capacity(rows.source.len() * shape.combine_row_bytes() as usize);
+    for (row, weights) in rows.x.chunks(row_bytes).zip(rows.topk_weights.chunks(shape.topk() as usize)) {
         let weight: f32 = weights.iter().sum();
-        out.extend(row.iter().map(|&bits| reference::bf16::from_f32(reference::bf16::to_f32(bits) * weight)));
+        let numbers = match as_sum(shape.payload()) {
+            Some(sum) => reference::widen(sum, row),
+            None => (0..hidden).map(|at| (f32::from(row[at % row_bytes]) - 128.0) / 64.0).collect(),
+        };
+        let weighted: Vec<f32> = numbers.iter().map(|number| number * weight).collect();
+        out.extend(reference::round(shape.sum(), &weighted));
     }
     out
-}
-
-fn from_bits(bits: &[u16]) -> Vec<bf16> {
-    bits.iter().map(|&bits| bf16::from_bits(bits)).collect()
-}
-
-fn to_bits(values: &[bf16]) -> Vec<u16> {
-    values.iter().map(|value| value.to_bits()).collect()
 }
 
 fn counted(world: &mut World) -> Result<Counted> {
