@@ -24,11 +24,11 @@ impl Case {
     }
 
     /// Rows whose elements name rank, token and column.
-    fn x(&self) -> Vec<Vec<u16>> {
-        let hidden = self.shape.hidden() as usize;
+    fn x(&self) -> Vec<Vec<u8>> {
+        let row = self.shape.dispatch_row_bytes() as usize;
         let topk = self.shape.topk() as usize;
         let rows =
-            |rank: usize| (0..self.topk_idx[rank].len() / topk * hidden).map(move |at| (rank * 251 + at * 7) as u16);
+            |rank: usize| (0..self.topk_idx[rank].len() / topk * row).map(move |at| (rank * 251 + at * 7) as u8);
         (0..self.topk_idx.len()).map(|rank| rows(rank).collect()).collect()
     }
 }
@@ -110,12 +110,12 @@ proptest! {
             .map(|(x, topk_idx)| DispatchInput { x, topk_idx, topk_weights: None })
             .collect();
         let outputs = reference::dispatch(case.topology, case.shape, &inputs).expect("the inputs fit");
-        let (hidden, topk) = (case.shape.hidden() as usize, case.shape.topk() as usize);
+        let (row, topk) = (case.shape.dispatch_row_bytes() as usize, case.shape.topk() as usize);
         let per_rank = case.shape.experts_per_rank(case.topology) as i32;
         for (rank, output) in (0..).zip(&outputs) {
-            for (index, row) in output.source.iter().enumerate() {
-                let (source, token) = (row.rank as usize, row.token as usize);
-                prop_assert_eq!(&output.x[index * hidden..][..hidden], &x[source][token * hidden..][..hidden]);
+            for (index, from) in output.source.iter().enumerate() {
+                let (source, token) = (from.rank as usize, from.token as usize);
+                prop_assert_eq!(&output.x[index * row..][..row], &x[source][token * row..][..row]);
                 for choice in 0..topk {
                     let expert = case.topk_idx[source][token * topk + choice];
                     let here = expert >= 0 && expert / per_rank == rank;
@@ -134,19 +134,21 @@ proptest! {
         let layouts = case.layouts();
         let hidden = case.shape.hidden() as usize;
         let value = |rank: u32, token: u32| bf16::from_f32((rank % 3 + token % 3 + 1) as f32);
-        let rows: Vec<Vec<u16>> = (0..case.topology.ranks())
+        let rows: Vec<Vec<u8>> = (0..case.topology.ranks())
             .map(|rank| {
                 let rows = reference::rows(rank, &layouts);
-                rows.iter().flat_map(|row| vec![value(row.rank, row.token); hidden]).collect()
+                let numbers = rows.iter().flat_map(|row| vec![value(row.rank, row.token); hidden]);
+                numbers.flat_map(u16::to_le_bytes).collect()
             })
             .collect();
-        let rows: Vec<&[u16]> = rows.iter().map(Vec::as_slice).collect();
+        let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
         let outputs = reference::combine(case.topology, case.shape, &layouts, &rows).expect("the rows fit");
         for ((rank, layout), output) in (0..).zip(&layouts).zip(&outputs) {
             for token in 0..layout.tokens() {
                 let count = layout.destinations(token).len() as f32;
                 let want = bf16::from_f32(bf16::to_f32(value(rank, token)) * count);
-                prop_assert!(output[token as usize * hidden..][..hidden].iter().all(|&have| have == want));
+                let row = &output[token as usize * 2 * hidden..][..2 * hidden];
+                prop_assert!(row.chunks_exact(2).all(|have| have == want.to_le_bytes()));
             }
         }
     }

@@ -45,7 +45,7 @@ fn play(rank: &mut Communicator, addresses: [u64; 3], round: &Round, drops: &Dro
     let idx = lend(rank, addresses[1], input.topk_idx.len() * 4, DType::I32, &[tokens, TOPK], drops.keeper());
     let rows = rank.dispatch(Dispatch::new(&x, &idx)).and_then(|mut rows| rows.wait(WAIT)).expect("dispatch ends well");
     let found: Vec<bf16> = rows.x.to_vec().expect("the rows can be read");
-    assert!(found.iter().map(|value| value.to_bits()).eq(round.dispatched[number].x.iter().copied()), "rows");
+    assert!(found.iter().map(|value| value.to_bits()).eq(words_of(&round.dispatched[number].x)), "rows");
     let size = rows.rows * HIDDEN * 2;
     let given = lend(rank, addresses[2], size, DType::Bf16, &[rows.rows, HIDDEN], drops.keeper());
     let sums = rank.combine(Combine::new(&given, &rows.handle)).and_then(|mut sums| sums.wait(WAIT));

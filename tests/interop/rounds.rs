@@ -56,10 +56,12 @@ impl Round {
                 Input { x, topk_idx, topk_weights }
             })
             .collect();
+        let xs: Vec<Vec<u8>> = inputs.iter().map(|input| bytes_of(&input.x)).collect();
         let given: Vec<DispatchInput> = inputs
             .iter()
-            .map(|input| DispatchInput {
-                x: &input.x,
+            .zip(&xs)
+            .map(|(input, x)| DispatchInput {
+                x,
                 topk_idx: &input.topk_idx,
                 topk_weights: Some(&input.topk_weights),
             })
@@ -73,8 +75,20 @@ impl Round {
             .iter()
             .map(|input| Layout::new(topology, shape(), &input.topk_idx).expect("the inputs are valid"))
             .collect();
-        let rows: Vec<&[u16]> = results.iter().map(Vec::as_slice).collect();
+        let rows: Vec<Vec<u8>> = results.iter().map(|rows| bytes_of(rows)).collect();
+        let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
         let combined = reference::combine(topology, shape(), &layouts, &rows).expect("the results fit");
+        let combined = combined.iter().map(|rows| words_of(rows)).collect();
         Round { inputs, dispatched, results, combined }
     }
+}
+
+/// Numbers as tensors hold them.
+pub fn bytes_of(words: &[u16]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// The numbers in a tensor's bytes.
+pub fn words_of(bytes: &[u8]) -> Vec<u16> {
+    bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
 }
