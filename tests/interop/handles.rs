@@ -8,7 +8,7 @@ use warpferry::mem::DevicePtr;
 use warpferry::world::{close, connect};
 use warpferry::{interop, Combine, Communicator, DType, Dispatch, Tensor};
 
-use crate::rounds::{config, Round, HIDDEN, TOPK};
+use crate::rounds::{config, words_of, Round, HIDDEN, TOPK};
 use crate::support::{context, done, Drops, Raw};
 
 const WAIT: Duration = Duration::from_secs(300);
