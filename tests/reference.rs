@@ -27,8 +27,7 @@ impl Case {
     fn x(&self) -> Vec<Vec<u8>> {
         let row = self.shape.dispatch_row_bytes() as usize;
         let topk = self.shape.topk() as usize;
-        let rows =
-            |rank: usize| (0..self.topk_idx[rank].len() / topk * row).map(move |at| (rank * 251 + at * 7) as u8);
+        let rows = |rank: usize| (0..self.topk_idx[rank].len() / topk * row).map(move |at| (rank * 251 + at * 7) as u8);
         (0..self.topk_idx.len()).map(|rank| rows(rank).collect()).collect()
     }
 }

@@ -12,7 +12,9 @@ pub fn widen(sum: Sum, row: &[u8]) -> Vec<f32> {
     match sum {
         Sum::Bf16 => halves().map(bf16::to_f32).collect(),
         Sum::Fp16 => halves().map(|bits| half::f16::from_bits(bits).to_f32()).collect(),
-        Sum::Fp32 => row.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect(),
+        Sum::Fp32 => {
+            row.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
+        }
     }
 }
 

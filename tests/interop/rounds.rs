@@ -60,11 +60,7 @@ impl Round {
         let given: Vec<DispatchInput> = inputs
             .iter()
             .zip(&xs)
-            .map(|(input, x)| DispatchInput {
-                x,
-                topk_idx: &input.topk_idx,
-                topk_weights: Some(&input.topk_weights),
-            })
+            .map(|(input, x)| DispatchInput { x, topk_idx: &input.topk_idx, topk_weights: Some(&input.topk_weights) })
             .collect();
         let dispatched = reference::dispatch(topology, shape(), &given).expect("the inputs are valid");
         let results: Vec<Vec<u16>> = (0..)

@@ -9,7 +9,8 @@ use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::Element;
 use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout, Row};
 use warpferry::{
-    Combine, Combined, Communicator, DType, Dispatch, Dispatched, Error, Handle, Pending, Shape, Tensor, Topology, World,
+    Combine, Combined, Communicator, DType, Dispatch, Dispatched, Error, Handle, Pending, Shape, Tensor, Topology,
+    World,
 };
 
 use crate::case::{Case, Link, WARP_INSTRUCTIONS_MAX};

@@ -227,7 +227,9 @@ impl fmt::Display for Report {
         line("", &|op| if std::ptr::eq(op, ops[0]) { "dispatch" } else { "combine" }.to_string())?;
         line("rows", &|_| grouped(self.rows))?;
         if ops[0].slots.between.is_some() {
-            line("IB payload", &|op| counted(op.slots.between, |n| against(n * bytes(op), self.least.between * bytes(op))))?;
+            line("IB payload", &|op| {
+                counted(op.slots.between, |n| against(n * bytes(op), self.least.between * bytes(op)))
+            })?;
             line("  slots", &|op| counted(op.slots.between, grouped))?;
             line("  bytes with headers", &|op| grouped(op.counted.payload.write_bytes))?;
             line("  writes", &|op| grouped(op.counted.payload.writes))?;
@@ -237,7 +239,9 @@ impl fmt::Display for Report {
             line("  bytes of counts", &|op| grouped(op.counted.control.write_bytes))?;
         }
         if ops[0].slots.within.is_some() {
-            line("NVLink payload", &|op| counted(op.slots.within, |n| against(n * bytes(op), self.least.within * bytes(op))))?;
+            line("NVLink payload", &|op| {
+                counted(op.slots.within, |n| against(n * bytes(op), self.least.within * bytes(op)))
+            })?;
             line("  slots", &|op| counted(op.slots.within, grouped))?;
             line("  bytes with headers", &|op| counted(op.counted.peer_bytes, grouped))?;
         } else if ops[0].counted.peer_bytes.is_some() {

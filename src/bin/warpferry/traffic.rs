@@ -112,11 +112,9 @@ impl Slots {
     pub fn new(op: Op, plan: &Plan, counted: &Counted) -> Result<Slots, String> {
         let (topology, shape) = (plan.topology, &plan.shape);
         let (slot, header, row) = match op {
-            Op::Dispatch => (
-                shape.dispatch_slot_bytes(topology),
-                shape.dispatch_header_bytes(topology),
-                shape.dispatch_row_bytes(),
-            ),
+            Op::Dispatch => {
+                (shape.dispatch_slot_bytes(topology), shape.dispatch_header_bytes(topology), shape.dispatch_row_bytes())
+            }
             Op::Combine => (shape.combine_slot_bytes(), COMBINE_HEADER_BYTES, shape.combine_row_bytes()),
         };
         let whole = |bytes: u64, unit: u32, what: &str| match bytes % u64::from(unit) {
