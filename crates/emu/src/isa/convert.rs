@@ -353,7 +353,8 @@ pub(super) fn cvt(l: &mut Lower) -> Done {
     Ok(())
 }
 
-/// `cvt.rna.tf32.f32`: to nearest, ties away from zero; a NaN keeps its upper bits, which may leave an infinity.
+/// `cvt.rna.tf32.f32`: to nearest, ties away from zero; of a NaN the low bits go, which may leave an infinity: so
+/// ptxas folds it, and so does its code for `sm_90`.
 fn to_tf32_away(l: &mut Lower) -> Done {
     let finite = l.modifiers.flag("satfinite");
     let (to, from) = (l.modifiers.ty()?, l.modifiers.ty()?);
