@@ -93,7 +93,6 @@ pub(super) fn comm_block(plan: &Plan, rank: u32, at: Addresses) -> CommBlock {
         forward_base: handle.forward_base,
         receive_rows: handle.receive_rows,
         receive_base: handle.receive_base,
-        expert_counts: handle.expert_counts,
         forward_masks: handle.forward_masks,
     }
 }

@@ -125,7 +125,7 @@ block! {
         posted: u64, exchange_posted: u64, dispatch_slot_requests: u64, combine_slot_requests: u64,
         /// Handle offsets.
         token_masks: u64, send_tokens: u64, send_messages: u64, send_rows: u64, expert_rows: u64,
-        forward_messages: u64, forward_base: u64, receive_rows: u64, receive_base: u64, expert_counts: u64,
+        forward_messages: u64, forward_base: u64, receive_rows: u64, receive_base: u64,
         forward_masks: u64,
     }
 }
@@ -185,8 +185,6 @@ block! {
         tokens: u32,
         /// Rows that dispatch delivers here.
         rows: u32,
-        /// Exchange that filled the handle, from 1; 0 while none did.
-        exchange: u64,
     }
 }
 
@@ -197,8 +195,8 @@ block! {
         stamp: u64,
         /// Rows that dispatch delivers here.
         rows: u32,
-        /// Messages that arrive here over the inter-node fabric.
-        messages: u32,
+        /// Padding.
+        reserved: u32,
     }
 }
 

@@ -421,11 +421,14 @@ fn dynamic_value(env: &mut Env, warp: &mut Warp, dynamic: Dynamic, active: u32) 
 
 fn nanosleep(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, index: usize, active: u32, args: &Args) -> Flow {
     let most = lanes(active).map(|l| warp.registers.columns[args.a as usize][l] & 0xffff_ffff).max().unwrap_or(0);
-    let others_wait = warp
-        .groups
-        .iter()
-        .enumerate()
-        .all(|(i, g)| i == index || matches!(g.state, GroupState::Converge | GroupState::WarpBarrier));
+    // For these lanes, that is: no barrier of all threads ends without them.
+    let waits_for_these = |state: &GroupState| match *state {
+        GroupState::Converge | GroupState::WarpBarrier => true,
+        GroupState::Barrier { id, generation } => cta.barriers[id as usize].awaits_all(generation),
+        _ => false,
+    };
+    let others_wait =
+        warp.groups.iter().enumerate().all(|(other, group)| other == index || waits_for_these(&group.state));
     let group = &mut warp.groups[index];
     let mask = group.mask;
     group.pc += 1;

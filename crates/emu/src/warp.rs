@@ -110,6 +110,13 @@ pub(crate) struct NamedBarrier {
     pub generation: u64,
 }
 
+impl NamedBarrier {
+    /// Whether this phase is under way and ends only when all threads of the CTA have come or exited.
+    pub fn awaits_all(&self, generation: u64) -> bool {
+        self.generation == generation && self.threads > 0 && self.expected == 0
+    }
+}
+
 /// A warp.
 #[derive(Debug)]
 pub(crate) struct Warp {

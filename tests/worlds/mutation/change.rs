@@ -149,6 +149,10 @@ pub fn apply(module: &Module, at: usize, change: &Change) -> Option<Module> {
                     "setp.eq.u32",
                     vec![Operand::Register(*landed), Operand::Integer(0), Operand::Integer(0)],
                 ),
+                // A barrier that asks: each thread hears itself only.
+                ("barrier", Some(result @ Operand::Register(_))) => {
+                    instruction(&own, "mov.pred", vec![result.clone(), own.operands.last()?.clone()])
+                }
                 ("add" | "sub" | "mad", Some(result)) => {
                     let ty = type_word(&own.modifiers)?;
                     instruction(&own, &format!("mov.{ty}"), vec![result.clone(), own.operands.get(1)?.clone()])

@@ -81,7 +81,7 @@ fn variables(body: &Body) -> HashSet<RegisterId> {
 /// in this sense.
 pub fn is_event(instruction: &Instruction) -> bool {
     match instruction.opcode.as_str() {
-        "st" | "red" | "atom" | "fence" | "bar" | "mbarrier" | "cp" => true,
+        "st" | "red" | "atom" | "fence" | "bar" | "barrier" | "mbarrier" | "cp" => true,
         "ld" => {
             let weak_address = instruction.has("global") && instruction.has("u64") && !is_strong(instruction);
             !instruction.has("param") && !weak_address
@@ -107,7 +107,7 @@ fn changes(
     match instruction.opcode.as_str() {
         "fence" if instruction.has("acq_rel") || instruction.has("sc") => moved(&mut out, Kind::Fence),
         "fence" => moved(&mut out, Kind::ProxyFence),
-        "bar" => moved(&mut out, Kind::Barrier),
+        "bar" | "barrier" => moved(&mut out, Kind::Barrier),
         "cp" if instruction.has("wait_group") => {
             moved(&mut out, Kind::CopyWait);
             out.push((Kind::CopyWait, Change::Add(1)));

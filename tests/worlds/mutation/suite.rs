@@ -279,7 +279,13 @@ fn troubled(fabric: Link) -> Vec<Case> {
         let runs_ahead = matches!(trouble, Trouble::Damaged { word, .. } if word.runs_ahead());
         [&base, &many].map(|case| Case { trouble: Some(trouble), races: !runs_ahead, ..case.clone() })
     };
-    all.into_iter().flat_map(troubled).collect()
+    // A completion entry becomes visible word by word: who sees its opcode may not see its syndrome yet.
+    let weak = all.iter().filter(|trouble| matches!(trouble, Trouble::Nic { act: Act::Fails, .. })).map(|&trouble| {
+        let weak = Case { trouble: Some(trouble), weak: true, schedule: Some(9), ..base.clone() };
+        Case { races: false, ..weak }
+    });
+    let weak: Vec<Case> = weak.collect();
+    all.into_iter().flat_map(troubled).chain(weak).collect()
 }
 
 /// Runs, tried with the sound kernels.
