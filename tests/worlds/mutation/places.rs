@@ -116,13 +116,21 @@ fn changes(
             }
         }
         "cp" if instruction.has("commit_group") => out.push((Kind::CopyWait, Change::Drop)),
+        "cp" => out.extend([Change::Drop, Change::Add(16), Change::Add(-16)].map(|change| (Kind::Copy, change))),
         "mbarrier" if instruction.has("try_wait") => {
             out.extend([(Kind::LoadWait, Change::Drop), (Kind::LoadWait, Change::Parity)]);
         }
         "mbarrier" if instruction.has("expect_tx") => {
-            out.extend([Change::Drop, Change::Add(16), Change::Add(-16)].map(|change| (Kind::Expect, change)));
+            moved(&mut out, Kind::Expect);
+            out.extend([Change::Add(16), Change::Add(-16)].map(|change| (Kind::Expect, change)));
         }
-        "mbarrier" => out.extend([Change::Drop, Change::Add(1)].map(|change| (Kind::Expect, change))),
+        "mbarrier" => {
+            moved(&mut out, Kind::Expect);
+            out.push((Kind::Expect, Change::Add(1)));
+        }
+        "ld" if instruction.has("acquire") => {
+            out.extend([Change::Earlier, Change::Later].map(|change| (Kind::Order, change)));
+        }
         "st" if is_strong(instruction) => {
             moved(&mut out, Kind::Publish);
             out.extend([(Kind::Publish, Change::Add(1)), (Kind::Publish, Change::Add(-1))]);
@@ -135,7 +143,9 @@ fn changes(
         }
         "st" => {
             out.push((Kind::Store, Change::Drop));
-            if let Some(Operand::Integer(_)) = instruction.operands.get(1) {
+            // Not of vectors, nor of a float.
+            let is_word = ["u32", "u64"].iter().any(|ty| instruction.has(ty));
+            if is_word && matches!(instruction.operands.get(1), Some(Operand::Integer(_) | Operand::Register(_))) {
                 out.push((Kind::Store, Change::Add(1)));
             }
         }
