@@ -64,7 +64,25 @@ impl Under {
     fn launch(self, call: u32) -> u64 {
         u64::from(call) * LAUNCHES + 2 + self as u64
     }
+
+    /// The word that says that it is under way, and the positions of what it sends, where it has them.
+    fn marks(self) -> Option<(usize, usize, usize)> {
+        match self {
+            Under::Exchange => None,
+            Under::Dispatch => Some((
+                offset_of!(StateHead, dispatch_busy),
+                offset_of!(CommBlock, dispatch_send_position),
+                offset_of!(CommBlock, dispatch_forward_in),
+            )),
+            Under::Combine => Some((
+                offset_of!(StateHead, combine_busy),
+                offset_of!(CommBlock, combine_send_position),
+                offset_of!(CommBlock, combine_forward_in),
+            )),
+        }
+    }
 }
+
 /// How far arrivals run ahead.
 const AHEAD: u64 = 2;
 /// A row that no output has.
@@ -159,8 +177,8 @@ pub struct Damage {
     asked: Asked,
     blocks: Vec<u64>,
     handle: Option<u64>,
-    /// A cancel behind this launch, this much later.
-    cancel: Option<(u64, Duration)>,
+    /// A cancel behind this launch of this kernel, this much later.
+    cancel: Option<(u64, Under, Duration)>,
     cancellers: Vec<Canceller>,
     done: bool,
     /// What the cluster said while the host let it run.
@@ -175,7 +193,7 @@ impl Damage {
 
     /// Asks for a cancel of all ranks `later` than a launch.
     pub fn plan_cancel(&mut self, under: Under, call: u32, later: Duration, cancellers: Vec<Canceller>) {
-        self.cancel = Some((under.launch(call), later));
+        self.cancel = Some((under.launch(call), under, later));
         self.cancellers = cancellers;
     }
 
@@ -189,6 +207,14 @@ impl Damage {
     }
 }
 
+/// What a launch has done so far.
+#[derive(Debug, Default)]
+struct Progress {
+    is_marked: bool,
+    calls: u64,
+    positions: Vec<u64>,
+}
+
 /// Does the damage.
 #[derive(Debug)]
 pub struct Meddler {
@@ -197,6 +223,8 @@ pub struct Meddler {
     pub hash: u64,
     /// Bytes of a handle.
     pub handle_bytes: u64,
+    /// Every launch has one CTA.
+    pub one_cta: bool,
     pub damage: Arc<Mutex<Damage>>,
 }
 
@@ -213,19 +241,50 @@ impl Meddler {
     }
 
     /// Lets the cluster run, then cancels; what went wrong.
-    fn cancel(&self, later: Duration, cancellers: &[Canceller]) -> Option<String> {
+    fn cancel(
+        &self,
+        under: Under,
+        later: Duration,
+        blocks: &[u64],
+        cancellers: &[Canceller],
+    ) -> std::result::Result<(), String> {
+        let told = |error: Error| error.to_string();
+        let before = self.progress(under, blocks).map_err(told)?;
         let run = self.machine.with(|machine| {
             let until = machine.time_ns() + later.as_nanos() as u64;
             machine.run(|machine| machine.time_ns() >= until).map(drop)
         });
-        let ran = run.err().map(|fault| fault.to_string());
-        ran.or_else(|| cancellers.iter().find_map(|canceller| canceller.cancel().err()).map(|error| error.to_string()))
+        run.map_err(|fault| fault.to_string())?;
+        let now = self.progress(under, blocks).map_err(told)?;
+        // Who has sent has begun, and while its calls are as before it has not ended. Of several CTAs, the one that marks
+        // the launch may be the last.
+        if self.one_cta && now.positions != before.positions && now.calls == before.calls && !now.is_marked {
+            return Err(format!("status: a launch of {under:?} is under way and not marked as such"));
+        }
+        cancellers.iter().try_for_each(|canceller| canceller.cancel().map_err(told))
+    }
+
+    /// The block of constants of this rank.
+    fn block(&self, blocks: &[u64]) -> Result<u64> {
+        let is_block =
+            |at: &&u64| self.word(*at + offset_of!(CommBlock, plan_hash) as u64).is_ok_and(|hash| hash == self.hash);
+        blocks.iter().find(is_block).copied().ok_or_else(|| Error::Bug("no block of constants was found".into()))
+    }
+
+    /// What can be seen of a kernel's launches in the rank's state.
+    fn progress(&self, under: Under, blocks: &[u64]) -> Result<Progress> {
+        let Some((busy, first, end)) = under.marks() else { return Ok(Progress::default()) };
+        let comm = self.block(blocks)?;
+        let field = |offset: usize| self.word(comm + offset as u64);
+        let (state, first, end) = (field(offset_of!(CommBlock, state))?, field(first)?, field(end)?);
+        // Ticket, left, busy, calls: two words each.
+        let marks = self.word(state + busy as u64)?;
+        let positions = (state + first..state + end).step_by(8).map(|at| self.word(at)).collect::<Result<_>>()?;
+        Ok(Progress { is_marked: marks as u32 != 0, calls: marks >> 32, positions })
     }
 
     fn make(&self, word: Word, blocks: &[u64], handle: Option<u64>) -> Result<()> {
-        let is_block =
-            |at: &&u64| self.word(*at + offset_of!(CommBlock, plan_hash) as u64).is_ok_and(|hash| hash == self.hash);
-        let comm = *blocks.iter().find(is_block).ok_or_else(|| Error::Bug("no block of constants was found".into()))?;
+        let comm = self.block(blocks)?;
         let field = |offset: usize| self.word(comm + offset as u64);
         let state = field(offset_of!(CommBlock, state))?;
         let set = |offset: usize| self.put(state + offset as u64, &1u32.to_le_bytes());
@@ -300,11 +359,11 @@ impl Hook for Meddler {
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         if call == "launch" {
             let launches = damage.launches;
-            if let Some((_, later)) = damage.cancel.take_if(|(launch, _)| *launch == launches) {
-                let cancellers = std::mem::take(&mut damage.cancellers);
+            if let Some((_, under, later)) = damage.cancel.take_if(|(launch, ..)| *launch == launches) {
+                let (cancellers, blocks) = (std::mem::take(&mut damage.cancellers), damage.blocks.clone());
                 // The cancel comes by here again.
                 drop(damage);
-                let fault = self.cancel(later, &cancellers);
+                let fault = self.cancel(under, later, &blocks, &cancellers).err();
                 damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
                 (damage.done, damage.fault) = (true, fault);
             }

@@ -112,10 +112,12 @@ impl Cluster {
         let mut devices = machine.devices();
         let plan = config.plan(0)?;
         let (hash, handle_bytes) = (plan.agreement_hash(), plan.memory_bytes().handle_bytes);
-        for Device { nic, driver, .. } in &mut devices {
+        for (rank, Device { nic, driver, .. }) in (0..).zip(&mut devices) {
+            let tuning = config.plan(rank)?.tuning;
+            let one_cta = (tuning.dispatch_sms, tuning.combine_sms) == (1, 1);
             let damage = Arc::default();
             damages.push(Arc::clone(&damage));
-            let meddler = Meddler { machine: machine.clone(), hash, handle_bytes, damage };
+            let meddler = Meddler { machine: machine.clone(), hash, handle_bytes, one_cta, damage };
             *driver = Arc::new(Wrapped::new(Arc::clone(driver), meddler));
             let made = Arc::default();
             queues.push(Arc::clone(&made));

@@ -317,7 +317,7 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
     }
     let hurried = matches!(trouble, Trouble::Hurry { .. });
     lines(first).find_map(|line| match line.cause {
-        Cause::Nic { .. } if matches!(trouble, Trouble::Nic { .. }) => Some(Noticed::Nic),
+        Cause::Nic { syndrome, .. } => is_of(trouble, syndrome).then_some(Noticed::Nic),
         // What comes at the very last moment may be there when the line is written.
         Cause::Timeout if hurried || line.waits.iter().any(|wait| wait.seen < wait.needed) => Some(Noticed::Timeout),
         Cause::Cancelled if matches!(trouble, Trouble::Cancels { .. } | Trouble::CancelsWithin { .. }) => {
@@ -339,6 +339,17 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
             _ => None,
         },
     })
+}
+
+/// Whether a NIC's trouble leads to this syndrome: its own, or that of the requests behind it.
+fn is_of(trouble: Trouble, syndrome: u32) -> bool {
+    let Trouble::Nic { act, .. } = trouble else { return false };
+    let own = match act {
+        Act::Fails => Some(cqe::SYNDROME_TRANSPORT_RETRY_EXCEEDED),
+        Act::KeyRefused => Some(cqe::SYNDROME_REMOTE_ACCESS),
+        Act::Stalls | Act::SignalLost => None,
+    };
+    own.is_some_and(|own| [own, cqe::SYNDROME_FLUSHED].map(u32::from).contains(&syndrome))
 }
 
 /// Nobody noticed anything: may that be?

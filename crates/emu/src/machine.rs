@@ -382,8 +382,9 @@ impl Machine {
                 }
             }
         }
-        if let (true, Some((_, error))) = (programs.is_empty(), broken.first_key_value()) {
-            return Err(error.clone());
+        // Of several entries, the one that is asked for says what is wrong with it.
+        if let (true, [error]) = (programs.is_empty(), &broken.values().collect::<Vec<_>>()[..]) {
+            return Err((*error).clone());
         }
         let memory_error = |cause| LoadError::Memory { module: name.to_string(), cause };
         let mut variables = Vec::with_capacity(self.gpus.len());

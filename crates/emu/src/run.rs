@@ -179,7 +179,10 @@ impl Machine {
         self.sleeps = sleeps;
         self.pass_time(instructions as u64);
         let failed = result.err().map(|trouble| {
-            let region = trouble.address.map(|address| self.memory.describe(address));
+            let region = trouble.address.map(|address| match address >> 32 {
+                0 if address > 0 => cta.state.describe_offset(),
+                _ => self.memory.describe(address),
+            });
             cta.state.fault(warp.warp, trouble, region)
         });
         let launch = cta.state.shape.id;

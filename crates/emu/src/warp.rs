@@ -226,6 +226,14 @@ impl CtaState {
         offset >= RESERVED_SHARED_BYTES as u64 && offset.saturating_add(bytes) <= self.shared.bytes.len() as u64
     }
 
+    /// Words for an address that is at best an offset in shared memory.
+    pub fn describe_offset(&self) -> String {
+        match self.shared.bytes.len() {
+            all if all <= RESERVED_SHARED_BYTES as usize => "a bare offset; this CTA has no shared memory".to_string(),
+            all => format!("a bare offset; this CTA's shared memory is at {RESERVED_SHARED_BYTES:#x} to {all:#x}"),
+        }
+    }
+
     pub fn warp_ref(&self, warp: u32) -> WarpRef {
         WarpRef { slot: self.slot, warp, serial: self.serial }
     }

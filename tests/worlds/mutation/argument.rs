@@ -79,6 +79,24 @@ const ARGUMENTS: &[Argument] = &[
         ..READ_BEHIND_THE_NEXT
     },
     Argument { place: "exchange.ptx", text: "add.u32 to, to, 32", change: "-1", ..STAMPED_TWICE },
+    Argument { kernel: "exchange_loopback", place: "exchange.ptx", text: "add.u32 to, to, threads", change: "-1", ..STAMPED_TWICE },
+    Argument {
+        kernel: "exchange_loopback",
+        place: "MEET_OR_LEAVE from exchange.ptx:501",
+        text: "ld.relaxed.cta.shared.u32 _given_up",
+        change: "weak",
+        ..NOBODY_GIVES_UP_HERE
+    },
+    // Doorbells.
+    Argument { edge: "doorbell", text: "[_bell_record], _bell_count", change: "+1", ..TOP_BYTE },
+    Argument {
+        kernel: "exchange",
+        edge: "doorbell",
+        text: "[_bell_record], _bell_count",
+        change: ".release -> .relaxed",
+        ..A_QUEUE_AT_REST
+    },
+    Argument { kernel: "exchange", edge: "doorbell", text: "[_bell_record], _bell_count", change: ".sys -> .gpu", ..A_QUEUE_AT_REST },
     // Neighbours that are something else.
     Argument { place: "layout.ptx", edge: "expert-rows", change: "moved later", ..PAST_OTHER_MEMORY },
     Argument { place: "exchange.ptx", edge: "start", text: "bar.sync 0", change: "moved later", ..PAST_A_LOAD_OF_THE_STATE },
@@ -146,6 +164,26 @@ const A_NANOSECOND: Argument = Argument {
 const READ_BEHIND_THE_NEXT: Argument = Argument {
     why: "nothing is read behind this wait but the stamp of the source, whose own wait acquires what the box holds; the wait \
           for the rank that passes boxes on is there to name it",
+    ..ANY
+};
+
+/// What threads look at when they meet for the last time.
+const NOBODY_GIVES_UP_HERE: Argument = Argument {
+    why: "in this fabric no thread waits or gives up between this meeting and the one before, so nobody writes the word beside it",
+    ..ANY
+};
+
+/// The send counter of a doorbell record.
+const TOP_BYTE: Argument = Argument {
+    why: "the word is big-endian: one more is in its top byte, and the counter is the low 16 bits (mlx5dv: `& 0xffff`)",
+    ..ANY
+};
+
+/// Order of a doorbell record where a fence stands before the doorbell.
+const A_QUEUE_AT_REST: Argument = Argument {
+    why: "a device reads a record on its own only while it is at work on the queue, and this queue is at rest: exchange waits \
+          for the requests of one call before the next. Here it reads behind the doorbell, and the fence before that orders \
+          entries and record; the release is for the queues of dispatch and combine, which are never at rest",
     ..ANY
 };
 

@@ -186,6 +186,19 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     all.push(Case { nodes: 1, gpus: 34, ..wide.clone() });
     all.push(Case { nodes: 34, gpus: 1, ..wide });
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![40, 2], channels: 40, schedule: Some(5), ..base.clone() });
+    // More streams of a CTA than it has threads.
+    all.push(Case { gpus: 1, hidden: 8, tokens: vec![80, 70], channels: 70, workers: 1, ..base.clone() });
+    // Every token goes to every node: no room is left between the masks of one node and the next.
+    all.push(Case {
+        nodes: 3,
+        gpus: 1,
+        hidden: 8,
+        tokens: vec![4],
+        channels: 2,
+        experts_per_rank: 1,
+        topk: 3,
+        ..base.clone()
+    });
     all.push(Case {
         gpus: 1,
         nodes: 1,

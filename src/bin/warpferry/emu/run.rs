@@ -43,6 +43,9 @@ pub struct RunOptions {
     /// Seed of the schedule and of what undefined registers and memory hold; without it: round robin and zeros
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Probabilistic concurrency testing in place of a random schedule: ordering constraints that the bug sought needs
+    #[arg(long, requires = "seed", value_name = "DEPTH", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub pct: Option<u32>,
     /// Check every access for data races by the PTX memory model; a race ends the run with both accesses
     #[arg(long)]
     pub races: bool,
@@ -56,6 +59,9 @@ pub struct RunOptions {
     #[arg(long)]
     pub json: bool,
 }
+
+/// Turns within which priorities change.
+const PCT_TURNS: u32 = 10_000;
 
 /// Three dimensions as `X`, `X,Y` or `X,Y,Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +154,11 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
     let (args, buffers) = pack(&mut machine, &info, &options.arguments)?;
     for dump in &options.dumps {
         if !matches!(buffers.get(dump.index), Some(Some(_))) {
-            let what = format!("--dump {}: argument {} is no buffer", dump.index, dump.index);
+            let count = options.arguments.len();
+            let what = match dump.index < count {
+                true => format!("--dump {}: argument {} is no buffer: valid is buf or zeros", dump.index, dump.index),
+                false => format!("--dump {}: there are {count} arguments, counted from 0", dump.index),
+            };
             return Err(Failure::Usage(what));
         }
     }
@@ -177,7 +187,8 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
         if *bytes > 0 {
             machine.read_raw(*address, &mut contents).map_err(|error| Failure::Usage(error.to_string()))?;
         }
-        fs::write(&dump.file, contents).map_err(|error| Failure::Usage(format!("{}: {error}", dump.file.display())))?;
+        let wrong = |error| Failure::Usage(format!("--dump {}={}: {error}", dump.index, dump.file.display()));
+        fs::write(&dump.file, contents).map_err(wrong)?;
     }
     Ok(Done { entry, instructions: machine.statistics().warp_instructions(), time_ns: machine.time_ns() })
 }
@@ -193,8 +204,12 @@ fn config(options: &RunOptions) -> MachineConfig {
         config.memory = MemoryOrder::Weak;
     }
     if let Some(seed) = options.seed {
-        config.schedule = Schedule::Random { seed };
-        config.garbage_seed = seed | 1;
+        config.schedule = match options.pct {
+            Some(depth) => Schedule::Pct { seed, depth, steps: PCT_TURNS },
+            None => Schedule::Random { seed },
+        };
+        // 0 would be no noise.
+        config.garbage_seed = seed.wrapping_mul(2) | 1;
     }
     config
 }
@@ -223,7 +238,7 @@ fn pack(machine: &mut Machine, info: &EntryInfo, given: &[Argument]) -> Result<(
     let mut args = vec![0; info.param_bytes];
     let mut buffers = Vec::new();
     for (index, (argument, param)) in given.iter().zip(&info.params).enumerate() {
-        let contents = argument.contents().map_err(Failure::Usage)?;
+        let contents = argument.contents().map_err(|what| Failure::Usage(format!("argument {index}: {what}")))?;
         let bytes = match (argument, &contents) {
             (_, Some(contents)) => {
                 let address = buffer(machine, contents)?;
