@@ -147,10 +147,10 @@ impl Word {
     }
 }
 
-/// A slot of an earlier call, named as such.
+/// A slot of an earlier call, or of an earlier message of this one, named as such.
 fn is_stale(line: &StatusLine, call: u32) -> bool {
     let number = u64::from(call) + 1;
-    matches!(line.cause, Cause::StaleSlot { expected, seen, .. } if expected >> 32 == number && seen >> 32 < number)
+    matches!(line.cause, Cause::StaleSlot { expected, seen, .. } if expected >> 32 == number && seen < expected)
 }
 
 /// A slot of call `seen` where one of call `expected` should be.
@@ -223,8 +223,9 @@ pub struct Meddler {
     pub hash: u64,
     /// Bytes of a handle.
     pub handle_bytes: u64,
-    /// Every launch has one CTA.
-    pub one_cta: bool,
+    /// Whether launches under way are looked at: of one CTA, since of several the one that marks the launch may be the last;
+    /// and not where a look would be a race or see an old value.
+    pub looks: bool,
     pub damage: Arc<Mutex<Damage>>,
 }
 
@@ -256,9 +257,8 @@ impl Meddler {
         });
         run.map_err(|fault| fault.to_string())?;
         let now = self.progress(under, blocks).map_err(told)?;
-        // Who has sent has begun, and while its calls are as before it has not ended. Of several CTAs, the one that marks
-        // the launch may be the last.
-        if self.one_cta && now.positions != before.positions && now.calls == before.calls && !now.is_marked {
+        // Who has sent has begun, and while its calls are as before it has not ended.
+        if now.positions != before.positions && now.calls == before.calls && !now.is_marked {
             return Err(format!("status: a launch of {under:?} is under way and not marked as such"));
         }
         cancellers.iter().try_for_each(|canceller| canceller.cancel().map_err(told))
@@ -273,7 +273,7 @@ impl Meddler {
 
     /// What can be seen of a kernel's launches in the rank's state.
     fn progress(&self, under: Under, blocks: &[u64]) -> Result<Progress> {
-        let Some((busy, first, end)) = under.marks() else { return Ok(Progress::default()) };
+        let Some((busy, first, end)) = under.marks().filter(|_| self.looks) else { return Ok(Progress::default()) };
         let comm = self.block(blocks)?;
         let field = |offset: usize| self.word(comm + offset as u64);
         let (state, first, end) = (field(offset_of!(CommBlock, state))?, field(first)?, field(end)?);

@@ -16,6 +16,7 @@ use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::DevicePtr;
 use warpferry::world::{self, Device};
 use warpferry::{Communicator, Fabric, Result, WorldConfig};
+use warpferry_emu::MemoryOrder;
 use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
 
 use crate::damage::{Damage, Meddler, Under, Word};
@@ -114,10 +115,11 @@ impl Cluster {
         let (hash, handle_bytes) = (plan.agreement_hash(), plan.memory_bytes().handle_bytes);
         for (rank, Device { nic, driver, .. }) in (0..).zip(&mut devices) {
             let tuning = config.plan(rank)?.tuning;
-            let one_cta = (tuning.dispatch_sms, tuning.combine_sms) == (1, 1);
+            let plain = !config.machine.checks.races && config.machine.memory == MemoryOrder::Sequential;
+            let looks = plain && (tuning.dispatch_sms, tuning.combine_sms) == (1, 1);
             let damage = Arc::default();
             damages.push(Arc::clone(&damage));
-            let meddler = Meddler { machine: machine.clone(), hash, handle_bytes, one_cta, damage };
+            let meddler = Meddler { machine: machine.clone(), hash, handle_bytes, looks, damage };
             *driver = Arc::new(Wrapped::new(Arc::clone(driver), meddler));
             let made = Arc::default();
             queues.push(Arc::clone(&made));

@@ -87,6 +87,15 @@ const ARGUMENTS: &[Argument] = &[
         change: "weak",
         ..NOBODY_GIVES_UP_HERE
     },
+    // Claims.
+    Argument { place: "worker.ptxh", text: "sub.u32 at_word, at_word, kind_word", ..ANY_FIRST },
+    Argument { edge: "left", text: "red.relaxed.cta.shared", change: "moved earlier", ..BESIDE_THE_RECORD },
+    // Copies.
+    Argument { place: "mover.ptxh", text: "cp.async.bulk.wait_group.read 1", change: "moved later", ..WAIT_AND_FENCE },
+    Argument { place: "HAND_TO_BULK_UNIT from mover.ptxh", text: "fence.proxy.async", change: "moved earlier", ..WAIT_AND_FENCE },
+    Argument { place: "HAND_TO_BULK_UNIT", text: "fence.proxy.async", change: "moved later", ..FENCED_BY_WHO_COPIES },
+    Argument { place: "HAND_TO_BULK_UNIT", text: "bar.warp.sync", change: "moved earlier", ..FENCED_BY_WHO_COPIES },
+    Argument { kernel: "dispatch", edge: "barriers-made", text: "mbarrier.init", change: "moved later", ..FENCED_BY_EACH_WORKER },
     // Doorbells.
     Argument { edge: "doorbell", text: "[_bell_record], _bell_count", change: "+1", ..TOP_BYTE },
     Argument {
@@ -170,6 +179,28 @@ const READ_BEHIND_THE_NEXT: Argument = Argument {
 /// What threads look at when they meet for the last time.
 const NOBODY_GIVES_UP_HERE: Argument = Argument {
     why: "in this fabric no thread waits or gives up between this meeting and the one before, so nobody writes the word beside it",
+    ..ANY
+};
+
+/// Where a worker begins to look for a stream.
+const ANY_FIRST: Argument = Argument {
+    why: "whatever stream it begins with, it looks once at every word of the kind, and at the first word's lower bits again: \
+          which ready stream is taken first is fairness, and no result depends on it",
+    ..ANY
+};
+
+/// A wait for reads of the bulk unit, and a fence for accesses of lanes.
+const WAIT_AND_FENCE: Argument = Argument {
+    why: "the wait is for what the bulk unit read, the fence for what lanes did, and both stand before the barrier behind which \
+          a lane issues the load: neither needs the other's result",
+    ..ANY
+};
+
+/// The fence on the other side of the warp's meeting.
+const FENCED_BY_WHO_COPIES: Argument = Argument {
+    why: "the lane that issues the copy then fences between proxies behind the meeting, which lies on every path from the other \
+          lanes' accesses to the copy: by the memory model that suffices. The order here, each lane fencing what it did \
+          itself, is the one that vendors document",
     ..ANY
 };
 

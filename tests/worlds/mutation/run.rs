@@ -128,6 +128,7 @@ fn every_mutant_of_the_sources() {
     let deadline = Instant::now() + Duration::from_secs(number("WARPFERRY_MUTANTS_SECONDS", u64::from(u32::MAX)));
     let from = number("WARPFERRY_MUTANTS_FROM", 0) as usize;
     let threads = number("WARPFERRY_MUTANTS_THREADS", 1).clamp(1, 64);
+    let only_edges = number("WARPFERRY_MUTANTS_EDGES", 0) != 0;
 
     let set = Set::new(link);
     let runs = runs(link);
@@ -136,6 +137,7 @@ fn every_mutant_of_the_sources() {
     let todo: Vec<(usize, Mutant)> = (0..KERNELS.len())
         .filter(|&kernel| only.as_ref().is_none_or(|only| only == KERNELS[kernel]))
         .flat_map(|kernel| mutants(&set.kernels[kernel]).into_iter().map(move |mutant| (kernel, mutant)))
+        .filter(|(_, mutant)| !only_edges || mutant.kind.is_edge())
         .skip(from)
         .collect();
     let left: Vec<&(usize, Mutant)> =

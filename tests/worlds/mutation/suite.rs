@@ -188,17 +188,9 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![40, 2], channels: 40, schedule: Some(5), ..base.clone() });
     // More streams of a CTA than it has threads.
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![80, 70], channels: 70, workers: 1, ..base.clone() });
-    // Every token goes to every node: no room is left between the masks of one node and the next.
-    all.push(Case {
-        nodes: 3,
-        gpus: 1,
-        hidden: 8,
-        tokens: vec![4],
-        channels: 2,
-        experts_per_rank: 1,
-        topk: 3,
-        ..base.clone()
-    });
+    // Every token goes to every node, and the masks of the forwarded end where the handle ends.
+    let full = Case { gpus: 1, hidden: 8, tokens: vec![16], experts_per_rank: 1, topk: 2, ..base.clone() };
+    all.push(Case { channels: 2, ..full });
     all.push(Case {
         gpus: 1,
         nodes: 1,
@@ -224,6 +216,7 @@ fn troubled(fabric: Link) -> Vec<Case> {
     let base =
         Case { seed: 30, fabric, races: true, calls: 2, tokens: vec![24, 31], experts_per_rank: 4, ..Case::default() };
     let (rank, call) = (0, 0);
+    let mut extra = Vec::new();
     let mut all = vec![
         Trouble::Absent { rank },
         Trouble::Quits { rank, call },
@@ -286,6 +279,38 @@ fn troubled(fabric: Link) -> Vec<Case> {
     for (under, times) in within {
         all.extend(times.map(|after_ns| Trouble::CancelsWithin { rank, call, under, after_ns }));
     }
+    if fabric == Link::Mlx5 {
+        // Threads of exchange wait for several queues at once, or one for several.
+        let three = Case { nodes: 3, gpus: 1, experts_per_rank: 4, trouble: None, ..base.clone() };
+        let narrow = Case {
+            nodes: 66,
+            gpus: 1,
+            tokens: vec![1],
+            experts_per_rank: 1,
+            topk: 2,
+            channels: 1,
+            hidden: 8,
+            workers: 2,
+            setup_threads: Some(64),
+            calls: 1,
+            ..base.clone()
+        };
+        let lane = Lane::Exchange;
+        for (requests, act) in [(Requests::Writes, Act::Fails), (Requests::Any, Act::Stalls)] {
+            let trouble = Some(Trouble::Nic { rank: 0, node: 1, lane, requests, after: 0, act });
+            extra.extend((5..9).map(|seed| Case { schedule: Some(seed), trouble, ..three.clone() }));
+        }
+        let stalls = Trouble::Nic { rank: 0, node: 64, lane, requests: Requests::Any, after: 0, act: Act::Stalls };
+        extra.push(Case { trouble: Some(stalls), ..narrow });
+    }
+    // Whoever gives up may do so while its copies are slow.
+    for word in Word::ALL.into_iter().filter(|word| word.runs_ahead()) {
+        let trouble = Some(Trouble::Damaged { rank, call: 1, word });
+        extra.extend((1..4).map(|seed| {
+            let slow = Case { schedule: Some(seed), pct: Some(3), trouble, ..base.clone() };
+            Case { races: false, ..slow }
+        }));
+    }
     let many = Case { schedule: Some(3), sms: vec![(2, 2)], workers: 4, ..base.clone() };
     let troubled = |trouble| {
         // Who reads a slot before it was written races with whoever writes it.
@@ -298,7 +323,7 @@ fn troubled(fabric: Link) -> Vec<Case> {
         Case { races: false, ..weak }
     });
     let weak: Vec<Case> = weak.collect();
-    all.into_iter().flat_map(troubled).chain(weak).collect()
+    all.into_iter().flat_map(troubled).chain(weak).chain(extra).collect()
 }
 
 /// Runs, tried with the sound kernels.

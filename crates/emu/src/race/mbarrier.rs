@@ -247,10 +247,12 @@ impl Phases {
         announced
     }
 
-    /// `fence.mbarrier_init` by lanes of a slot.
-    pub fn announce(&mut self, slot: u32, lanes: u32) {
+    /// `fence.mbarrier_init` by lanes of a slot: who uses the object must be behind it, not only behind the init.
+    pub fn announce(&mut self, slot: u32, lanes: u32, now: u32) {
         if let Some((mark, announced)) = &mut self.init {
-            *announced |= mark.slot == slot && mark.lanes & lanes == mark.lanes;
+            if mark.slot == slot && mark.lanes & lanes == mark.lanes {
+                (mark.time, *announced) = (now, true);
+            }
         }
     }
 }

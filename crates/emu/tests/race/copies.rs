@@ -58,6 +58,20 @@ fn an_mbarrier_must_be_announced_to_the_async_proxy() {
     pair(&body, WARP, "fence.mbarrier_init.release.cluster;", "", "fence.mbarrier_init");
     clean(&body.replace("fence.mbarrier_init.release.cluster", "fence.proxy.async"), WARP);
     pair(&body, WARP, "made:\n    bar.sync 0;", "made:", NO_PATH);
+    // Behind the meeting it announces nothing to a lane that only met.
+    let other = "
+    setp.eq.u32 there, lane, 1;
+    @!there bra issued;
+    mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 state, [smem + 4096], 128;";
+    let by_lane_1 = LOAD.replace(
+        "
+    @!here bra issued;
+    mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 state, [smem + 4096], 128;",
+        other,
+    );
+    let late = "fence.mbarrier_init.release.cluster;\nmade:\n    bar.sync 0;";
+    let body = format!("{MAKE}{by_lane_1}");
+    pair(&body, WARP, late, "made:\n    bar.sync 0;\n    fence.mbarrier_init.release.cluster;", NO_PATH);
 }
 
 #[test]
