@@ -40,7 +40,7 @@ pub enum Word {
     ReceiveTail,
     PartialTail,
     SumTail,
-    /// The rows of one source in channel 0 begin far behind the output's end.
+    /// The rows of every source in channel 0 begin far behind the output's end.
     ReceiveBase,
     /// The rank counts a dispatch more than its peers, or a combine: all slots are of another call.
     DispatchCalls,
@@ -308,7 +308,9 @@ impl Meddler {
             }
             Word::ReceiveBase => {
                 let handle = handle.ok_or_else(|| Error::Bug("no handle was found".into()))?;
-                return self.put(handle + field(offset_of!(CommBlock, receive_base))?, &FAR.to_le_bytes());
+                let ranks = field(offset_of!(CommBlock, ranks))? as u32 as usize;
+                let base = handle + field(offset_of!(CommBlock, receive_base))?;
+                return self.put(base, &FAR.to_le_bytes().repeat(ranks));
             }
             Word::ForwardTail => {
                 (offset_of!(CommBlock, dispatch_forward_tail), offset_of!(CommBlock, dispatch_send_head))

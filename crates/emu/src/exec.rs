@@ -2,7 +2,7 @@
 
 use crate::choice::Choices;
 use crate::config::Checks;
-use crate::copies::Copies;
+use crate::copies::{self, Copies};
 use crate::error::FaultKind;
 use crate::isa::Dynamic;
 use crate::memory::Memory;
@@ -259,6 +259,13 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
             return Ok(scatter(warp, index, active, |lane| addresses[lane] as u32));
         }
         Op::Exit => {
+            // The CTA's memory may go with its last thread, and nobody else can wait for a thread's bulk groups.
+            let unawaited = env.race.as_ref().and_then(|_| copies::unawaited(warp, active));
+            if let Some(lane) = unawaited {
+                let reason =
+                    "a thread ends without having waited for its bulk stores: they may still read shared memory";
+                return Err(Trouble { kind: FaultKind::Bulk(reason.to_string()), lane, pc, address: None });
+            }
             let flow = exit(env.race, cta, warp, index, active);
             cluster::exited(env, cta, warp);
             return Ok(flow);

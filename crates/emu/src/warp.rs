@@ -193,6 +193,8 @@ pub(crate) struct LaneBulk {
     pub groups: VecDeque<BulkGroup>,
     /// Number of the open group.
     pub open: u64,
+    /// Groups below this were waited for, at least until they had read.
+    pub waited: u64,
 }
 
 /// A group of bulk stores.
@@ -204,6 +206,8 @@ pub(crate) struct BulkGroup {
     /// Copies that are not written.
     pub unwritten: u32,
     pub committed: bool,
+    /// It has copies, done or not.
+    pub has_copies: bool,
 }
 
 /// A failed instruction.
@@ -376,7 +380,7 @@ impl Warp {
         let index = match self.bulk.iter().position(|b| b.lane == lane) {
             Some(index) => index,
             None => {
-                self.bulk.push(LaneBulk { lane, groups: VecDeque::new(), open: 0 });
+                self.bulk.push(LaneBulk { lane, groups: VecDeque::new(), open: 0, waited: 0 });
                 self.bulk.len() - 1
             }
         };

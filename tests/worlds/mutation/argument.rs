@@ -87,7 +87,13 @@ const ARGUMENTS: &[Argument] = &[
         change: "weak",
         ..NOBODY_GIVES_UP_HERE
     },
+    // Of the start of a combine CTA.
+    Argument { kernel: "combine", edge: "barriers-made", text: "fence.mbarrier_init", change: "moved later", ..TWO_MORE_MEETINGS },
+    Argument { kernel: "combine", place: "frame.ptxh:83", text: "bar.sync 0", change: "moved earlier", ..TWO_MORE_MEETINGS },
     // Claims.
+    Argument { edge: "status", text: "bar.warp.sync", change: "dropped", ..CODE_OF_A_LINE_IN_SHORT },
+    Argument { place: "RING_ACQUIRED", text: "fence.proxy.async.global", change: "moved later", ..BEFORE_THE_COPIES },
+    Argument { kernel: "combine", place: "HAND_TO_BULK_UNIT from mover.ptxh", text: "fence.proxy.async", change: "dropped", ..FENCED_AT_THE_HEADER },
     Argument { place: "worker.ptxh", text: "sub.u32 at_word, at_word, kind_word", ..ANY_FIRST },
     Argument { edge: "left", text: "red.relaxed.cta.shared", change: "moved earlier", ..BESIDE_THE_RECORD },
     // Copies.
@@ -111,8 +117,8 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "exchange.ptx", edge: "start", text: "bar.sync 0", change: "moved later", ..PAST_A_LOAD_OF_THE_STATE },
     Argument { place: "exchange.ptx", edge: "totals", text: "fence.acq_rel.sys", change: "moved earlier", ..PAST_THE_STATE },
     // A lane of the scout gives up.
-    Argument { place: "GIVE_UP from scout.ptxh:15#0", text: "red.release.cta.shared", change: ".release -> .relaxed", ..IN_THE_SCOUT },
-    Argument { place: "GIVE_UP from scout.ptxh:15#0", text: "red.release.cta.shared", change: "moved earlier", ..IN_THE_SCOUT },
+    Argument { place: "GIVE_UP from scout.ptxh", text: "red.release.cta.shared", change: ".release -> .relaxed", ..IN_THE_SCOUT },
+    Argument { place: "GIVE_UP from scout.ptxh", text: "red.release.cta.shared", change: "moved earlier", ..IN_THE_SCOUT },
     Argument { place: "exchange.ptx:500#0", text: "red.release.cta.shared", change: "dropped", ..THE_NEXT_KERNEL_SEES_IT },
     // Words of the handle's head.
     Argument {
@@ -179,6 +185,33 @@ const READ_BEHIND_THE_NEXT: Argument = Argument {
 /// What threads look at when they meet for the last time.
 const NOBODY_GIVES_UP_HERE: Argument = Argument {
     why: "in this fabric no thread waits or gives up between this meeting and the one before, so nobody writes the word beside it",
+    ..ANY
+};
+
+/// The start of a CTA.
+const TWO_MORE_MEETINGS: Argument = Argument {
+    why: "behind it the CTA meets twice more, when its number is drawn and when its streams are made, before any worker makes a \
+          copy: the fence may stand behind the first of the three meetings as well",
+    ..ANY
+};
+
+/// A meeting between the fields of a status line and its code.
+const CODE_OF_A_LINE_IN_SHORT: Argument = Argument {
+    why: "it puts the fields that other lanes store before the code; the host reads lines only behind the end of the kernel, \
+          which orders them anyway. It serves who looks at a line while the kernel runs, such as a debugger after a hang",
+    ..ANY
+};
+
+/// The fence between what a warp acquired and its copies.
+const BEFORE_THE_COPIES: Argument = Argument {
+    why: "it is moved past an access that is no bulk copy, and the copies that it is for come later still",
+    ..ANY
+};
+
+/// The fence before a load, where only lanes that wrote a header touched the stage.
+const FENCED_AT_THE_HEADER: Argument = Argument {
+    why: "a combine's warp that moves rows touches its stages only to write headers, and fences behind each (`on_header`); the \
+          fence before a load is for dispatch, whose lanes read what has landed",
     ..ANY
 };
 

@@ -188,6 +188,18 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![40, 2], channels: 40, schedule: Some(5), ..base.clone() });
     // More streams of a CTA than it has threads.
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![80, 70], channels: 70, workers: 1, ..base.clone() });
+    // So many credits of a flow that their queue goes round within a call.
+    let credits =
+        Case { gpus: 1, hidden: 8, tokens: vec![90, 80], channels: 1, depth_ib: 2, chunk_ib: 1, ..base.clone() };
+    all.push(Case { calls: 2, schedule: Some(12), ..credits });
+    // Weak memory shows what no pair of accesses does: values that are old and allowed.
+    for seed in 1..=4 {
+        let weak =
+            Case { weak: true, races: false, schedule: Some(seed), workers: 1 + seed as u32 % 4, ..base.clone() };
+        let small = Case { depth_ib: 2, depth_nv: 2, chunk_ib: 1, chunk_nv: 1, channels: 1, calls: 2, ..weak.clone() };
+        all.push(Case { tokens: vec![14, 19], ..small });
+        all.push(Case { channels: 4, topk: 6, sms: vec![(2, 3), (3, 1)], tokens: vec![12, 9], ..weak });
+    }
     // Every token goes to every node, and the masks of the forwarded end where the handle ends.
     let full = Case { gpus: 1, hidden: 8, tokens: vec![16], experts_per_rank: 1, topk: 2, ..base.clone() };
     all.push(Case { channels: 2, ..full });
@@ -310,6 +322,9 @@ fn troubled(fabric: Link) -> Vec<Case> {
             let slow = Case { schedule: Some(seed), pct: Some(3), trouble, ..base.clone() };
             Case { races: false, ..slow }
         }));
+        // Rows of several pieces, of which the later ones are on their way when the first is looked at.
+        let pieces = Case { hidden: 2056, trouble, ..base.clone() };
+        extra.push(Case { races: false, ..pieces });
     }
     let many = Case { schedule: Some(3), sms: vec![(2, 2)], workers: 4, ..base.clone() };
     let troubled = |trouble| {

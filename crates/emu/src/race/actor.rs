@@ -54,6 +54,8 @@ pub(crate) enum Missing {
     Overlap,
     /// A location read through `.nc` is written while the kernel runs.
     Constant,
+    /// The phase of an mbarrier ends while a wait for the one before may still be to come.
+    NextPhase,
 }
 
 impl Actor<'_> {

@@ -226,3 +226,15 @@ fn arrivals_at_an_mbarrier_release_and_waits_acquire() {
     pair(body, shape, "parity.acquire", "parity.relaxed", NO_PATH);
     pair(body, shape, "@!done bra look;", "", NO_PATH);
 }
+
+/// Nobody else can wait for a thread's bulk groups, and the memory that they read goes with the CTA.
+#[test]
+fn a_thread_waits_for_its_stores_before_it_ends() {
+    let body = format!("@!here bra over; st.shared.u32 [smem], lane; fence.proxy.async; {STORE} WAIT over:");
+    for wait in ["cp.async.bulk.wait_group 0;", "cp.async.bulk.wait_group.read 0;"] {
+        clean(&body.replace("WAIT", wait), WARP);
+    }
+    for wait in ["", "cp.async.bulk.wait_group 1;", "cp.async.bulk.wait_group.read 1;"] {
+        caught(&body.replace("WAIT", wait), WARP, "a thread ends without having waited");
+    }
+}
