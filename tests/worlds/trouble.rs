@@ -383,7 +383,7 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
     let anybody =
         |named: u32| (0..outcomes.len() as u32).any(|rank| rank != named && says(rank, &|line| waits_for(line, named)));
     match trouble {
-        Trouble::Nic { rank, node, lane, act, .. } => {
+        Trouble::Nic { rank, node, lane, requests, after, act } => {
             let peer = node * case.gpus + rank % case.gpus;
             let between = |own: u32, other: u32| {
                 says(own, &|line| {
@@ -392,6 +392,10 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
             };
             if !between(rank, peer) && !between(peer, rank) {
                 return Err("no end of the queue pair names the other");
+            }
+            let never_left = matches!((lane, requests, after), (Lane::Exchange, Requests::Any, 0));
+            if never_left && act == Act::Stalls && !says(rank, &|line| waits_for(line, peer)) {
+                return Err("the rank whose box never left does not wait for it");
             }
             let fails = matches!(act, Act::Fails | Act::KeyRefused);
             let channel = match lane {

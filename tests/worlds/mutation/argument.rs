@@ -96,6 +96,13 @@ const ARGUMENTS: &[Argument] = &[
     Argument { kernel: "combine", place: "HAND_TO_BULK_UNIT from mover.ptxh", text: "fence.proxy.async", change: "dropped", ..FENCED_AT_THE_HEADER },
     Argument { place: "worker.ptxh", text: "sub.u32 at_word, at_word, kind_word", ..ANY_FIRST },
     Argument { edge: "left", text: "red.relaxed.cta.shared", change: "moved earlier", ..BESIDE_THE_RECORD },
+    Argument { text: "mbarrier.arrive.expect_tx", change: "moved later", ..COUNTED_AGAINST },
+    Argument { place: "dispatch.ptx:332", text: "sub.u32 rest, end, next", change: "dropped", ..ARRIVALS_END_THERE },
+    Argument { place: "dispatch.ptx:332", text: "sub.u32 rest, end, next", change: "+1", ..ARRIVALS_END_THERE },
+    Argument { place: "dispatch.ptx", text: "@builds st.shared.u32 [at], 0", ..PADDING },
+    // What a NIC's write follows.
+    Argument { kernel: "dispatch_staged_mlx5", edge: "head", text: " head, [need_address]", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_DOORBELL },
+    Argument { kernel: "mlx5", place: "FABRIC_PUT", text: "bar.warp.sync", change: "moved earlier", ..BEHIND_THE_NEXT_CLAIM },
     // Copies.
     Argument { place: "mover.ptxh", text: "cp.async.bulk.wait_group.read 1", change: "moved later", ..WAIT_AND_FENCE },
     Argument { place: "HAND_TO_BULK_UNIT from mover.ptxh", text: "fence.proxy.async", change: "moved earlier", ..WAIT_AND_FENCE },
@@ -212,6 +219,41 @@ const BEFORE_THE_COPIES: Argument = Argument {
 const FENCED_AT_THE_HEADER: Argument = Argument {
     why: "a combine's warp that moves rows touches its stages only to write headers, and fences behind each (`on_header`); the \
           fence before a load is for dispatch, whose lanes read what has landed",
+    ..ANY
+};
+
+/// Bytes that are expected and a load of them.
+const COUNTED_AGAINST: Argument = Argument {
+    why: "it is moved past the load of its bytes: what lands first is counted against them, and the phase ends only when the \
+          arrival, which comes with the expectation, is made too (PTX ISA, \"tx-count\")",
+    ..ANY
+};
+
+/// The bound of what a stream still has to do, where arrivals bound it as well.
+const ARRIVALS_END_THERE: Argument = Argument {
+    why: "of a flow that comes from a ring no message of a later call can be there: its sender begins that call behind an \
+          exchange in which this rank takes part, when this stream is done. So the messages that have arrived are the bound",
+    ..ANY
+};
+
+/// Bytes between a header and the row.
+const PADDING: Argument = Argument {
+    why: "nobody reads the padding of a header; it is zero so that no slot holds what other kernels left in shared memory",
+    ..ANY
+};
+
+/// The head of a ring that a NIC fills.
+const FENCED_BEFORE_THE_DOORBELL: Argument = Argument {
+    why: "what must come behind the peer's reads is the NIC's write to its ring, and that follows a doorbell; between the load \
+          and the doorbell stands DRAIN_AND_FENCE, whose fence.acq_rel.sys makes an acquire pattern of a relaxed load too. Over \
+          loopback, where bulk stores fill the peer's ring before that fence, the race check sees it",
+    ..ANY
+};
+
+/// The meeting of lanes that wrote work-queue entries.
+const BEHIND_THE_NEXT_CLAIM: Argument = Argument {
+    why: "it is moved past the stores that say what slots wait for, which the next owner of the stream reads, behind the meeting \
+          where the stream is given back; the entries themselves are still before it",
     ..ANY
 };
 

@@ -219,7 +219,11 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     all.push(Case { nodes: 66, gpus: 1, tokens: vec![1], experts_per_rank: 1, topk: 2, channels: 1, ..narrow });
     all.extend(troubled(fabric));
     // More experts than the layout has threads.
-    all.push(Case { gpus: 2, nodes: 1, hidden: 8, tokens: vec![20, 7], experts_per_rank: 1030, ..base });
+    all.push(Case { gpus: 2, nodes: 1, hidden: 8, tokens: vec![20, 7], experts_per_rank: 1030, ..base.clone() });
+    // Little room at more local ranks than a warp has lanes.
+    let crowded =
+        Case { nodes: 1, gpus: 34, experts_per_rank: 1, topk: 20, hidden: 8, channels: 1, workers: 2, ..base };
+    all.push(Case { tokens: vec![5, 4], depth_nv: 2, chunk_nv: 1, ..crowded });
     all
 }
 

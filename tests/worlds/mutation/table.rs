@@ -92,9 +92,9 @@ const HEAD: &str = "\
 # Mutants of the kernels
 
 Written by `scripts/mutants.sh` (module `tests/worlds/mutation`); not to be edited. Every fence, proxy fence, barrier, wait,
-order, scope, member mask, publishing access, weak store and count of every kernel is dropped, weakened, moved past its
-neighbour or off by one, one place at a time, in the expanded kernel as the emulator runs it. Runs are made, smallest
-first, until one goes wrong; the columns say who saw it first: the **race** check; the **bus** (a NIC reads what is not
+order, scope, member mask, publishing access, weak store, bulk copy and count of every kernel is dropped, weakened, moved
+past its neighbour or off by one, one place at a time, in the expanded kernel as the emulator runs it. Runs are made, with
+the race check, in weak memory and without either, until one goes wrong; the columns say who saw it first: the **race** check; the **bus** (a NIC reads what is not
 visible to it); **misuse** of a barrier, mbarrier, mask, bulk copy or doorbell; memory that is **uninitialized** or out of
 **bounds**; the **nic** model; **bits** that differ from the reference; a wrong **status** or a deadline; a **hang**; a
 **report** that differs from what the sound kernels say in the same schedule.
@@ -104,8 +104,10 @@ visible to it); **misuse** of a barrier, mbarrier, mask, bulk copy or doorbell; 
 | fence, barrier, order, scope | race, bus |
 | proxy fence, wait for copies, wait for a load | race, bus, misuse |
 | member mask | misuse, hang |
-| publishing access, weak store, count | anything but the race check: a run without it goes wrong |
+| publishing access, weak store, bulk copy, count | anything but the race check: a run without it goes wrong |
 | mbarrier count | hang, misuse, race, bounds |
+
+Where only weak memory shows a missing order, it is bits, a status or bytes that nobody wrote that go wrong.
 
 A mutant that survives is equivalent, with its argument, or OPEN: a hole of a checker, or a run that is missing. Of a place
 that no run reaches, all mutants survive. A mutant with an argument is tried with four of the runs that come by, others
