@@ -2,11 +2,11 @@
 # Tries the mutants of the kernels and writes docs/mutants.md: what was changed, who saw it, what survives.
 #
 #   scripts/mutants.sh [--fabric mlx5|loopback] [--kernel layout|exchange|dispatch|combine] [--seconds N] [--from N]
-#                      [--threads N] [--tell]
+#                      [--threads N] [--edges] [--tell]
 #
 # Without --fabric both are tried. What was tried before is in target/mutants (WARPFERRY_MUTANTS_RESULTS names another
 # folder) and counts as long as the kernel is the same: a run can be stopped and taken up again. --seconds bounds the time
-# of each fabric, --from leaves out the first mutants. The page and the list for CI are written when all of both fabrics were
+# of each fabric, --from leaves out the first mutants, --edges all but fences, barriers, waits, orders and scopes. The page and the list for CI are written when all of both fabrics were
 # tried and went well; --tell writes them from the record as it is. Fails when a mutant survives without an argument, or was
 # not tried.
 set -euo pipefail
@@ -16,9 +16,12 @@ fabrics="mlx5 loopback"
 tell_only=0
 export WARPFERRY_MUTANTS_THREADS=${WARPFERRY_MUTANTS_THREADS:-$(nproc)}
 usage() { sed -n '4,5p' "$0" | sed 's/^# *//' >&2; exit 2; }
+help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0; }
 while (($#)); do
     case $1 in
+        -h | --help) help ;;
         --tell) tell_only=1; shift; continue ;;
+        --edges) export WARPFERRY_MUTANTS_EDGES=1; shift; continue ;;
         --fabric | --kernel | --seconds | --from | --threads) (($# >= 2)) || usage ;;
         *) echo "mutants: $1 is no option" >&2; usage ;;
     esac

@@ -24,6 +24,7 @@ whole() {
 }
 
 case "$#-${1:-}" in
+    1--h | 1---help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     2---schedules) whole "$2"; export WARPFERRY_SOAK_SCHEDULES=$2; unset WARPFERRY_SOAK_SECONDS ;;
     1-*) whole "$1"; export WARPFERRY_SOAK_SECONDS=$1; unset WARPFERRY_SOAK_SCHEDULES ;;
     *) usage ;;

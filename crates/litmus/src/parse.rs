@@ -34,6 +34,7 @@ pub fn parse(file: &str, text: &str) -> Result<Test, Error> {
         threads.push(queue::nic(queue, number));
     }
     let (condition, filter, listed) = parser.questions(&mut threads)?;
+    let expectation = expectation(&lexed.comments).map_err(|message| parser.tokens.error(message))?;
     Ok(Test {
         name: lexed.name,
         threads,
@@ -44,23 +45,30 @@ pub fn parse(file: &str, text: &str) -> Result<Test, Error> {
         condition,
         filter,
         listed,
-        expectation: expectation(&lexed.comments),
+        expectation,
     })
 }
 
-fn expectation(comments: &[String]) -> Expectation {
+fn expectation(comments: &[String]) -> Result<Expectation, String> {
+    // Words within a sentence are no expectation; a comment that begins with the key is one, and must be understood.
     let after = |key: &str, yes: &str, no: &str| {
-        comments.iter().find_map(|comment| {
-            let rest = comment.split(key).nth(1)?.trim_start();
-            let word = rest.split(|c: char| !c.is_alphanumeric()).next()?;
-            (word == yes).then_some(true).or((word == no).then_some(false))
-        })
+        for comment in comments {
+            let Some((before, rest)) = comment.split_once(key) else { continue };
+            let word = rest.trim_start().split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            match word {
+                _ if word == yes => return Ok(Some(true)),
+                _ if word == no => return Ok(Some(false)),
+                _ if before.trim().is_empty() => return Err(format!("`{key} {word}`: valid is {yes} or {no}")),
+                _ => {}
+            }
+        }
+        Ok(None)
     };
-    Expectation {
-        holds: after("expect:", "holds", "fails"),
-        terminates: after("liveness:", "terminates", "stuck"),
-        races: after("race:", "some", "none"),
-    }
+    Ok(Expectation {
+        holds: after("expect:", "holds", "fails")?,
+        terminates: after("liveness:", "terminates", "stuck")?,
+        races: after("race:", "some", "none")?,
+    })
 }
 
 /// The rest of a file.

@@ -94,3 +94,15 @@ fn deep_conditions_are_refused() {
     let wide = format!("1=1{}", r" /\ 1=1".repeat(500));
     assert!(ask(&wide).is_ok(), "{:?}", ask(&wide).err());
 }
+
+#[test]
+fn an_expectation_is_understood_or_refused() {
+    let text = std::fs::read_to_string(files::folder().join("mp-fences-relaxed-flag.litmus")).expect("a readable file");
+    let text = text.replace("expect: holds", "").replace("race: none", "");
+    let with = |comment: &str| parse("asks", &text.replacen('{', &format!("(* {comment} *)\n{{"), 1));
+    for (comment, valid) in [("expect: yes", "holds"), ("liveness: ok", "terminates"), ("race: 1", "some")] {
+        let error = with(comment).expect_err("a word that is no expectation");
+        assert!(error.message.contains(comment) && error.message.contains(valid), "{error}");
+    }
+    assert!(with("the reader may expect: nothing").is_ok(), "a sentence is no expectation");
+}
