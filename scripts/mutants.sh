@@ -5,10 +5,10 @@
 #                      [--threads N] [--edges] [--tell]
 #
 # Without --fabric both are tried. What was tried before is in target/mutants (WARPFERRY_MUTANTS_RESULTS names another
-# folder) and counts as long as the kernel is the same: a run can be stopped and taken up again. --seconds bounds the time
-# of each fabric, --from leaves out the first mutants, --edges all but fences, barriers, waits, orders and scopes. The page and the list for CI are written when all of both fabrics were
-# tried and went well; --tell writes them from the record as it is. Fails when a mutant survives without an argument, or was
-# not tried.
+# folder) and counts as long as the kernel is the same: a run can be stopped and taken up again. --seconds bounds the
+# time of each fabric, --from leaves out the first mutants, --edges all but fences, barriers, waits, orders and scopes.
+# The page and the list for CI are written when all of both fabrics were tried and went well; --tell writes them from
+# the record as it is. Fails when a mutant survives without an argument, or was not tried.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -51,7 +51,8 @@ if ((!tell_only)); then
     done
 fi
 # A run that was cut, or only of some, leaves the page and the list as they are: its record is not the whole.
-if ((tell_only || status == 0)) && [[ -z ${WARPFERRY_MUTANTS_KERNEL:-}${WARPFERRY_MUTANTS_FROM:-} && $fabrics == *" "* ]]; then
+if ((tell_only || status == 0)) &&
+    [[ -z ${WARPFERRY_MUTANTS_KERNEL:-}${WARPFERRY_MUTANTS_FROM:-}${WARPFERRY_MUTANTS_EDGES:-} && $fabrics == *" "* ]]; then
     run tell
 else
     echo "mutants: the page is not written: --tell writes it from the record in $WARPFERRY_MUTANTS_RESULTS"
