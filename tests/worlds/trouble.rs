@@ -325,7 +325,9 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
         }
         cause => match trouble {
             Trouble::Damaged { rank: whose, call, word }
-                if whose == rank && word.is_named_by(line, call, plan_hash(case))
+                if whose == rank
+                    && word.is_named_by(line, call, plan_hash(case))
+                    && is_first(case, rank, word, line)
                     || whose != rank && word.reaches(line, whose, call, plan_hash(case)) =>
             {
                 match cause {
@@ -339,6 +341,17 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
             _ => None,
         },
     })
+}
+
+/// Whether a slot of another call, where a rank of a single node counts its dispatches wrong, is named as the first header
+/// from another rank: no token was seen before it, and its own is one of that rank's.
+fn is_first(case: &Case, rank: u32, word: Word, line: &StatusLine) -> bool {
+    let Cause::StaleSlot { peer, expected, seen } = line.cause else { return true };
+    if word != Word::DispatchCalls || case.nodes > 1 {
+        return true;
+    }
+    let most = case.tokens.iter().max().copied().unwrap_or(0);
+    peer != rank && peer < case.gpus && expected as u32 == 0 && (seen as u32) < most
 }
 
 /// Whether a NIC's trouble leads to this syndrome: its own, or that of the requests behind it.

@@ -72,6 +72,9 @@ const ARGUMENTS: &[Argument] = &[
     Argument { kernel: "loopback", place: "worker.ptxh", text: "[stream+36], draining", change: "dropped", ..NOTHING_TO_DRAIN },
     // Waits of exchange.
     Argument { text: "sub.u64 _now, _now, _began", change: "+1", ..A_NANOSECOND },
+    Argument { place: "scout.ptxh", text: "sub.u64 value, now, began", change: "+1", ..A_NANOSECOND },
+    Argument { place: "FABRIC_OPEN", text: "sub.u64 _behind, _posted, _address", change: "+1", ..SEEN_AGAIN_BY_THE_SCOUT },
+    Argument { kernel: "loopback", place: "dispatch.ptx", text: "sub.u64 before, taken, before", change: "+1", ..CREDIT_BEFORE_THE_QUARTER },
     Argument {
         place: "AWAIT_STAMP from exchange.ptx:370#0",
         text: "ld.acquire.sys.global.u64 _seen",
@@ -179,6 +182,19 @@ const A_NANOSECOND: Argument = Argument {
     why:
         "a wait that ends one nanosecond earlier: a deadline promises that it is not far exceeded, and the globaltimer \
           steps by more than that",
+    ..ANY
+};
+
+/// Completions as a kernel finds them.
+const SEEN_AGAIN_BY_THE_SCOUT: Argument = Argument {
+    why: "one completion is forgotten; the scout compares the queue's counter with what is known and adds it at its first look",
+    ..ANY
+};
+
+/// Slots that are free and not told.
+const CREDIT_BEFORE_THE_QUARTER: Argument = Argument {
+    why: "credit goes back one message before a quarter of the ring is free: what is told, the position, is right, and a quarter \
+          is only what keeps credits rare",
     ..ANY
 };
 

@@ -319,6 +319,10 @@ fn troubled(fabric: Link) -> Vec<Case> {
         let stalls = Trouble::Nic { rank: 0, node: 64, lane, requests: Requests::Any, after: 0, act: Act::Stalls };
         extra.push(Case { trouble: Some(stalls), ..narrow });
     }
+    // What is found at the first header of a flow, in a world where it can be only one thing.
+    let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word: Word::DispatchCalls });
+    let two = Case { nodes: 1, gpus: 2, hidden: 8, tokens: vec![1], topk: 6, trouble, ..base.clone() };
+    extra.push(two);
     // Whoever gives up may do so while its copies are slow.
     for word in Word::ALL.into_iter().filter(|word| word.runs_ahead()) {
         let trouble = Some(Trouble::Damaged { rank, call: 1, word });
@@ -337,9 +341,10 @@ fn troubled(fabric: Link) -> Vec<Case> {
         [&base, &many].map(|case| Case { trouble: Some(trouble), races: !runs_ahead, ..case.clone() })
     };
     // A completion entry becomes visible word by word: who sees its opcode may not see its syndrome yet.
-    let weak = all.iter().filter(|trouble| matches!(trouble, Trouble::Nic { act: Act::Fails, .. })).map(|&trouble| {
-        let weak = Case { trouble: Some(trouble), weak: true, schedule: Some(9), ..base.clone() };
-        Case { races: false, ..weak }
+    let failing = all.iter().filter(|trouble| matches!(trouble, Trouble::Nic { act: Act::Fails, .. }));
+    let weak = failing.flat_map(|&trouble| {
+        let weak = Case { trouble: Some(trouble), weak: true, races: false, ..base.clone() };
+        [9, 3].map(|seed| Case { schedule: Some(seed), ..weak.clone() })
     });
     let weak: Vec<Case> = weak.collect();
     all.into_iter().flat_map(troubled).chain(weak).chain(extra).collect()
