@@ -115,6 +115,14 @@ impl Word {
         u64::from(call) * LAUNCHES + within
     }
 
+    /// Number of the launch that reads a word of arrivals.
+    fn reader(self, call: u32) -> u64 {
+        match self {
+            Word::PartialTail | Word::SumTail => Under::Combine.launch(call),
+            _ => Under::Dispatch.launch(call),
+        }
+    }
+
     /// Whether arrivals run ahead. It may go unnoticed: a tail that is stored again before anybody looks is right again.
     pub fn runs_ahead(self) -> bool {
         matches!(self, Word::ForwardTail | Word::ReceiveTail | Word::PartialTail | Word::SumTail)
@@ -172,6 +180,8 @@ enum Asked {
 #[derive(Debug, Default)]
 pub struct Damage {
     due: Option<(u64, Word)>,
+    /// Behind this launch, this much later.
+    due_within: Option<(u64, Word, Duration)>,
     launches: u64,
     /// What the allocation under way may be for, all blocks of the right size so far, and the last handle.
     asked: Asked,
@@ -189,6 +199,11 @@ impl Damage {
     /// Asks for it.
     pub fn plan(&mut self, word: Word, call: u32) {
         self.due = Some((word.launch(call), word));
+    }
+
+    /// Asks for it while the kernel runs that reads the word.
+    pub fn plan_within(&mut self, word: Word, call: u32, later: Duration) {
+        self.due_within = Some((word.reader(call), word, later));
     }
 
     /// Asks for a cancel of all ranks `later` than a launch.
@@ -251,17 +266,22 @@ impl Meddler {
     ) -> std::result::Result<(), String> {
         let told = |error: Error| error.to_string();
         let before = self.progress(under, blocks).map_err(told)?;
-        let run = self.machine.with(|machine| {
-            let until = machine.time_ns() + later.as_nanos() as u64;
-            machine.run(|machine| machine.time_ns() >= until).map(drop)
-        });
-        run.map_err(|fault| fault.to_string())?;
+        self.run_for(later)?;
         let now = self.progress(under, blocks).map_err(told)?;
         // Who has sent has begun, and while its calls are as before it has not ended.
         if now.positions != before.positions && now.calls == before.calls && !now.is_marked {
             return Err(format!("status: a launch of {under:?} is under way and not marked as such"));
         }
         cancellers.iter().try_for_each(|canceller| canceller.cancel().map_err(told))
+    }
+
+    /// Lets the cluster run.
+    fn run_for(&self, time: Duration) -> std::result::Result<(), String> {
+        let run = self.machine.with(|machine| {
+            let until = machine.time_ns() + time.as_nanos() as u64;
+            machine.run(|machine| machine.time_ns() >= until).map(drop)
+        });
+        run.map_err(|fault| fault.to_string())
     }
 
     /// The block of constants of this rank.
@@ -361,6 +381,15 @@ impl Hook for Meddler {
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         if call == "launch" {
             let launches = damage.launches;
+            if let Some((_, word, later)) = damage.due_within.take_if(|(launch, ..)| *launch == launches) {
+                let (blocks, handle) = (damage.blocks.clone(), damage.handle);
+                drop(damage);
+                let made = self
+                    .run_for(later)
+                    .and_then(|()| self.make(word, &blocks, handle).map_err(|error| error.to_string()));
+                damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+                (damage.done, damage.fault) = (true, made.err());
+            }
             if let Some((_, under, later)) = damage.cancel.take_if(|(launch, ..)| *launch == launches) {
                 let (cancellers, blocks) = (std::mem::take(&mut damage.cancellers), damage.blocks.clone());
                 // The cancel comes by here again.

@@ -165,6 +165,12 @@ impl Cluster {
         self.damages[rank as usize].lock().unwrap_or_else(PoisonError::into_inner).plan(word, call);
     }
 
+    /// Lets arrivals run ahead at a rank, `later` than its launch in call number `call` that reads them.
+    pub fn damage_within(&self, rank: u32, call: u32, word: Word, later: Duration) {
+        let mut damage = self.damages[rank as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        damage.plan_within(word, call, later);
+    }
+
     /// Lets `rank` cancel all ranks `later` than a launch of its own in call number `call`.
     pub fn cancel_within(&self, rank: u32, call: u32, under: Under, later: Duration) {
         let cancellers = (0..self.ranks.len()).map(|rank| self.canceller(rank)).collect();

@@ -49,6 +49,8 @@ pub enum Trouble {
     CancelsWithin { rank: u32, call: u32, under: Under, after_ns: u64 },
     /// A word of a rank's memory changes in this call.
     Damaged { rank: u32, call: u32, word: Word },
+    /// Arrivals run ahead this much later than the rank launched the kernel of this call that reads them.
+    DamagedWithin { rank: u32, call: u32, word: Word, after_ns: u64 },
 }
 
 /// Which requests count.
@@ -134,6 +136,7 @@ impl Trouble {
             Trouble::NoExperts { .. } => "no experts",
             Trouble::Leaves { .. } => "rank leaves",
             Trouble::Damaged { .. } => "damage",
+            Trouble::DamagedWithin { .. } => "damage within",
         }
     }
 
@@ -200,7 +203,7 @@ pub fn suffer_within(case: &Case, trouble: Trouble, kernels: KernelSet, bounds: 
         Trouble::NoExpert { rank, call } | Trouble::NoExperts { rank, call } => {
             calls.get(call as usize).is_some_and(|call| !call.inputs[rank as usize].topk_idx.is_empty())
         }
-        Trouble::Damaged { .. } | Trouble::CancelsWithin { .. } => cluster.is_damaged(),
+        Trouble::Damaged { .. } | Trouble::DamagedWithin { .. } | Trouble::CancelsWithin { .. } => cluster.is_damaged(),
         _ => true,
     };
     let cost = play::cost(&cluster.machine);
@@ -227,6 +230,9 @@ fn prepare(cluster: &Cluster, trouble: Trouble) {
         }
         Trouble::Slow { rank, node, lane, ticks } => cluster.delay(rank, lane, node, ticks),
         Trouble::Damaged { rank, call, word } => cluster.damage(rank, call, word),
+        Trouble::DamagedWithin { rank, call, word, after_ns } => {
+            cluster.damage_within(rank, call, word, Duration::from_nanos(after_ns));
+        }
         Trouble::CancelsWithin { rank, call, under, after_ns } => {
             cluster.cancel_within(rank, call, under, Duration::from_nanos(after_ns));
         }
@@ -324,7 +330,7 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
             Some(Noticed::Cancelled)
         }
         cause => match trouble {
-            Trouble::Damaged { rank: whose, call, word }
+            Trouble::Damaged { rank: whose, call, word } | Trouble::DamagedWithin { rank: whose, call, word, .. }
                 if whose == rank
                     && word.is_named_by(line, call, plan_hash(case))
                     && is_first(case, rank, word, line)
@@ -372,7 +378,7 @@ fn must_be_noticed(case: &Case, trouble: Trouble, happened: bool) -> Result<(), 
         // The request may have been one that nobody needs: a credit at the end of the last call.
         Trouble::Nic { .. } | Trouble::Slow { .. } | Trouble::Hurry { .. } => false,
         // All kernels may have ended before.
-        Trouble::CancelsWithin { .. } => false,
+        Trouble::CancelsWithin { .. } | Trouble::DamagedWithin { .. } => false,
         Trouble::Absent { .. } => others,
         // The combine may need nothing of this rank; the next exchange does.
         Trouble::Quits { call, .. } => others && call + 1 < case.calls,
@@ -447,7 +453,7 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
         // Behind a node that is missed others are not looked at any more; with two there are none.
         Trouble::Leaves { rank, call } if case.nodes <= 2 => waits_for_boxes(outcomes, rank, call),
         Trouble::Leaves { rank, .. } if !anybody(rank) => Err("nobody names the missing rank"),
-        Trouble::Damaged { rank, call, word } => {
+        Trouble::Damaged { rank, call, word } | Trouble::DamagedWithin { rank, call, word, .. } => {
             let hash = plan_hash(case);
             if !says(rank, &|line| word.is_named_by(line, call, hash)) {
                 return Err("the damaged rank does not say what is damaged");

@@ -60,6 +60,10 @@ const ARGUMENTS: &[Argument] = &[
     Argument { edge: "overlap", text: "st.relaxed.gpu.global.u32", change: ".gpu -> .cta", ..ONLY_IF_THEY_OVERLAP },
     Argument { edge: "calls", change: "weak", ..ONLY_IF_THEY_OVERLAP },
     Argument { edge: "calls", change: ".gpu -> .cta", ..ONLY_IF_THEY_OVERLAP },
+    Argument { edge: "overlap", change: "moved earlier", ..ONLY_IF_THEY_OVERLAP },
+    Argument { edge: "calls", change: "moved later", ..ONLY_IF_THEY_OVERLAP },
+    Argument { edge: "leave", text: "atom.acq_rel.gpu", change: ".acq_rel -> .acquire", ..ONLY_IF_THEY_OVERLAP },
+    Argument { edge: "leave", text: "atom.acq_rel.gpu", change: ".acq_rel -> .release", ..ONLY_IF_THEY_OVERLAP },
     // What a stream begins with.
     Argument { place: "ADD_STREAM from dispatch.ptx:102", text: "st.shared.u32 [_at+44], 0", ..NO_TOKEN_BEFORE },
     Argument { place: "ADD_STREAM", edge: "start", change: "moved later", ..BEFORE_THE_START },

@@ -150,7 +150,11 @@ fn changes(
             }
         }
         "add" | "sub" if is_count(instruction, counted, addresses) => {
-            out.extend([Change::Drop, Change::Add(1), Change::Add(-1)].map(|change| (Kind::Count, change)));
+            // Nothing is lost with a sum of nothing.
+            if !matches!(instruction.operands.get(2), Some(Operand::Integer(0))) {
+                out.push((Kind::Count, Change::Drop));
+            }
+            out.extend([Change::Add(1), Change::Add(-1)].map(|change| (Kind::Count, change)));
         }
         _ => {}
     }

@@ -188,6 +188,8 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![40, 2], channels: 40, schedule: Some(5), ..base.clone() });
     // More streams of a CTA than it has threads.
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![80, 70], channels: 70, workers: 1, ..base.clone() });
+    // A third launch shows what the second left.
+    all.push(Case { nodes: 2, gpus: 1, hidden: 8, tokens: vec![2, 1], calls: 3, ..base.clone() });
     // So many credits of a flow that their queue goes round within a call.
     let credits =
         Case { gpus: 1, hidden: 8, tokens: vec![90, 80], channels: 1, depth_ib: 2, chunk_ib: 1, ..base.clone() };
@@ -330,6 +332,13 @@ fn troubled(fabric: Link) -> Vec<Case> {
             let slow = Case { schedule: Some(seed), pct: Some(3), trouble, ..base.clone() };
             Case { races: false, ..slow }
         }));
+        // Slots of this call are looked at too early, behind messages that were sound.
+        for (schedule, after_ns) in [(1, 300), (2, 600), (3, 900), (4, 1400), (5, 2000)] {
+            let trouble = Some(Trouble::DamagedWithin { rank, call: 1, word, after_ns });
+            let small =
+                Case { depth_ib: 4, depth_nv: 4, chunk_ib: 2, chunk_nv: 2, channels: 1, hidden: 8, ..base.clone() };
+            extra.push(Case { trouble, races: false, schedule: Some(schedule), ..small });
+        }
         // Rows of several pieces, of which the later ones are on their way when the first is looked at.
         let pieces = Case { hidden: 2056, trouble, ..base.clone() };
         extra.push(Case { races: false, ..pieces });
