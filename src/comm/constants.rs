@@ -134,7 +134,7 @@ pub(super) fn queue_slots(plan: &Plan, node: u32) -> Vec<Slot> {
         for other in others() {
             let index = (channel * nodes + other) * 2;
             list.push((Lane::Payload { channel }, other, index, plan.tuning.payload_queue_entries()));
-            list.push((Lane::Credit { channel }, other, index + 1, tuning::CREDIT_QUEUE_ENTRIES));
+            list.push((Lane::Credit { channel }, other, index + 1, plan.tuning.credit_queue_entries()));
         }
     }
     for other in others() {

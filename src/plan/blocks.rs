@@ -211,8 +211,8 @@ block! {
         need_address: u64, need_value: u64,
         /// Kind, and whether only completions are awaited.
         kind: u32, draining: u32,
-        /// Kind's own: first row, token or mask; least token that may come next.
-        base: u32, token_least: u32,
+        /// Kind's own: first row, token or mask; token of the last header that came.
+        base: u32, token_last: u32,
         /// Rank that has to act before the stream can go on.
         awaited: u32, reserved: u32,
     }

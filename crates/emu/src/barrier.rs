@@ -387,7 +387,7 @@ fn apply(
 #[allow(clippy::too_many_arguments)]
 fn wait(
     env: &mut Env,
-    cta: &CtaState,
+    cta: &mut CtaState,
     warp: &mut Warp,
     args: &Args,
     index: usize,
@@ -409,6 +409,11 @@ fn wait(
         };
         done |= ((state.phase != phase) as u32) << lane;
         together &= offsets[lane] == one;
+    }
+    if !cta.unseen_loads.is_empty() {
+        for lane in lanes(done) {
+            cta.unseen_loads.remove(&(offsets[lane] as u32));
+        }
     }
     let group = &mut warp.groups[index];
     let expired = std::mem::take(&mut group.expired);

@@ -260,7 +260,7 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         }
         Op::Exit => {
             // The CTA's memory may go with its last thread, and nobody else can wait for a thread's bulk groups.
-            let unawaited = env.checks.unawaited_stores.then(|| copies::unawaited(warp, active)).flatten();
+            let unawaited = env.checks.unawaited_copies.then(|| copies::unawaited(warp, active)).flatten();
             if let Some(lane) = unawaited {
                 let reason =
                     "a thread ends without having waited for its bulk stores: they may still read shared memory";

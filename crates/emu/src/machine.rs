@@ -333,6 +333,13 @@ impl Machine {
         Ok(())
     }
 
+    /// Looks at memory from outside, as a debugger does: no access of the host's, so nothing can race with it.
+    pub fn peek(&self, address: u64, into: &mut [u8]) -> Result<(), MachineError> {
+        let (storage, offset) = self.host_access(address, into.len())?;
+        self.memory.storage(storage).read(offset, into);
+        Ok(())
+    }
+
     /// Writes memory.
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
         let (storage, offset) = self.host_access(address, bytes.len())?;

@@ -8,7 +8,7 @@ use crate::memory::{AccessRule, Storage, Viewer, WarpRef, RESERVED_SHARED_BYTES}
 use crate::park::Interval;
 use crate::program::{lanes, ColumnStart, LaneMask, Program, Registers, Special, CARRY};
 use crate::visibility::Unflushed;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Number of named barriers of a CTA.
@@ -63,6 +63,8 @@ pub(crate) struct CtaState {
     pub live_warps: u32,
     /// Bulk copies that still read or write shared memory.
     pub copies: u32,
+    /// Offsets of mbarriers to which loads have reported since a thread of this CTA last saw a phase of theirs end.
+    pub unseen_loads: BTreeSet<u32>,
     /// Things that happened in the turn, for waiting groups of all warps.
     pub happened: Vec<Happening>,
     /// Stores made by threads before a barrier of this CTA, not yet visible to the bus.
@@ -315,6 +317,7 @@ impl Cta {
             exited: (0..threads.div_ceil(32)).map(|w| !(u32::MAX >> (32 - (threads - w * 32).min(32)))).collect(),
             live_warps: threads.div_ceil(32),
             copies: 0,
+            unseen_loads: BTreeSet::new(),
             happened: Vec::new(),
             unflushed: Vec::new(),
             race: 0,

@@ -53,6 +53,14 @@ pub struct NetworkConfig {
     /// the payload again; [`crate::Violation::EntryChanged`] and
     /// [`crate::Violation::SourceChanged`] tell when they are no longer what was sent.
     pub retransmit: bool,
+    /// A request may be done at the peer long before this side retires and completes it, as when an
+    /// acknowledgement is late: up to [`NetworkConfig::MAX_PATIENCE`] acts of its queue pair pass.
+    pub late_completions: bool,
+}
+
+impl NetworkConfig {
+    /// Most acts that a late completion lets pass.
+    pub const MAX_PATIENCE: u16 = 255;
 }
 
 impl Default for NetworkConfig {
@@ -63,6 +71,7 @@ impl Default for NetworkConfig {
             max_outstanding: 16,
             read_before_post: false,
             retransmit: false,
+            late_completions: false,
         }
     }
 }

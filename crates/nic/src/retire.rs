@@ -24,6 +24,11 @@ impl Network {
             self.queues[queue].window.push_front(entry);
             return (position, Act::ReadAgain);
         }
+        if entry.outcome == Outcome::Done && entry.patience > 0 {
+            entry.patience -= 1;
+            self.queues[queue].window.push_front(entry);
+            return (position, Act::Late);
+        }
         let (syndrome, cause) = match entry.outcome {
             Outcome::Failed { syndrome, cause, .. } => (syndrome, Some(cause)),
             Outcome::Done | Outcome::Pending => (0, None),

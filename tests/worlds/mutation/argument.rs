@@ -35,7 +35,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "GIVE_UP from exchange.ptx:370#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "GIVE_UP from exchange.ptx:373#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:500#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { place: "fabric_mlx5.ptxh:483 FABRIC_BOXES_SENT", text: "sub.u64 _entry, _posted, _behind", ..NO_FIELDS },
+    Argument { place: "fabric_mlx5.ptxh:481 FABRIC_BOXES_SENT", text: "sub.u64 _entry, _posted, _behind", ..NO_FIELDS },
     Argument { place: "GIVE_UP from frame.ptxh:111#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "GIVE_UP from frame.ptxh:118#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "GIVE_UP from exchange.ptx:267#0", text: "[smem+48], _lost_channel", change: "dropped", ..ZERO_OVER_ZERO },
@@ -66,6 +66,8 @@ const ARGUMENTS: &[Argument] = &[
     Argument { edge: "leave", text: "atom.acq_rel.gpu", change: ".acq_rel -> .release", ..ONLY_IF_THEY_OVERLAP },
     // What a stream begins with.
     Argument { place: "ADD_STREAM from dispatch.ptx:102", text: "st.shared.u32 [_at+44], 0", ..NO_TOKEN_BEFORE },
+    Argument { place: "ADD_STREAM from combine.ptx", text: "st.shared.u32 [_at+44], 0", ..NO_TOKEN_BEFORE },
+    Argument { place: "ADD_STREAM", text: "st.shared.u32 [_at+32], 2", change: "+1", ..ANY_OTHER_KIND },
     Argument { place: "ADD_STREAM", edge: "start", change: "moved later", ..BEFORE_THE_START },
     Argument { place: "ADD_STREAM", edge: "start", change: "moved earlier", ..BEFORE_THE_START },
     Argument { kernel: "dispatch", edge: "barriers-made", text: "fence.mbarrier_init", ..FENCED_BY_EACH_WORKER },
@@ -74,10 +76,24 @@ const ARGUMENTS: &[Argument] = &[
     Argument { edge: "moves", text: "red.relaxed.cta.shared", change: "moved later", ..BESIDE_THE_RECORD },
     Argument { edge: "moves", text: "red.relaxed.cta.shared", change: "moved earlier", ..BESIDE_THE_RECORD },
     Argument { kernel: "loopback", place: "worker.ptxh", text: "[stream+36], draining", change: "dropped", ..NOTHING_TO_DRAIN },
+    Argument { place: "worker.ptxh:143", text: "[stream+36], draining", change: "dropped", ..AS_IT_WAS_CLAIMED },
     // Waits of exchange.
     Argument { text: "sub.u64 _now, _now, _began", change: "+1", ..A_NANOSECOND },
     Argument { place: "scout.ptxh", text: "sub.u64 value, now, began", change: "+1", ..A_NANOSECOND },
     Argument { place: "FABRIC_OPEN", text: "sub.u64 _behind, _posted, _address", change: "+1", ..SEEN_AGAIN_BY_THE_SCOUT },
+    Argument { place: "FABRIC_OPEN", text: "sub.u64 _posted, _posted, _behind", change: "-1", ..SEEN_AGAIN_BY_THE_SCOUT },
+    Argument { place: "FABRIC_OPEN", text: "sub.u64 _behind, _posted, _address", change: "-1", ..UNTIL_THE_FIRST_LOOK },
+    Argument { place: "FABRIC_OPEN", text: "ld.acquire.sys.global.u64 _entry", change: ".acquire -> .relaxed", ..WAITED_FOR_BY_THE_LAST },
+    Argument { place: "FABRIC_CREDIT_FREE", text: "_queue", change: "dropped", ..WAITS_LONGER },
+    Argument { place: "fabric_mlx5.ptxh:323 FABRIC_CREDIT_FREE", text: "sub.u64 need", change: "+1", ..WAITS_LONGER },
+    Argument { kernel: "dispatch", place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "+1", ..WHOLE_CHUNKS },
+    Argument { kernel: "dispatch", place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "-1", ..WHOLE_CHUNKS },
+    Argument { kernel: "combine", text: "add.u64 reach, reach, position", change: "+1", ..ONE_SLOT_MORE },
+    Argument { kernel: "combine", text: "sub.u64 need_value, reach, depth", change: "+1", ..ONE_SLOT_MORE },
+    Argument { kernel: "loopback", place: "combine.ptx", text: "sub.u64 before, sums, before", change: "+1", ..CREDIT_BEFORE_THE_QUARTER },
+    Argument { kernel: "combine_staged_bf16_loopback", place: "combine.ptx:548", ..CREDIT_IS_ALWAYS_FREE },
+    Argument { kernel: "combine_staged_bf16_loopback", place: "from combine.ptx:549", ..CREDIT_IS_ALWAYS_FREE },
+    Argument { kernel: "combine_staged_bf16_loopback", place: "from combine.ptx:550", ..CREDIT_IS_ALWAYS_FREE },
     Argument { kernel: "loopback", place: "dispatch.ptx", text: "sub.u64 before, taken, before", change: "+1", ..CREDIT_BEFORE_THE_QUARTER },
     Argument {
         place: "AWAIT_STAMP from exchange.ptx:370#0",
@@ -86,6 +102,8 @@ const ARGUMENTS: &[Argument] = &[
         ..READ_BEHIND_THE_NEXT
     },
     Argument { place: "exchange.ptx", text: "add.u32 to, to, 32", change: "-1", ..STAMPED_TWICE },
+    Argument { place: "FABRIC_BOXES_SENT", text: "add.u32 _to, _to, threads", change: "-1", ..WAITED_FOR_TWICE },
+    Argument { kernel: "exchange_mlx5", place: "fabric_mlx5.ptxh:80 WRITE_ENTRY from exchange.ptx:243#0", ..NO_ATOMIC },
     Argument { kernel: "exchange_loopback", place: "exchange.ptx", text: "add.u32 to, to, threads", change: "-1", ..STAMPED_TWICE },
     Argument {
         kernel: "exchange_loopback",
@@ -109,8 +127,13 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "dispatch.ptx", text: "@builds st.shared.u32 [at], 0", ..PADDING },
     // What a NIC's write follows.
     Argument { kernel: "dispatch_staged_mlx5", edge: "head", text: " head, [need_address]", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_DOORBELL },
+    Argument { place: "FABRIC_CREDIT_FREE", text: "ld.acquire.cta", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_ENTRY },
     Argument { kernel: "mlx5", place: "FABRIC_PUT", text: "bar.warp.sync", change: "moved earlier", ..BEHIND_THE_NEXT_CLAIM },
     // Copies.
+    Argument { place: "DRAIN_OWN_AND_FENCE from combine.ptx:671", text: "wait_group 0", change: "moved later", ..RESULTS_END_WITH_THE_KERNEL },
+    Argument { place: "DRAIN_OWN_AND_FENCE from combine.ptx:671", text: "wait_group 0", change: "only .read", ..RESULTS_END_WITH_THE_KERNEL },
+    Argument { place: "DRAIN_OWN_AND_FENCE from combine.ptx:671", text: "fence.acq_rel.sys", change: "moved earlier", ..RESULTS_END_WITH_THE_KERNEL },
+    Argument { place: "DRAIN_OWN_AND_FENCE from combine.ptx:394", text: "fence.acq_rel.sys", change: "moved later", ..PAST_A_POSITION },
     Argument { place: "mover.ptxh", text: "cp.async.bulk.wait_group.read 1", change: "moved later", ..WAIT_AND_FENCE },
     Argument { place: "HAND_TO_BULK_UNIT from mover.ptxh", text: "fence.proxy.async", change: "moved earlier", ..WAIT_AND_FENCE },
     Argument { place: "HAND_TO_BULK_UNIT", text: "fence.proxy.async", change: "moved later", ..FENCED_BY_WHO_COPIES },
@@ -195,6 +218,87 @@ const SEEN_AGAIN_BY_THE_SCOUT: Argument = Argument {
     ..ANY
 };
 
+/// A count that is too high until the scout has looked.
+const UNTIL_THE_FIRST_LOOK: Argument = Argument {
+    why: "where nothing is behind, 65,535 requests seem to be: the count is too low by as much or, before the 65,535th, too \
+          high, until the scout's first look, which adds what the queue's counter is ahead by and so makes it exact. Streams that \
+          wait for arrivals are woken behind that look. A send asks before it for slots whose requests the kernel before has \
+          waited for, or that its peer has given back, which it does behind the NIC's read",
+    ..ANY
+};
+
+/// Requests of an earlier kernel.
+const WAITED_FOR_BY_THE_LAST: Argument = Argument {
+    why: "the requests whose slots would be written again are of an earlier kernel, whose senders waited for each of them \
+          (`quiet`) by the scout's acquire; the end of that kernel orders the rest. What is behind are credits, which read no slot",
+    ..ANY
+};
+
+/// More is waited for than is needed.
+const WAITS_LONGER: Argument = Argument {
+    why: "the stream waits for completions of more of the requests that are already posted than it must: they come by \
+          themselves, and then it goes on",
+    ..ANY
+};
+
+/// What a slot waits for, noted at its neighbour.
+const WHOLE_CHUNKS: Argument = Argument {
+    why: "a dispatch sends whole chunks but for the last of a call, behind which it waits for all. So a chunk ends in the same \
+          slots in every round of the ring, and the neighbour's word holds the request of the same chunk or of a later one that is \
+          posted: more is waited for than is needed, and it comes by itself. Combine sends chunks of any length: there it is seen",
+    ..ANY
+};
+
+/// A ring of which a slot is left free.
+const ONE_SLOT_MORE: Argument = Argument {
+    why: "a claim asks for one slot more than it fills. It fills at most half of the ring (`Tuning::check`), so the ring has it \
+          once the peer has taken all: slower, never stuck, and nothing is written elsewhere",
+    ..ANY
+};
+
+/// A place that this fabric does not come to.
+const CREDIT_IS_ALWAYS_FREE: Argument = Argument {
+    why: "loopback has no credit queues: FABRIC_CREDIT_FREE always says free there, and the branch to this place is never taken",
+    ..ANY
+};
+
+/// A queue that is waited for by two threads.
+const WAITED_FOR_TWICE: Argument = Argument {
+    why: "every queue is still waited for, some by two threads, and a wait for what is done ends at once",
+    ..ANY
+};
+
+/// An entry that is a write.
+const NO_ATOMIC: Argument = Argument {
+    why: "the fourth block of an entry is an atomic's; of the two entries of a box this is the write, whose predicate is false",
+    ..ANY
+};
+
+/// Results, which nobody reads before the kernel ends.
+const RESULTS_END_WITH_THE_KERNEL: Argument = Argument {
+    why: "the stores waited for here are results. Nobody reads them before the kernel ends, which orders them; the credit behind \
+          the fence is for slots whose loads were awaited at their mbarriers. That shared memory is read before it goes is waited \
+          for all the same, and that the wait is there at all is seen (`Checks::unawaited_copies`)",
+    ..ANY
+};
+
+/// A fence and a position that only this kernel reads.
+const PAST_A_POSITION: Argument = Argument {
+    why: "it is moved past the store of the stream's own position, which nobody but the stream's next owner reads, behind the \
+          release where the stream is given back",
+    ..ANY
+};
+
+/// The flag of streams that wait for completions, where it cannot have changed.
+const AS_IT_WAS_CLAIMED: Argument = Argument {
+    why: "a claim sets the flag only on its way to be ready again; a stream that is given back to wait has it as it was claimed",
+    ..ANY
+};
+
+/// A kind of stream.
+const ANY_OTHER_KIND: Argument =
+    Argument { why: "workers take whatever is neither send nor forward for receive, and so does `Wait::parse`", ..ANY };
+
 /// Slots that are free and not told.
 const CREDIT_BEFORE_THE_QUARTER: Argument = Argument {
     why: "credit goes back one message before a quarter of the ring is free: what is told, the position, is right, and a quarter \
@@ -267,6 +371,13 @@ const FENCED_BEFORE_THE_DOORBELL: Argument = Argument {
     why: "what must come behind the peer's reads is the NIC's write to its ring, and that follows a doorbell; between the load \
           and the doorbell stands DRAIN_AND_FENCE, whose fence.acq_rel.sys makes an acquire pattern of a relaxed load too. Over \
           loopback, where bulk stores fill the peer's ring before that fence, the race check sees it",
+    ..ANY
+};
+
+/// The count of credits that are done.
+const FENCED_BEFORE_THE_ENTRY: Argument = Argument {
+    why: "what must come behind the NIC's reads is the next entry of the credit queue, and between the load and that entry stands \
+          the claim's fence.acq_rel.sys (`moved_all`, DRAIN_OWN_AND_FENCE), which makes an acquire pattern of a relaxed load too",
     ..ANY
 };
 

@@ -45,15 +45,15 @@ impl Set {
         Some(set)
     }
 
-    /// What became of a mutant, tried with `runs`.
-    pub fn fate(&self, suite: &Suite, runs: &[usize], kernel: usize, mutant: &Mutant) -> Fate {
+    /// What became of a mutant, tried with `runs`; whether any of `all` comes by it is asked when it survives.
+    pub fn fate(&self, suite: &Suite, runs: &[usize], all: &[usize], kernel: usize, mutant: &Mutant) -> Fate {
         let set = self.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
         if let Some(caught) = suite.catch(runs, set, self.keeps_pace(kernel, mutant), mutant.kind.is_edge()) {
             let what = caught.what.lines().next().unwrap_or_default().chars().take(400).collect();
             return Fate::Caught { checker: caught.checker.name().to_string(), run: caught.run, what };
         }
         let trap = self.with(kernel, mutant.at, &Change::Trap).expect("a trap fits everywhere");
-        if runs.iter().any(|&run| suite.attempt(run, trap, false, false).is_some()) {
+        if all.iter().any(|&run| suite.attempt(run, trap, false, false).is_some()) {
             Fate::Survives
         } else {
             Fate::Unreached
@@ -148,12 +148,13 @@ fn every_mutant_of_the_sources() {
     let caught: Vec<AtomicUsize> = suite.tried.iter().map(|_| AtomicUsize::new(0)).collect();
     in_threads(threads, deadline, &left, |(kernel, mutant)| {
         let mut line = set.line(suite_hash, *kernel, mutant);
-        let mut by = suite.by(*kernel, mutant.at);
+        let all = suite.by(*kernel, mutant.at);
+        let mut by = all.clone();
         if argument::of(&line).is_some() {
             by = by.iter().copied().step_by(by.len().div_ceil(ARGUED_RUNS).max(1)).collect();
         }
         by.sort_by_cached_key(|&run| Reverse(caught[run].load(Ordering::Relaxed)));
-        line.fate = set.fate(&suite, &by, *kernel, mutant);
+        line.fate = set.fate(&suite, &by, &all, *kernel, mutant);
         if let Fate::Caught { run, .. } = &line.fate {
             caught[*run].fetch_add(1, Ordering::Relaxed);
         }
@@ -205,7 +206,8 @@ fn tell(fabric: &str, line: &Line) {
     }
 }
 
-/// One mutant again: `WARPFERRY_MUTANT=FABRIC:KERNEL:NUMBER[:RUN]`, as a run of all prints it.
+/// One mutant again: `WARPFERRY_MUTANT=FABRIC:KERNEL:NUMBER[:RUN]`, as a run of all prints it; `FABRIC:KERNEL:list` names
+/// all of a kernel.
 #[test]
 fn again() {
     let Ok(text) = std::env::var("WARPFERRY_MUTANT") else {
@@ -216,9 +218,16 @@ fn again() {
     let [fabric, kernel, number, run @ ..] = &words[..] else { wrong() };
     let link = link_named(fabric).unwrap_or_else(|| wrong());
     let kernel = KERNELS.iter().position(|name| name == kernel).unwrap_or_else(|| wrong());
-    let number: usize = number.parse().unwrap_or_else(|_| wrong());
     let set = Set::new(link);
     let all = mutants(&set.kernels[kernel]);
+    if *number == "list" {
+        for mutant in &all {
+            let line = set.line(0, kernel, mutant);
+            println!("{} {} `{}` {} {}", line.number, line.place, line.text, line.kind, line.change);
+        }
+        return;
+    }
+    let number: usize = number.parse().unwrap_or_else(|_| wrong());
     let mutant = all.iter().find(|mutant| mutant.number == number).unwrap_or_else(|| wrong());
     let line = set.line(0, kernel, mutant);
     println!("{} {} `{}` {} {}", line.kernel, line.place, line.text, line.kind, line.change);

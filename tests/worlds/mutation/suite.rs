@@ -108,7 +108,14 @@ impl Checker {
             Checker::Nic
         } else if any(&["instructions", "nothing can move", "stalled"]) {
             Checker::Hang
-        } else if any(&["stops for no reason", "does not say", "does not stay broken", "nobody ", "is not told so"]) {
+        } else if any(&[
+            "stops for no reason",
+            "does not say",
+            "does not stay broken",
+            "nobody ",
+            "is not told so",
+            "at rest",
+        ]) {
             Checker::Status
         } else if any(&["expected", "weights came back", "bytes crossed"]) && !any(&["reached its deadline"]) {
             Checker::Bits
@@ -183,8 +190,8 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     });
     // More local ranks, nodes and channels than a warp has lanes; more tokens than the layout has threads.
     let wide = Case { experts_per_rank: 1, tokens: vec![2, 1], channels: 1, hidden: 8, workers: 2, ..base.clone() };
-    all.push(Case { nodes: 1, gpus: 34, ..wide.clone() });
-    all.push(Case { nodes: 34, gpus: 1, ..wide });
+    all.push(Case { nodes: 1, gpus: 33, ..wide.clone() });
+    all.push(Case { nodes: 33, gpus: 1, ..wide });
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![40, 2], channels: 40, schedule: Some(5), ..base.clone() });
     // More streams of a CTA than it has threads.
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![80, 70], channels: 70, workers: 1, ..base.clone() });
@@ -193,7 +200,10 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     // So many credits of a flow that their queue goes round within a call.
     let credits =
         Case { gpus: 1, hidden: 8, tokens: vec![90, 80], channels: 1, depth_ib: 2, chunk_ib: 1, ..base.clone() };
-    all.push(Case { calls: 2, schedule: Some(12), ..credits });
+    all.push(Case { calls: 2, schedule: Some(12), ..credits.clone() });
+    if fabric == Link::Mlx5 {
+        all.extend(late(&base, &credits));
+    }
     // Weak memory shows what no pair of accesses does: values that are old and allowed.
     for seed in 1..=4 {
         let weak =
@@ -224,8 +234,31 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     all.push(Case { gpus: 2, nodes: 1, hidden: 8, tokens: vec![20, 7], experts_per_rank: 1030, ..base.clone() });
     // Little room at more local ranks than a warp has lanes.
     let crowded =
-        Case { nodes: 1, gpus: 34, experts_per_rank: 1, topk: 20, hidden: 8, channels: 1, workers: 2, ..base };
+        Case { nodes: 1, gpus: 33, experts_per_rank: 1, topk: 20, hidden: 8, channels: 1, workers: 2, ..base };
     all.push(Case { tokens: vec![5, 4], depth_nv: 2, chunk_nv: 1, ..crowded });
+    all
+}
+
+/// Runs in which NICs are late or early: queues fill, slots wait for their requests, and entries are fetched before their
+/// doorbell.
+fn late(base: &Case, credits: &Case) -> Vec<Case> {
+    let late = Case { late_completions: true, retransmit: true, outstanding: 16, ..credits.clone() };
+    let mut all = Vec::new();
+    for seed in 1..=6 {
+        let tokens = [vec![61, 50], vec![21, 20]][seed as usize % 2].clone();
+        let (pct, workers) = ([None, Some(2), Some(4)][seed as usize % 3], 1 + seed as u32 % 4);
+        let (depth_ib, chunk_ib) = [(2, 1), (4, 2), (8, 2)][seed as usize % 3];
+        all.push(Case { tokens, calls: 2, schedule: Some(seed), pct, workers, depth_ib, chunk_ib, ..late.clone() });
+    }
+    // Credit queues fill, and all orders of claim and completion come by.
+    for (seed, pct, workers) in [(24, Some(4), 4), (116, Some(2), 4), (120, None, 1), (311, Some(2), 1)] {
+        let full = Case { retransmit: false, tokens: vec![60, 50], ..late.clone() };
+        all.push(Case { schedule: Some(seed), pct, workers, ..full });
+    }
+    // A record is read while its doorbell is not rung yet.
+    let busy = Case { gpus: 1, hidden: 8, tokens: vec![20, 20], channels: 2, calls: 2, ..base.clone() };
+    let busy = Case { depth_ib: 8, chunk_ib: 1, workers: 2, read_before_post: true, outstanding: 4, ..busy };
+    all.extend([18, 19, 20].map(|seed| Case { schedule: Some(seed), ..busy.clone() }));
     all
 }
 
@@ -339,6 +372,37 @@ fn troubled(fabric: Link) -> Vec<Case> {
                 Case { depth_ib: 4, depth_nv: 4, chunk_ib: 2, chunk_nv: 2, channels: 1, hidden: 8, ..base.clone() };
             extra.push(Case { trouble, races: false, schedule: Some(schedule), ..small });
         }
+        // Slots of this call that were sound and are looked at a second time.
+        let again = Case {
+            depth_ib: 2,
+            depth_nv: 2,
+            chunk_ib: 1,
+            chunk_nv: 1,
+            channels: 1,
+            hidden: 8,
+            races: false,
+            ..base.clone()
+        };
+        let times: [(u64, u32, u32, u32, u64); 5] = match (fabric, word) {
+            (Link::Loopback, Word::ReceiveTail | Word::PartialTail) => {
+                [(89, 3, 1, 2, 4910), (449, 2, 1, 8, 4614), (1, 3, 1, 2, 4700), (2, 3, 1, 2, 4800), (3, 2, 2, 3, 5000)]
+            }
+            (Link::Loopback, _) => {
+                [(412, 5, 2, 3, 4651), (222, 3, 2, 8, 4688), (1, 5, 2, 3, 4660), (2, 3, 2, 8, 4670), (3, 5, 2, 3, 4900)]
+            }
+            (Link::Mlx5, Word::ReceiveTail | Word::PartialTail) => {
+                [(13, 2, 1, 2, 10051), (438, 2, 1, 8, 8014), (1, 2, 1, 2, 9000), (2, 2, 1, 8, 8500), (3, 2, 2, 3, 7000)]
+            }
+            (Link::Mlx5, _) => {
+                [(287, 5, 2, 3, 6656), (18, 3, 2, 2, 3358), (1, 5, 2, 3, 6500), (2, 3, 2, 2, 3400), (3, 5, 2, 3, 7000)]
+            }
+        };
+        extra.extend(times.map(|(seed, depth, gpus, workers, after_ns)| {
+            let trouble = Some(Trouble::DamagedWithin { rank: 1, call: 1, word, after_ns });
+            let small = matches!(seed, 18 | 412 | 222 | 449);
+            let tokens = if small { vec![9, 12] } else { vec![24, 31] };
+            Case { schedule: Some(seed), pct: Some(depth), gpus, workers, tokens, trouble, ..again.clone() }
+        }));
         // Rows of several pieces, of which the later ones are on their way when the first is looked at.
         let pieces = Case { hidden: 2056, trouble, ..base.clone() };
         extra.push(Case { races: false, ..pieces });

@@ -132,6 +132,7 @@ fn dimensions(case: &Case) -> Vec<(&'static str, String)> {
         ("NIC piece", format!("{} B", case.piece_bytes)),
         ("NIC outstanding", bucket(case.outstanding, &[1, 4, 16])),
         ("NIC retransmits", yes(case.retransmit)),
+        ("NIC completes late", yes(case.late_completions)),
         ("NIC looks on its own", yes(case.read_before_post)),
         (
             "schedule",

@@ -238,3 +238,13 @@ fn a_thread_waits_for_its_stores_before_it_ends() {
         caught(&body.replace("WAIT", wait), WARP, "a thread ends without having waited");
     }
 }
+
+/// A load that nobody saw end may still write shared memory that goes with the CTA, whether it has landed in this run or not.
+#[test]
+fn a_cta_sees_its_loads_end() {
+    clean(&format!("{MAKE}{LOAD}"), WARP);
+    let unseen = LOAD.replace(WAIT, "");
+    caught(&format!("{MAKE}{unseen}"), WARP, "the CTA ended");
+    // Landed for certain: the thread sleeps until then.
+    caught(&format!("{MAKE}{unseen} nanosleep.u32 1000000; nanosleep.u32 1000000;"), WARP, "no thread has seen");
+}

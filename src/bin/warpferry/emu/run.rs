@@ -197,7 +197,7 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
 /// having written it has a value.
 fn config(options: &RunOptions) -> MachineConfig {
     let mut config = MachineConfig::new(1, 1);
-    config.checks = Checks { alignment: true, unawaited_stores: options.races, races: options.races, ..Checks::NONE };
+    config.checks = Checks { alignment: true, unawaited_copies: options.races, races: options.races, ..Checks::NONE };
     config.limits.warp_instructions = options.limit;
     config.garbage_seed = 0;
     if options.weak {
