@@ -334,7 +334,10 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
                 if whose == rank
                     && word.is_named_by(line, call, plan_hash(case))
                     && is_first(case, rank, word, line)
-                    || whose != rank && word.reaches(line, whose, call, plan_hash(case)) =>
+                    && is_in_place(case, word, line)
+                    || whose != rank
+                        && word.reaches(line, whose, call, plan_hash(case))
+                        && is_in_place(case, word, line) =>
             {
                 match cause {
                     Cause::StaleSlot { .. } => Some(Noticed::StaleSlot),
@@ -353,11 +356,17 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
 /// from another rank: no token was seen before it, and its own is one of that rank's.
 fn is_first(case: &Case, rank: u32, word: Word, line: &StatusLine) -> bool {
     let Cause::StaleSlot { peer, expected, seen } = line.cause else { return true };
-    if word != Word::DispatchCalls || case.nodes > 1 {
+    if word != Word::DispatchCalls || case.nodes > 1 && case.gpus > 1 {
         return true;
     }
     let most = case.tokens.iter().max().copied().unwrap_or(0);
-    peer != rank && peer < case.gpus && expected as u32 == 0 && (seen as u32) < most
+    peer != rank && peer < case.nodes * case.gpus && expected as u32 == 0 && (seen as u32) < most
+}
+
+/// Whether a slot of another combine is told as what it is: at the position that was looked at, from a node.
+fn is_in_place(case: &Case, word: Word, line: &StatusLine) -> bool {
+    let Cause::StaleSlot { peer, expected, seen } = line.cause else { return true };
+    word != Word::CombineCalls || peer < case.nodes && expected as u32 == seen as u32
 }
 
 /// Whether a NIC's trouble leads to this syndrome: its own, or that of the requests behind it.
@@ -418,11 +427,12 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
             }
             let fails = matches!(act, Act::Fails | Act::KeyRefused);
             let channel = match lane {
-                Lane::Payload { channel } | Lane::Credit { channel } => Some(channel),
-                Lane::Exchange => None,
+                Lane::Payload { channel } | Lane::Credit { channel } => channel,
+                // It belongs to no channel.
+                Lane::Exchange => 0,
             };
             let failed = |line: &StatusLine| match line.cause {
-                Cause::Nic { peer: at, channel: of, .. } => at == peer && channel.is_none_or(|channel| channel == of),
+                Cause::Nic { peer: at, channel: of, .. } => at == peer && channel == of,
                 _ => false,
             };
             // The last credit of a flow is not waited for: its kernel may have ended, and the peer finds the queue pair broken.

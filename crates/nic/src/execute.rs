@@ -157,7 +157,8 @@ impl Network {
                 if entry.pieces.left() == 0 {
                     entry.outcome = Outcome::Done;
                     if self.config.late_completions {
-                        entry.patience = pick(choose, usize::from(NetworkConfig::MAX_PATIENCE) + 1) as u16;
+                        let most = NetworkConfig::patience(self.queues[queue].number);
+                        entry.patience = pick(choose, usize::from(most) + 1) as u16;
                     }
                     self.count(queue, &entry);
                 }

@@ -36,6 +36,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "GIVE_UP from exchange.ptx:373#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:500#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "fabric_mlx5.ptxh:481 FABRIC_BOXES_SENT", text: "sub.u64 _entry, _posted, _behind", ..NO_FIELDS },
+    Argument { place: "GIVE_UP from scout.ptxh:87#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "GIVE_UP from frame.ptxh:111#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "GIVE_UP from frame.ptxh:118#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "GIVE_UP from exchange.ptx:267#0", text: "[smem+48], _lost_channel", change: "dropped", ..ZERO_OVER_ZERO },
@@ -62,6 +63,8 @@ const ARGUMENTS: &[Argument] = &[
     Argument { edge: "calls", change: ".gpu -> .cta", ..ONLY_IF_THEY_OVERLAP },
     Argument { edge: "overlap", change: "moved earlier", ..ONLY_IF_THEY_OVERLAP },
     Argument { edge: "calls", change: "moved later", ..ONLY_IF_THEY_OVERLAP },
+    Argument { edge: "leave", text: "bar.sync 0", change: "dropped", ..ONLY_IF_THEY_OVERLAP },
+    Argument { place: "dispatch.ptx:663", text: "[stream+44], token_last", change: "+1", ..TOKENS_RISE },
     Argument { edge: "leave", text: "atom.acq_rel.gpu", change: ".acq_rel -> .acquire", ..ONLY_IF_THEY_OVERLAP },
     Argument { edge: "leave", text: "atom.acq_rel.gpu", change: ".acq_rel -> .release", ..ONLY_IF_THEY_OVERLAP },
     // What a stream begins with.
@@ -122,8 +125,8 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "worker.ptxh", text: "sub.u32 at_word, at_word, kind_word", ..ANY_FIRST },
     Argument { edge: "left", text: "red.relaxed.cta.shared", change: "moved earlier", ..BESIDE_THE_RECORD },
     Argument { text: "mbarrier.arrive.expect_tx", change: "moved later", ..COUNTED_AGAINST },
-    Argument { place: "dispatch.ptx:332", text: "sub.u32 rest, end, next", change: "dropped", ..ARRIVALS_END_THERE },
-    Argument { place: "dispatch.ptx:332", text: "sub.u32 rest, end, next", change: "+1", ..ARRIVALS_END_THERE },
+    Argument { place: "dispatch.ptx:333", text: "sub.u32 rest, end, next", change: "dropped", ..ARRIVALS_END_THERE },
+    Argument { place: "dispatch.ptx:333", text: "sub.u32 rest, end, next", change: "+1", ..ARRIVALS_END_THERE },
     Argument { place: "dispatch.ptx", text: "@builds st.shared.u32 [at], 0", ..PADDING },
     // What a NIC's write follows.
     Argument { kernel: "dispatch_staged_mlx5", edge: "head", text: " head, [need_address]", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_DOORBELL },
@@ -438,8 +441,8 @@ const PAST_OTHER_MEMORY: Argument = Argument {
 
 /// A cause that has no fields.
 const NO_FIELDS: Argument = Argument {
-    why: "the line's code is cancelled, aborted or overlap, and waits_recorded is 0: of such a line `StatusLine::parse` keeps \
-          neither detail nor expected nor seen, so no reader exists",
+    why: "the line's code is cancelled, aborted, overlap or timeout: of such a line `StatusLine::parse` keeps neither detail nor \
+          expected nor seen, so no reader exists",
     ..ANY
 };
 
@@ -496,6 +499,12 @@ const NO_TOKEN_BEFORE: Argument = Argument {
 const BEFORE_THE_START: Argument = Argument {
     why: "the count and the bit of a stream change places, or with stores to its record: no worker looks before the barrier \
           behind which all streams are made",
+    ..ANY
+};
+
+/// The least token that a flow's next header may name, at a receiver.
+const TOKENS_RISE: Argument = Argument {
+    why: "a receiver looks at each message once, and tokens of a flow rise: what comes next is the last token plus one or more",
     ..ANY
 };
 

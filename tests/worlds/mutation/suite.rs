@@ -235,7 +235,8 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     // Little room at more local ranks than a warp has lanes.
     let crowded =
         Case { nodes: 1, gpus: 33, experts_per_rank: 1, topk: 20, hidden: 8, channels: 1, workers: 2, ..base };
-    all.push(Case { tokens: vec![5, 4], depth_nv: 2, chunk_nv: 1, ..crowded });
+    all.push(Case { tokens: vec![5, 4], depth_nv: 2, chunk_nv: 1, ..crowded.clone() });
+    all.push(Case { nodes: 2, tokens: vec![3, 2], topk: 30, depth_nv: 2, chunk_nv: 1, ..crowded });
     all
 }
 
@@ -251,14 +252,22 @@ fn late(base: &Case, credits: &Case) -> Vec<Case> {
         all.push(Case { tokens, calls: 2, schedule: Some(seed), pct, workers, depth_ib, chunk_ib, ..late.clone() });
     }
     // Credit queues fill, and all orders of claim and completion come by.
-    for (seed, pct, workers) in [(24, Some(4), 4), (116, Some(2), 4), (120, None, 1), (311, Some(2), 1)] {
-        let full = Case { retransmit: false, tokens: vec![60, 50], ..late.clone() };
+    let orders = [(489, None, 1), (167, Some(4), 1), (241, Some(2), 2), (472, Some(4), 1), (129, Some(4), 1)];
+    for (seed, pct, workers) in orders {
+        let full = Case { retransmit: false, tokens: vec![60, 50], calls: 2, ..late.clone() };
         all.push(Case { schedule: Some(seed), pct, workers, ..full });
     }
     // A record is read while its doorbell is not rung yet.
     let busy = Case { gpus: 1, hidden: 8, tokens: vec![20, 20], channels: 2, calls: 2, ..base.clone() };
     let busy = Case { depth_ib: 8, chunk_ib: 1, workers: 2, read_before_post: true, outstanding: 4, ..busy };
     all.extend([18, 19, 20].map(|seed| Case { schedule: Some(seed), ..busy.clone() }));
+    let busy = Case { gpus: 1, hidden: 8, tokens: vec![70, 50], calls: 2, depth_ib: 2, chunk_ib: 1, ..base.clone() };
+    let busy = Case { read_before_post: true, late_completions: true, ..busy };
+    let orders = [(4, 2, 16, 146), (4, 2, 16, 841), (1, 2, 4, 248), (1, 4, 16, 484), (2, 2, 4, 462)];
+    all.extend(orders.map(|(channels, workers, outstanding, seed)| {
+        let tokens = if seed == 462 { vec![40, 30] } else { busy.tokens.clone() };
+        Case { channels, workers, outstanding, tokens, schedule: Some(seed), ..busy.clone() }
+    }));
     all
 }
 
@@ -357,6 +366,7 @@ fn troubled(fabric: Link) -> Vec<Case> {
     // What is found at the first header of a flow, in a world where it can be only one thing.
     let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word: Word::DispatchCalls });
     let two = Case { nodes: 1, gpus: 2, hidden: 8, tokens: vec![1], topk: 6, trouble, ..base.clone() };
+    extra.push(Case { nodes: 2, gpus: 1, ..two.clone() });
     extra.push(two);
     // Whoever gives up may do so while its copies are slow.
     for word in Word::ALL.into_iter().filter(|word| word.runs_ahead()) {
@@ -380,8 +390,9 @@ fn troubled(fabric: Link) -> Vec<Case> {
             chunk_nv: 1,
             channels: 1,
             hidden: 8,
-            races: false,
-            ..base.clone()
+            calls: 2,
+            fabric,
+            ..Case::default()
         };
         let times: [(u64, u32, u32, u32, u64); 5] = match (fabric, word) {
             (Link::Loopback, Word::ReceiveTail | Word::PartialTail) => {
