@@ -14,7 +14,7 @@ use warpferry::status::{Cause, Stage, StatusLine, Wait};
 use warpferry::{Communicator, Error};
 use warpferry_nic::{cqe, FaultAction, FaultMatch};
 
-use crate::case::Case;
+use crate::case::{Case, Link};
 use crate::damage::{Under, Word};
 use crate::lanes::{Cluster, Lane, Mishap};
 use crate::play::{self, Bounds, Call, Cost, Stop, TIMEOUT};
@@ -296,6 +296,9 @@ fn judge(
         if !later.iter().all(stays) {
             return Err(format!("rank {rank} does not stay broken{}", told(outcomes)));
         }
+        if let Some(what) = implausible(case, rank, first) {
+            return Err(format!("rank {rank} does not say what can be: {what}{}", told(outcomes)));
+        }
         match explained(case, trouble, rank, first) {
             Some(kind) => noticed.push(kind),
             None => return Err(format!("rank {rank} stops for no reason that was given{}", told(outcomes))),
@@ -367,6 +370,33 @@ fn is_first(case: &Case, rank: u32, word: Word, line: &StatusLine) -> bool {
 fn is_in_place(case: &Case, word: Word, line: &StatusLine) -> bool {
     let Cause::StaleSlot { peer, expected, seen } = line.cause else { return true };
     word != Word::CombineCalls || peer < case.nodes && expected as u32 == seen as u32
+}
+
+/// What in the lines of a dispatch or combine cannot be, whatever the trouble.
+fn implausible(case: &Case, rank: u32, error: &Error) -> Option<&'static str> {
+    let Error::Ended { op, .. } = error else { return None };
+    let (dispatch_sms, combine_sms) = case.sms[rank as usize % case.sms.len()];
+    let combines = *op == "combine";
+    let sms = if combines { combine_sms } else { dispatch_sms };
+    let most = u64::from(case.chunk_ib.max(case.chunk_nv));
+    lines(error).find_map(|line| {
+        if line.cta >= sms.min(case.channels) {
+            return Some("a CTA that the launch has not");
+        }
+        line.waits.iter().filter(|wait| wait.stage != Stage::Exchange).find_map(|wait| match wait {
+            _ if wait.channel >= case.channels => Some("a channel that is not there"),
+            _ if wait.peer >= case.nodes * case.gpus => Some("a rank that is not there"),
+            _ if wait.needed == 0 => Some("a wait for nothing"),
+            _ if combines && case.nodes == 1 && wait.stage == Stage::Forward => {
+                Some("a combine that forwards in one node")
+            }
+            // Arrivals are awaited one by one, room for a chunk. Completions are awaited where NICs are.
+            _ if case.fabric == Link::Loopback && wait.needed > wait.seen + most => {
+                Some("a wait for more than a chunk")
+            }
+            _ => None,
+        })
+    })
 }
 
 /// Whether a NIC's trouble leads to this syndrome: its own, or that of the requests behind it.

@@ -236,7 +236,10 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     let crowded =
         Case { nodes: 1, gpus: 33, experts_per_rank: 1, topk: 20, hidden: 8, channels: 1, workers: 2, ..base };
     all.push(Case { tokens: vec![5, 4], depth_nv: 2, chunk_nv: 1, ..crowded.clone() });
-    all.push(Case { nodes: 2, tokens: vec![3, 2], topk: 30, depth_nv: 2, chunk_nv: 1, ..crowded });
+    all.push(Case { nodes: 2, tokens: vec![3, 2], topk: 30, depth_nv: 2, chunk_nv: 1, ..crowded.clone() });
+    // Tokens for the last rank of a node alone, whose bit is in the second word of masks.
+    let last = Pattern::OneExpert { expert: 65 };
+    all.push(Case { nodes: 2, tokens: vec![2, 1], topk: 1, pattern: last, ..crowded });
     all
 }
 
@@ -413,6 +416,16 @@ fn troubled(fabric: Link) -> Vec<Case> {
             let small = matches!(seed, 18 | 412 | 222 | 449);
             let tokens = if small { vec![9, 12] } else { vec![24, 31] };
             Case { schedule: Some(seed), pct: Some(depth), gpus, workers, tokens, trouble, ..again.clone() }
+        }));
+        // Sends that wait for room, at ranks that see no trouble of their own.
+        let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word });
+        extra.extend((1..4).map(|seed| Case {
+            nodes: 1,
+            gpus: 2,
+            tokens: vec![24, 31],
+            schedule: Some(seed),
+            trouble,
+            ..again.clone()
         }));
         // Rows of several pieces, of which the later ones are on their way when the first is looked at.
         let pieces = Case { hidden: 2056, trouble, ..base.clone() };
