@@ -239,7 +239,9 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     all.push(Case { nodes: 2, tokens: vec![3, 2], topk: 30, depth_nv: 2, chunk_nv: 1, ..crowded.clone() });
     // Tokens for the last rank of a node alone, whose bit is in the second word of masks.
     let last = Pattern::OneExpert { expert: 65 };
-    all.push(Case { nodes: 2, tokens: vec![2, 1], topk: 1, pattern: last, ..crowded });
+    all.push(Case { nodes: 2, tokens: vec![2, 1], topk: 1, pattern: last, ..crowded.clone() });
+    let last = Case { pattern: Pattern::OneExpert { expert: 32 }, tokens: vec![5, 4], topk: 1, ..crowded };
+    all.extend([292, 131].map(|seed| Case { depth_nv: 2, chunk_nv: 1, schedule: Some(seed), ..last.clone() }));
     all
 }
 
