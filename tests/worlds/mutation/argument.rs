@@ -91,6 +91,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "fabric_mlx5.ptxh:323 FABRIC_CREDIT_FREE", text: "sub.u64 need", change: "+1", ..WAITS_LONGER },
     Argument { kernel: "dispatch", place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "+1", ..WHOLE_CHUNKS },
     Argument { kernel: "dispatch", place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "-1", ..WHOLE_CHUNKS },
+    Argument { kernel: "combine", place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "-1", ..WAITS_LONGER },
     Argument { kernel: "combine", text: "add.u64 reach, reach, position", change: "+1", ..ONE_SLOT_MORE },
     Argument { kernel: "combine", text: "sub.u64 need_value, reach, depth", change: "+1", ..ONE_SLOT_MORE },
     Argument { kernel: "loopback", place: "combine.ptx", text: "sub.u64 before, sums, before", change: "+1", ..CREDIT_BEFORE_THE_QUARTER },
@@ -130,6 +131,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "dispatch.ptx", text: "@builds st.shared.u32 [at], 0", ..PADDING },
     // What a NIC's write follows.
     Argument { kernel: "dispatch_staged_mlx5", edge: "head", text: " head, [need_address]", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_DOORBELL },
+    Argument { kernel: "mlx5", place: "combine.ptx:425", text: " head, [need_address]", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_DOORBELL },
     Argument { place: "FABRIC_CREDIT_FREE", text: "ld.acquire.cta", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_ENTRY },
     Argument { kernel: "mlx5", place: "FABRIC_PUT", text: "bar.warp.sync", change: "moved earlier", ..BEHIND_THE_NEXT_CLAIM },
     // Copies.

@@ -256,6 +256,10 @@ fn late(base: &Case, credits: &Case) -> Vec<Case> {
         let (depth_ib, chunk_ib) = [(2, 1), (4, 2), (8, 2)][seed as usize % 3];
         all.push(Case { tokens, calls: 2, schedule: Some(seed), pct, workers, depth_ib, chunk_ib, ..late.clone() });
     }
+    for (seed, pct, workers, depth_ib, tokens) in [(381, 4, 1, 8, vec![61, 50]), (302, 2, 2, 4, vec![93, 80])] {
+        let again = Case { gpus: 2, tokens, calls: 2, schedule: Some(seed), pct: Some(pct), workers, ..late.clone() };
+        all.push(Case { depth_ib, chunk_ib: 2, races: false, ..again });
+    }
     // Credit queues fill, and all orders of claim and completion come by.
     let orders = [(489, None, 1), (167, Some(4), 1), (241, Some(2), 2), (472, Some(4), 1), (129, Some(4), 1)];
     for (seed, pct, workers) in orders {
