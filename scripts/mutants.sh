@@ -6,9 +6,16 @@
 #
 # Without --fabric both are tried. What was tried before is in target/mutants (WARPFERRY_MUTANTS_RESULTS names another
 # folder) and counts as long as the kernel is the same: a run can be stopped and taken up again. --seconds bounds the
-# time of each fabric, --from leaves out the first mutants, --edges all but fences, barriers, waits, orders and scopes.
+# time of each fabric, after two or three minutes in which every run is made with the sound kernels; --from leaves out the
+# first mutants; --edges tries fences, barriers, waits, orders and scopes only.
 # The page and the list for CI are written when all of both fabrics were tried and went well; --tell writes them from
 # the record as it is. Fails when a mutant survives without an argument, or was not tried.
+#
+# One mutant again, in the run (of tests/worlds/mutation/suite.rs) that caught it, as the lines of a long run name both; or
+# in all runs, without :RUN; `list` in the place of the number names all mutants of a kernel:
+#
+#   WARPFERRY_MUTANT=FABRIC:KERNEL:NUMBER[:RUN] PTXAS=none cargo test --release --test worlds -- \
+#       --exact mutation::run::again --nocapture
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -24,6 +31,14 @@ while (($#)); do
         --edges) export WARPFERRY_MUTANTS_EDGES=1; shift; continue ;;
         --fabric | --kernel | --seconds | --from | --threads) (($# >= 2)) || usage ;;
         *) echo "mutants: $1 is no option" >&2; usage ;;
+    esac
+    case $1-$2 in
+        --fabric-mlx5 | --fabric-loopback) ;;
+        --fabric-*) echo "mutants: --fabric $2: valid is mlx5 or loopback" >&2; exit 2 ;;
+        --kernel-layout | --kernel-exchange | --kernel-dispatch | --kernel-combine) ;;
+        --kernel-*) echo "mutants: --kernel $2: valid is layout, exchange, dispatch or combine" >&2; exit 2 ;;
+        *)
+            [[ $2 =~ ^[0-9]+$ ]] || { echo "mutants: $1 $2: valid is a whole number" >&2; exit 2; } ;;
     esac
     case $1 in
         --fabric) fabrics=$2 ;;

@@ -104,5 +104,27 @@ fn an_expectation_is_understood_or_refused() {
         let error = with(comment).expect_err("a word that is no expectation");
         assert!(error.message.contains(comment) && error.message.contains(valid), "{error}");
     }
+    // One key that is understood makes the others count.
+    for (comment, valid) in [("expcet: fails. race: some", "expect:"), ("expect: fails. liveness: maybe", "terminates")]
+    {
+        let error = with(comment).expect_err("a comment of which a part is no expectation");
+        assert!(error.message.contains(valid), "{error}");
+    }
     assert!(with("the reader may expect: nothing").is_ok(), "a sentence is no expectation");
+}
+
+/// What is not declared, or not written, counts as 0, as in the suites; it may be a slip of the pen, and is told.
+#[test]
+fn what_counts_as_zero_is_told() {
+    let text = |initial: &str, last: &str, asked: &str| {
+        format!(
+            "PTX asks\n{{ {initial} }}\n P0@cta 0,gpu 0 | P1@cta 1,gpu 0 ;\n st.weak x, 1 | ld.weak r0, y ;\n \
+             st.weak y, 1 | ld.weak r1, {last} ;\nexists (P1:r0 == 1 /\\ P1:{asked} == 0)\n"
+        )
+    };
+    let assumed = |text: &str| parse("asks", text).unwrap_or_else(|error| panic!("{error}")).assumed;
+    assert!(assumed(&text("x=0; y=0;", "x", "r1")).is_empty());
+    let told = assumed(&text("x=0; y=0;", "X", "r7"));
+    assert!(told.len() == 2 && told[0].contains("`X`") && told[1].contains("P1:r7"), "{told:?}");
+    assert!(assumed(&text("", "x", "r1")).is_empty(), "where nothing is declared nothing is missing");
 }

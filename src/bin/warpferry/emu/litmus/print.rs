@@ -42,6 +42,12 @@ pub fn print(case: &Case, width: usize, options: &LitmusOptions) {
     let observation = report.observation.word();
     let condition = test.condition.text(test);
     say(format_args!("{name:width$}  {word:9} {meaning:12} {observation:9} {positive}/{negative}  {condition}"));
+    if positive + negative == 0 && !matches!(report.verdict, Verdict::Undecided(_)) {
+        say(format_args!("{:width$}  - no execution ends: the condition is asked of nothing", ""));
+    }
+    for note in &test.assumed {
+        say(format_args!("{:width$}  - {note}", ""));
+    }
     for note in notes(report, options) {
         say(format_args!("{:width$}  - {note}", ""));
     }
