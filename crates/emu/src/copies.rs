@@ -511,7 +511,6 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
                 target.shared.touched(offset, bytes, &mut env.memory.woken);
             }
             env.spare.push(piece);
-            target.unseen_loads.insert(mbarrier as u32);
             let done = barrier::complete_tx(target, mbarrier, copy.bytes, &mut env.memory.woken);
             let ended =
                 done.map_err(|reason| fault(copy, env.memory, FaultKind::Mbarrier(reason), mbarrier + SHARED_WINDOW))?;

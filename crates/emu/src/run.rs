@@ -591,7 +591,7 @@ fn copies_left(cta: &CtaState, unseen_counts: bool) -> Option<String> {
     if cta.copies > 0 {
         return Some(format!("the CTA ended while {} copies still use its shared memory", cta.copies));
     }
-    let mbarrier = cta.unseen_loads.first().filter(|_| unseen_counts)?;
+    let (mbarrier, _) = cta.unseen_loads.first().filter(|_| unseen_counts)?;
     Some(format!(
         "the CTA ended and no thread has seen its bulk loads end that report to the mbarrier at +{mbarrier:#x}: they may \
          still write shared memory"

@@ -63,8 +63,9 @@ pub(crate) struct CtaState {
     pub live_warps: u32,
     /// Bulk copies that still read or write shared memory.
     pub copies: u32,
-    /// Offsets of mbarriers to which loads have reported since a thread of this CTA last saw a phase of theirs end.
-    pub unseen_loads: BTreeSet<u32>,
+    /// Offsets of mbarriers, and parities of their phases, to which loads have reported and which no thread of this CTA has
+    /// seen end since.
+    pub unseen_loads: BTreeSet<(u32, u32)>,
     /// Things that happened in the turn, for waiting groups of all warps.
     pub happened: Vec<Happening>,
     /// Stores made by threads before a barrier of this CTA, not yet visible to the bus.

@@ -84,14 +84,11 @@ const ARGUMENTS: &[Argument] = &[
     Argument { text: "sub.u64 _now, _now, _began", change: "+1", ..A_NANOSECOND },
     Argument { place: "scout.ptxh", text: "sub.u64 value, now, began", change: "+1", ..A_NANOSECOND },
     Argument { place: "FABRIC_OPEN", text: "sub.u64 _behind, _posted, _address", change: "+1", ..SEEN_AGAIN_BY_THE_SCOUT },
-    Argument { place: "FABRIC_OPEN", text: "sub.u64 _posted, _posted, _behind", change: "-1", ..SEEN_AGAIN_BY_THE_SCOUT },
     Argument { place: "FABRIC_OPEN", text: "sub.u64 _behind, _posted, _address", change: "-1", ..UNTIL_THE_FIRST_LOOK },
     Argument { place: "FABRIC_OPEN", text: "ld.acquire.sys.global.u64 _entry", change: ".acquire -> .relaxed", ..WAITED_FOR_BY_THE_LAST },
     Argument { place: "FABRIC_CREDIT_FREE", text: "_queue", change: "dropped", ..WAITS_LONGER },
     Argument { place: "fabric_mlx5.ptxh:323 FABRIC_CREDIT_FREE", text: "sub.u64 need", change: "+1", ..WAITS_LONGER },
-    Argument { kernel: "dispatch", place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "+1", ..WHOLE_CHUNKS },
-    Argument { kernel: "dispatch", place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "-1", ..WHOLE_CHUNKS },
-    Argument { kernel: "combine", place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "-1", ..WAITS_LONGER },
+    Argument { place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "-1", ..WAITS_LONGER },
     Argument { kernel: "combine", text: "add.u64 reach, reach, position", change: "+1", ..ONE_SLOT_MORE },
     Argument { kernel: "combine", text: "sub.u64 need_value, reach, depth", change: "+1", ..ONE_SLOT_MORE },
     Argument { kernel: "loopback", place: "combine.ptx", text: "sub.u64 before, sums, before", change: "+1", ..CREDIT_BEFORE_THE_QUARTER },
@@ -134,6 +131,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument { kernel: "mlx5", place: "combine.ptx:425", text: " head, [need_address]", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_DOORBELL },
     Argument { place: "FABRIC_CREDIT_FREE", text: "ld.acquire.cta", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_ENTRY },
     Argument { kernel: "mlx5", place: "FABRIC_PUT", text: "bar.warp.sync", change: "moved earlier", ..BEHIND_THE_NEXT_CLAIM },
+    Argument { place: "FABRIC_COMPLETIONS", edge: "lanes", text: "bar.warp.sync", change: "dropped", ..RELEASED_BY_EACH_LANE },
     // Copies.
     Argument { place: "DRAIN_OWN_AND_FENCE from combine.ptx:671", text: "wait_group 0", change: "moved later", ..RESULTS_END_WITH_THE_KERNEL },
     Argument { place: "DRAIN_OWN_AND_FENCE from combine.ptx:671", text: "wait_group 0", change: "only .read", ..RESULTS_END_WITH_THE_KERNEL },
@@ -243,14 +241,6 @@ const WAITED_FOR_BY_THE_LAST: Argument = Argument {
 const WAITS_LONGER: Argument = Argument {
     why: "the stream waits for completions of more of the requests that are already posted than it must: they come by \
           themselves, and then it goes on",
-    ..ANY
-};
-
-/// What a slot waits for, noted at its neighbour.
-const WHOLE_CHUNKS: Argument = Argument {
-    why: "a dispatch sends whole chunks but for the last of a call, behind which it waits for all. So a chunk ends in the same \
-          slots in every round of the ring, and the neighbour's word holds the request of the same chunk or of a later one that is \
-          posted: more is waited for than is needed, and it comes by itself. Combine sends chunks of any length: there it is seen",
     ..ANY
 };
 
@@ -383,6 +373,14 @@ const FENCED_BEFORE_THE_DOORBELL: Argument = Argument {
 const FENCED_BEFORE_THE_ENTRY: Argument = Argument {
     why: "what must come behind the NIC's reads is the next entry of the credit queue, and between the load and that entry stands \
           the claim's fence.acq_rel.sys (`moved_all`, DRAIN_OWN_AND_FENCE), which makes an acquire pattern of a relaxed load too",
+    ..ANY
+};
+
+/// The meeting at the end of a look at completions.
+const RELEASED_BY_EACH_LANE: Argument = Argument {
+    why: "each lane releases the counts that it raises, and whoever uses one acquires it; a lane that gives up releases the \
+          fields, and every lane acquires the word that says so. The lanes meet again at the vote over the first word of waiting \
+          streams. It is there so that a look ends for all lanes at once",
     ..ANY
 };
 

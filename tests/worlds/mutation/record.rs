@@ -1,7 +1,6 @@
 //! What became of mutants, one line of JSON each in a file, so that a long run can be stopped and taken up again.
 //!
-//! A line counts as long as its kernel is the same; a survivor's without an argument only as long as the runs are the same
-//! too.
+//! A line counts as long as its kernel is the same; a survivor's only as long as the runs are the same too.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -10,8 +9,6 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-
-use super::argument;
 
 /// What became of a mutant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,13 +67,10 @@ impl Record {
         Record { file: Mutex::new(file), known }
     }
 
-    /// What is known of a mutant, if it still counts: a survivor's runs must be the same, unless an argument says that no
-    /// run can show it.
+    /// What is known of a mutant, if it still counts.
     pub fn known(&self, like: &Line) -> Option<&Line> {
         let line = self.known.get(&like.key()).filter(|line| line.hash == like.hash)?;
-        let counts =
-            matches!(line.fate, Fate::Caught { .. }) || line.suite == like.suite || argument::of(line).is_some();
-        counts.then_some(line)
+        (matches!(line.fate, Fate::Caught { .. }) || line.suite == like.suite).then_some(line)
     }
 
     /// Writes a line.

@@ -90,7 +90,7 @@ impl Set {
 }
 
 /// Runs of a mutant whose argument says that none can show it, of all kinds.
-const ARGUED_RUNS: usize = 4;
+const ARGUED_RUNS: usize = 16;
 
 /// The kernels of a set, in the order of [`Set::kernels`].
 pub const KERNELS: [&str; 4] = ["layout", "exchange", "dispatch", "combine"];

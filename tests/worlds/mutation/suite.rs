@@ -260,6 +260,11 @@ fn late(base: &Case, credits: &Case) -> Vec<Case> {
         let again = Case { gpus: 2, tokens, calls: 2, schedule: Some(seed), pct: Some(pct), workers, ..late.clone() };
         all.push(Case { depth_ib, chunk_ib: 2, races: false, ..again });
     }
+    // Chunks that do not divide their ring: they wrap at other slots in every round.
+    for (seed, chunk_ib, depth_ib) in [(1, 3, 8), (2, 3, 8), (3, 5, 16), (4, 6, 16)] {
+        let uneven = Case { chunk_ib, depth_ib, tokens: vec![60, 50], workers: 2, pct: Some(2), ..late.clone() };
+        all.push(Case { schedule: Some(seed), races: seed % 2 == 0, ..uneven });
+    }
     // Credit queues fill, and all orders of claim and completion come by.
     let orders = [(489, None, 1), (167, Some(4), 1), (241, Some(2), 2), (472, Some(4), 1), (129, Some(4), 1)];
     for (seed, pct, workers) in orders {

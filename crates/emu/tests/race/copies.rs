@@ -245,6 +245,13 @@ fn a_cta_sees_its_loads_end() {
     clean(&format!("{MAKE}{LOAD}"), WARP);
     let unseen = LOAD.replace(WAIT, "");
     caught(&format!("{MAKE}{unseen}"), WARP, "the CTA ended");
+    // A wait for another phase sees nothing of it: a fresh mbarrier passes for parity 1.
+    let arrive = "mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 state, [smem + 4096], 128;";
+    let before = WAIT.replace("4096], 0;", "4096], 1;").replace("issued", "waits");
+    let early = unseen.replace(arrive, "");
+    assert!(early != unseen && before.contains("], 1;"));
+    let sleeps = "nanosleep.u32 1000000; nanosleep.u32 1000000;";
+    caught(&format!("{MAKE}{early} {sleeps} waits: {before}"), WARP, "no thread has seen");
     // Landed for certain: the thread sleeps until then.
     caught(&format!("{MAKE}{unseen} nanosleep.u32 1000000; nanosleep.u32 1000000;"), WARP, "no thread has seen");
 }
