@@ -62,7 +62,9 @@ fn quotients_by_the_largest_numbers() {
             bits(f(a) / f32::from_bits(b))
         });
     };
-    [0x7e7f_ffff, 0x7e80_0000, 0x7e80_0001, 0xfe80_0001, 0x7f7f_ffff, 0x7f80_0000].map(with);
+    for divisor in [0x7e7f_ffff, 0x7e80_0000, 0x7e80_0001, 0xfe80_0001, 0x7f7f_ffff, 0x7f80_0000] {
+        with(divisor);
+    }
     let ftz = "mov.b32 a32, 0x7f7fffff; mov.b32 b32, 0x7f000000; div.approx.ftz.f32 d32, a32, b32;";
     check(ftz, "d32", |_, _, _| 0);
 }
