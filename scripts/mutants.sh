@@ -2,10 +2,12 @@
 # Tries the mutants of the kernels and writes docs/mutants.md: what was changed, who saw it, what survives.
 #
 #   scripts/mutants.sh [--fabric mlx5|loopback] [--kernel layout|exchange|dispatch|combine] [--seconds N] [--from N]
-#                      [--threads N] [--edges] [--tell]
+#                      [--threads N] [--edges] [--afresh] [--tell]
 #
 # Without --fabric both are tried. What was tried before is in target/mutants (WARPFERRY_MUTANTS_RESULTS names another
-# folder) and counts as long as the kernel is the same: a run can be stopped and taken up again. --seconds bounds the
+# folder) and counts as long as the kernel is the same and, for a survivor, all runs are, for what was caught, the run that
+# did it: a run can be stopped and taken up again. --afresh tries again what was tried with other runs, or before a change
+# of the emulator, the NIC, the host's side or the worlds; what caught a mutant before comes first. --seconds bounds the
 # time of each fabric, after two or three minutes in which every run is made with the sound kernels; --from leaves out the
 # first mutants; --edges tries fences, barriers, waits, orders and scopes only.
 # The page and the list for CI are written when all of both fabrics were tried and went well; --tell writes them from
@@ -29,6 +31,7 @@ while (($#)); do
         -h | --help) help ;;
         --tell) tell_only=1; shift; continue ;;
         --edges) export WARPFERRY_MUTANTS_EDGES=1; shift; continue ;;
+        --afresh) export WARPFERRY_MUTANTS_AFRESH=1; shift; continue ;;
         --fabric | --kernel | --seconds | --from | --threads) (($# >= 2)) || usage ;;
         *) echo "mutants: $1 is no option" >&2; usage ;;
     esac

@@ -48,7 +48,7 @@ impl fmt::Display for Failure {
 }
 
 /// What a run that went well cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
     pub warp_instructions: u64,
     pub time_ns: u64,

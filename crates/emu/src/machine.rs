@@ -14,6 +14,7 @@ use crate::race::{self, Race};
 use crate::run::Agent;
 use crate::statistics::{GpuStatistics, Statistics};
 use crate::stream::{EventState, Gpu, LaunchState};
+use crate::target;
 use crate::warp::Cta;
 use crate::weak::{Place, Weak};
 use std::cmp::Reverse;
@@ -364,8 +365,9 @@ impl Machine {
     pub fn load_module(&mut self, name: &str, text: &str) -> Result<ModuleId, LoadError> {
         let module = warpferry_ptx::parse(name, text)
             .map_err(|e| LoadError::Parse { module: name.to_string(), message: e.to_string() })?;
-        if module.address_size != 64 {
-            let message = format!(".address_size {}: only 64 is supported", module.address_size);
+        let wide = module.address_size == 64;
+        let size = (!wide).then(|| format!(".address_size {}: only 64 is supported", module.address_size));
+        if let Some(message) = size.or_else(|| target::refused(&module.targets)) {
             return Err(LoadError::Parse { module: name.to_string(), message });
         }
         let strict = self.config.checks.uninitialized;

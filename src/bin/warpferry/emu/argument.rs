@@ -90,17 +90,14 @@ fn integer(text: &str, bits: u32, is_signed: bool) -> Result<u128, String> {
         Some("0o") => (8, &digits[2..]),
         _ => (10, digits),
     };
+    let (least, most) = (if is_signed { -(1i128 << (bits - 1)) } else { 0 }, (1i128 << bits) - 1);
     let magnitude = i128::from_str_radix(&digits.replace('_', ""), radix)
         .ok()
         .filter(|_| !digits.starts_with(['-', '+']))
-        .ok_or_else(|| format!("`{text}` is not an integer"))?;
+        .ok_or_else(|| format!("`{text}` is not an integer: valid is {least} to {most}"))?;
     let value = if is_negative { -magnitude } else { magnitude };
-    let least = if is_signed { -(1i128 << (bits - 1)) } else { 0 };
-    if value < least && !is_signed {
-        return Err(format!("{text} is negative: valid is 0 to {}", (1i128 << bits) - 1));
-    }
-    if value < least || value >= 1i128 << bits {
-        return Err(format!("{text} does not fit in {bits} bits"));
+    if value < least || value > most {
+        return Err(format!("{text} does not fit in {bits} bits: valid is {least} to {most}"));
     }
     Ok(value as u128)
 }

@@ -74,11 +74,11 @@ impl FromStr for Extent {
         let mut found = [1; 3];
         let parts: Vec<&str> = text.split([',', 'x']).collect();
         if parts.len() > 3 {
-            return Err(format!("`{text}` has more than three dimensions"));
+            return Err(format!("`{text}` has more than three dimensions: valid is X, X,Y or X,Y,Z"));
         }
         for (dimension, part) in found.iter_mut().zip(parts) {
             let value = part.trim().parse().ok().filter(|n| *n > 0);
-            *dimension = value.ok_or_else(|| format!("`{text}`: a dimension is a positive number"))?;
+            *dimension = value.ok_or_else(|| format!("`{text}`: a dimension is 1 to {}", u32::MAX))?;
         }
         Ok(Extent(found))
     }
@@ -96,7 +96,8 @@ impl FromStr for Dump {
 
     fn from_str(text: &str) -> Result<Dump, String> {
         let parts = text.split_once('=').and_then(|(index, file)| Some((index.trim().parse().ok()?, file)));
-        let (index, file) = parts.ok_or_else(|| format!("`{text}`: write INDEX=FILE"))?;
+        let parts = parts.filter(|(_, file)| !file.is_empty());
+        let (index, file) = parts.ok_or_else(|| format!("`{text}`: valid is INDEX=FILE, such as 0=out.bin"))?;
         Ok(Dump { index, file: PathBuf::from(file) })
     }
 }
@@ -108,8 +109,8 @@ enum Failure {
     Usage(String),
     /// The module cannot be loaded.
     Load(LoadError),
-    /// A thread did something wrong.
-    Fault(Box<Fault>),
+    /// A thread did something wrong; which argument's buffer the address is beside.
+    Fault { fault: Box<Fault>, beside: Option<String> },
     /// Nothing can move, or the limit is reached.
     Stall(String),
 }
@@ -142,7 +143,7 @@ pub fn run(options: &RunOptions) -> bool {
 fn execute(options: &RunOptions) -> Result<Done, Failure> {
     let name = options.file.display().to_string();
     let bytes = fs::read(&options.file).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
-    let text = String::from_utf8_lossy(&bytes);
+    let text = String::from_utf8(bytes).map_err(|error| Failure::Usage(format!("{name} is no PTX text: {error}")))?;
     let mut machine = Machine::new(config(options)).map_err(|error| Failure::Usage(error.to_string()))?;
     // Texts handed from program to program often end with a zero byte.
     let module = machine.load_module(&name, text.trim_end_matches('\0')).map_err(Failure::Load)?;
@@ -156,8 +157,11 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
         if !matches!(buffers.get(dump.index), Some(Some(_))) {
             let count = options.arguments.len();
             let what = match dump.index < count {
-                true => format!("--dump {}: argument {} is no buffer: valid is buf or zeros", dump.index, dump.index),
-                false => format!("--dump {}: there are {count} arguments, counted from 0", dump.index),
+                true => format!(
+                    "--dump {}: argument {} is no buffer: valid is one given as buf or zeros",
+                    dump.index, dump.index
+                ),
+                false => format!("--dump {}: {count} arguments are given, counted from 0", dump.index),
             };
             return Err(Failure::Usage(what));
         }
@@ -179,7 +183,10 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
     match machine.run_until_idle() {
         Ok(RunOutcome::Stalled(report)) => return Err(Failure::Stall(report.to_string())),
         Ok(_) => {}
-        Err(fault) => return Err(Failure::Fault(Box::new(fault))),
+        Err(fault) => {
+            let beside = fault.address.and_then(|address| beside(address, &buffers));
+            return Err(Failure::Fault { fault: Box::new(fault), beside });
+        }
     }
     for dump in &options.dumps {
         let Some(Some((address, bytes))) = buffers.get(dump.index) else { continue };
@@ -276,15 +283,39 @@ fn buffer(machine: &mut Machine, contents: &[u8]) -> Result<u64, Failure> {
     Ok(address)
 }
 
+/// Bytes around a buffer that count as beside it.
+const BESIDE: u64 = 1 << 16;
+
+/// Which argument's buffer an address outside all of them is beside, in words.
+fn beside(address: u64, buffers: &Buffers) -> Option<String> {
+    let named = |(index, &(start, bytes)): (usize, &(u64, usize))| {
+        let end = start + bytes as u64;
+        let what = format!("the buffer of argument {index}, which has {bytes} bytes");
+        match address {
+            _ if (start..end).contains(&address) => None,
+            _ if (end..end.saturating_add(BESIDE)).contains(&address) => {
+                Some((address - end, format!("{} bytes behind the end of {what}", address - end)))
+            }
+            _ if (start.saturating_sub(BESIDE)..start).contains(&address) => {
+                Some((start - address, format!("{} bytes before {what}", start - address)))
+            }
+            _ => None,
+        }
+    };
+    let buffers = buffers.iter().enumerate().filter_map(|(index, buffer)| Some((index, buffer.as_ref()?)));
+    buffers.filter_map(named).min().map(|(_, words)| words)
+}
+
 impl Failure {
     fn text(&self) -> String {
         match self {
-            Failure::Usage(text) | Failure::Stall(text) => text.clone(),
+            Failure::Usage(text) => text.clone(),
             Failure::Load(error) => error.to_string(),
-            Failure::Fault(fault) if matches!(fault.kind, FaultKind::Race(_)) => {
-                format!("{fault}\n  replay: {}", command_line())
+            Failure::Stall(text) => format!("{}\n  replay: {}", text.trim_end(), command_line()),
+            Failure::Fault { fault, beside } => {
+                let beside = beside.as_ref().map_or(String::new(), |words| format!("\n  the address is {words}"));
+                format!("{fault}{beside}\n  replay: {}", command_line())
             }
-            Failure::Fault(fault) => fault.to_string(),
         }
     }
 
@@ -296,7 +327,7 @@ impl Failure {
                 value["line"] = json!(line);
                 value["instruction"] = json!(instruction);
             }
-            Failure::Fault(fault) => {
+            Failure::Fault { fault, .. } => {
                 if let Some(at) = &fault.location {
                     value["file"] = json!(at.file);
                     value["line"] = json!(at.line);
@@ -338,8 +369,8 @@ impl Failure {
         match self {
             Failure::Usage(_) => "usage",
             Failure::Load(_) => "load",
-            Failure::Fault(fault) if matches!(fault.kind, FaultKind::Race(_)) => "race",
-            Failure::Fault(_) => "fault",
+            Failure::Fault { fault, .. } if matches!(fault.kind, FaultKind::Race(_)) => "race",
+            Failure::Fault { .. } => "fault",
             Failure::Stall(_) => "stall",
         }
     }
