@@ -89,7 +89,7 @@ fn ptxas() -> Option<PathBuf> {
     if named.as_deref() == Some(Path::new("none")) {
         return None;
     }
-    let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/cuda/bin/ptxas");
+    let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/cuda/bin/ptxas");
     named.into_iter().chain([local]).find(|place| place.is_file())
 }
 
