@@ -13,6 +13,7 @@ mod logic;
 mod matrices;
 mod memory;
 pub mod programs;
+mod reductions;
 mod video;
 mod warp;
 

@@ -592,7 +592,7 @@ fn reduce_elements(target: &mut Storage, offset: usize, bytes: &[u8], kind: Atom
         word[..element.len()].copy_from_slice(element);
         let value = u64::from_le_bytes(word);
         target.update(offset + index * size as usize, size as usize, |old| {
-            crate::atomic::combine(kind, size, old, value, value, false)
+            crate::atomic::combine(kind, size, old, value, value, true)
         });
     }
 }
