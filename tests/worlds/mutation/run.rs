@@ -120,8 +120,8 @@ pub fn machine_hash() -> u64 {
         for entry in entries {
             let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();
             match path.is_dir() {
-                // The mutants themselves: their runs have a hash, and their changes stand in each line.
-                true if path.ends_with("tests/worlds/mutation") => {}
+                // The program plays no part; of the mutants, the runs have a hash, and changes stand in each line.
+                true if path.ends_with("src/bin") || path.ends_with("tests/worlds/mutation") => {}
                 true => folders.push(path),
                 false => files.push(path),
             }
@@ -200,7 +200,9 @@ fn every_mutant_of_the_sources() {
         let all = suite.by(*kernel, mutant.at);
         let mut by = all.clone();
         if argument::of(&line).is_some() {
-            by = by.iter().copied().step_by(by.len().div_ceil(ARGUED_RUNS).max(1)).collect();
+            // Every so many of the runs, from another one on for each mutant.
+            let step = by.len().div_ceil(ARGUED_RUNS).max(1);
+            by = by.iter().copied().skip(mutant.number % step).step_by(step).collect();
         }
         by.sort_by_cached_key(|&run| Reverse(caught[run].load(Ordering::Relaxed)));
         line.fate = set.fate(&suite, first, &by, &all, (*kernel, mutant));
