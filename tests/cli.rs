@@ -327,3 +327,55 @@ fn what_emu_run_cannot_take_is_named() {
     let said = error(&["emu", "run", path, "--arg", "u32:7"]);
     assert!(said.contains("is no PTX text"), "{said}");
 }
+
+/// Store buffering by two CTAs: both may read 0, unless each has a `fence.sc` between its store and its load.
+#[test]
+fn all_results_of_a_small_program_are_explored() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let text = "
+        .version 8.2
+        .target sm_90
+        .address_size 64
+        .visible .entry k(.param .u64 arg) {
+            .reg .u64 p, mine, other; .reg .u32 index, seen;
+            ld.param.u64 p, [arg];
+            mov.u32 index, %ctaid.x;
+            mad.wide.u32 mine, index, 4, p;
+            xor.b32 index, index, 1;
+            mad.wide.u32 other, index, 4, p;
+            st.relaxed.gpu.global.u32 [mine], 1;
+            FENCE
+            ld.relaxed.gpu.global.u32 seen, [other];
+            st.global.u32 [mine+8], seen;
+            ret;
+        }";
+    let file = folder.join("store buffering.ptx");
+    let path = file.to_str().expect("a plain name");
+    let dump = format!("0={}", folder.join("store buffering.out").display());
+    let words = ["emu", "run", path, "--grid", "2", "--arg", "zeros:16", "--dump", &dump, "--weak", "--json"];
+    for (fence, expected) in [("", &["00", "01", "10", "11"][..]), ("fence.sc.gpu;", &["01", "10", "11"])] {
+        std::fs::write(&file, text.replace("FENCE", fence)).expect("the folder is there");
+        let output = warpferry(&[&words[..], &["--explore", "10000"]].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!(report["all"], true, "{report}");
+        let results = report["results"].as_array().expect("a list");
+        let mut seen: Vec<String> = (0..results.len())
+            .map(|number| {
+                let bytes =
+                    std::fs::read(folder.join(format!("store buffering.out.{number}"))).expect("it was written");
+                format!("{}{}", bytes[8], bytes[12])
+            })
+            .collect();
+        seen.sort();
+        assert_eq!(seen, expected, "`{fence}`");
+    }
+    for (more, part) in [
+        (&[][..], "--seed N"),
+        (&["--explore", "0"], "0"),
+        (&["--explore", "5", "--seed", "1"], "--seed"),
+        (&["--deviations", "5", "--seed", "1"], "--explore"),
+    ] {
+        let said = error(&[&["emu", "run", path, "--grid", "2", "--arg", "zeros:16", "--weak"], more].concat());
+        assert!(said.contains(part), "{more:?}: {said}");
+    }
+}

@@ -1,7 +1,7 @@
 //! `emu run`: one entry of a PTX file on one emulated GPU, arguments in, buffers out.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Parser;
@@ -12,6 +12,7 @@ use warpferry_emu::{
 };
 
 use super::argument::Argument;
+use super::explore::explore;
 use crate::output::{command_line, complain, say};
 
 /// Options of `emu run`.
@@ -49,9 +50,16 @@ pub struct RunOptions {
     /// Check every access for data races by the PTX memory model; a race ends the run with both accesses
     #[arg(long)]
     pub races: bool,
-    /// Weak memory: loads return any value that the PTX memory model allows, drawn by the seed
-    #[arg(long, requires = "seed")]
+    /// Weak memory: loads return any value that the PTX memory model allows, drawn by the seed or explored
+    #[arg(long)]
     pub weak: bool,
+    /// Goes through all orders and values of weak memory, one after another, in at most so many runs
+    #[arg(long, requires = "weak", conflicts_with_all = ["seed", "pct"], value_name = "RUNS",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub explore: Option<u64>,
+    /// Explores only runs with at most so many choices that are not the plain ones: what loops need
+    #[arg(long, requires = "explore", value_name = "COUNT")]
+    pub deviations: Option<usize>,
     /// Most warp instructions of the run, after which it counts as endless
     #[arg(long, default_value_t = 1 << 32, value_name = "COUNT")]
     pub limit: u64,
@@ -87,8 +95,10 @@ impl FromStr for Extent {
 /// A buffer to write out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dump {
-    index: usize,
-    file: PathBuf,
+    /// Which argument, from 0.
+    pub index: usize,
+    /// Where to.
+    pub file: PathBuf,
 }
 
 impl FromStr for Dump {
@@ -104,7 +114,7 @@ impl FromStr for Dump {
 
 /// Why a program did not run to its end.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     /// The command line or a file is wrong.
     Usage(String),
     /// The module cannot be loaded.
@@ -115,36 +125,65 @@ enum Failure {
     Stall(String),
 }
 
-/// What a run counts.
-struct Done {
+/// A run that went to its end.
+pub(super) struct Done {
     entry: String,
-    instructions: u64,
-    time_ns: u64,
+    pub machine: Machine,
+    /// What the buffers to be dumped hold, in the order of the options.
+    pub dumped: Vec<Vec<u8>>,
 }
 
 /// Runs and reports; false when the program did not run to its end.
 pub fn run(options: &RunOptions) -> bool {
-    let outcome = execute(options);
-    match &outcome {
-        Ok(done) if options.json => say(json!({
-            "status": "ok",
-            "entry": done.entry,
-            "warp_instructions": done.instructions,
-            "time_ns": done.time_ns,
-            "races_checked": options.races,
-        })),
-        Ok(_) => {}
-        Err(failure) if options.json => say(failure.json()),
-        Err(failure) => complain(format_args!("error: {}", failure.text())),
+    let outcome = match options.explore {
+        Some(runs) => explore(options, runs),
+        None => once(options),
+    };
+    if let Err(failure) = &outcome {
+        match options.json {
+            true => say(failure.json()),
+            false => complain(format_args!("error: {}", failure.text())),
+        }
     }
     outcome.is_ok()
 }
 
-fn execute(options: &RunOptions) -> Result<Done, Failure> {
+/// One run by the schedule of the options.
+fn once(options: &RunOptions) -> Result<(), Failure> {
+    if options.weak && options.seed.is_none() {
+        let what = "--weak needs --seed N, which draws values and orders, or --explore RUNS, which goes through them";
+        return Err(Failure::Usage(what.to_string()));
+    }
+    if let Some(deviations) = options.deviations {
+        return Err(Failure::Usage(format!("--deviations {deviations}: bounds what --explore RUNS goes through")));
+    }
+    let done = execute(options, config(options))?;
+    for (dump, contents) in options.dumps.iter().zip(&done.dumped) {
+        save(&dump.file, contents)?;
+    }
+    if options.json {
+        say(json!({
+            "status": "ok",
+            "entry": done.entry,
+            "warp_instructions": done.machine.statistics().warp_instructions(),
+            "time_ns": done.machine.time_ns(),
+            "races_checked": options.races,
+        }));
+    }
+    Ok(())
+}
+
+/// Writes what a buffer holds.
+pub(super) fn save(file: &Path, contents: &[u8]) -> Result<(), Failure> {
+    fs::write(file, contents).map_err(|error| Failure::Usage(format!("--dump {}: {error}", file.display())))
+}
+
+/// Runs the entry once on a machine of this kind.
+pub(super) fn execute(options: &RunOptions, config: MachineConfig) -> Result<Done, Failure> {
     let name = options.file.display().to_string();
     let bytes = fs::read(&options.file).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| Failure::Usage(format!("{name} is no PTX text: {error}")))?;
-    let mut machine = Machine::new(config(options)).map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut machine = Machine::new(config).map_err(|error| Failure::Usage(error.to_string()))?;
     // Texts handed from program to program often end with a zero byte.
     let module = machine.load_module(&name, text.trim_end_matches('\0')).map_err(Failure::Load)?;
     let entry = entry(&machine, module, options)?;
@@ -188,21 +227,21 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
             return Err(Failure::Fault { fault: Box::new(fault), beside });
         }
     }
+    let mut dumped = Vec::new();
     for dump in &options.dumps {
         let Some(Some((address, bytes))) = buffers.get(dump.index) else { continue };
         let mut contents = vec![0; *bytes];
         if *bytes > 0 {
             machine.read_raw(*address, &mut contents).map_err(|error| Failure::Usage(error.to_string()))?;
         }
-        let wrong = |error| Failure::Usage(format!("--dump {}={}: {error}", dump.index, dump.file.display()));
-        fs::write(&dump.file, contents).map_err(wrong)?;
+        dumped.push(contents);
     }
-    Ok(Done { entry, instructions: machine.statistics().warp_instructions(), time_ns: machine.time_ns() })
+    Ok(Done { entry, machine, dumped })
 }
 
 /// One GPU that finds what is wrong in any program: bounds, rights, alignment. What a legal program may read without
 /// having written it has a value.
-fn config(options: &RunOptions) -> MachineConfig {
+pub(super) fn config(options: &RunOptions) -> MachineConfig {
     let mut config = MachineConfig::new(1, 1);
     config.checks = Checks { alignment: true, unawaited_copies: options.races, races: options.races, ..Checks::NONE };
     config.limits.warp_instructions = options.limit;
