@@ -132,6 +132,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "FABRIC_CREDIT_FREE", text: "ld.acquire.cta", change: ".acquire -> .relaxed", ..FENCED_BEFORE_THE_ENTRY },
     Argument { kernel: "mlx5", place: "FABRIC_PUT", text: "bar.warp.sync", change: "moved earlier", ..BEHIND_THE_NEXT_CLAIM },
     Argument { place: "FABRIC_COMPLETIONS", edge: "lanes", text: "bar.warp.sync", change: "dropped", ..RELEASED_BY_EACH_LANE },
+    Argument { kernel: "mlx5", place: "scout.ptxh:47", text: "bar.warp.sync", change: "dropped", ..MET_AT_THE_NEXT_LOOK },
     // Copies.
     Argument { place: "DRAIN_OWN_AND_FENCE from combine.ptx:671", text: "wait_group 0", change: "moved later", ..RESULTS_END_WITH_THE_KERNEL },
     Argument { place: "DRAIN_OWN_AND_FENCE from combine.ptx:671", text: "wait_group 0", change: "only .read", ..RESULTS_END_WITH_THE_KERNEL },
@@ -381,6 +382,14 @@ const RELEASED_BY_EACH_LANE: Argument = Argument {
     why: "each lane releases the counts that it raises, and whoever uses one acquires it; a lane that gives up releases the \
           fields, and every lane acquires the word that says so. The lanes meet again at the vote over the first word of waiting \
           streams. It is there so that a look ends for all lanes at once",
+    ..ANY
+};
+
+/// The meeting of lanes behind a group of waiting streams.
+const MET_AT_THE_NEXT_LOOK: Argument = Argument {
+    why: "the next group of streams has a word of its own; before the scout looks at the same word again, its lanes meet at the \
+          end of the next look at completions (the last barrier of FABRIC_COMPLETIONS), which lane 0 reaches behind its \
+          atomics. Without completions, in the loopback fabric, the barrier is the only one, and its loss is caught",
     ..ANY
 };
 

@@ -265,6 +265,18 @@ fn late(base: &Case, credits: &Case) -> Vec<Case> {
         let uneven = Case { chunk_ib, depth_ib, tokens: vec![60, 50], workers: 2, pct: Some(2), ..late.clone() };
         all.push(Case { schedule: Some(seed), races: seed % 2 == 0, ..uneven });
     }
+    // A slot's bytes are read again behind the credit for it: only the count of completions keeps its next writer away.
+    let again = Case { gpus: 2, late_completions: false, ..late.clone() };
+    all.push(Case {
+        hidden: 264,
+        tokens: vec![30, 5],
+        outstanding: 4,
+        schedule: Some(13),
+        workers: 4,
+        channels: 2,
+        ..again.clone()
+    });
+    all.push(Case { tokens: vec![21, 20], calls: 2, read_before_post: true, schedule: Some(4), workers: 2, ..again });
     // Credit queues fill, and all orders of claim and completion come by.
     let orders = [(489, None, 1), (167, Some(4), 1), (241, Some(2), 2), (472, Some(4), 1), (129, Some(4), 1)];
     for (seed, pct, workers) in orders {
