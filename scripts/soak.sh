@@ -7,7 +7,8 @@
 #
 # WARPFERRY_SOAK_SEED chooses the cases (default: the time, which is printed), WARPFERRY_SOAK_JOBS how many are played at
 # once (default: all cores), WARPFERRY_SOAK_OUT the folder for summary.md, summary.json and findings.txt (default: soak in
-# cargo's target folder). Exits nonzero when it found something; each finding has a line to paste that replays it.
+# cargo's target folder). Exits nonzero when it found something; each finding has a line to paste that replays it. What is
+# under way when time is up ends first: a case, and the minute at most in which a finding is made smaller.
 #
 # With WARPFERRY_MUTANT=FABRIC:KERNEL:NUMBER, as scripts/mutants.sh prints it, the kernels have that mutant, and the soak
 # ends when it is found.
@@ -24,6 +25,7 @@ whole() {
 }
 
 case "$#-${1:-}" in
+    1--h | 1---help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     2---schedules) whole "$2"; export WARPFERRY_SOAK_SCHEDULES=$2; unset WARPFERRY_SOAK_SECONDS ;;
     1-*) whole "$1"; export WARPFERRY_SOAK_SECONDS=$1; unset WARPFERRY_SOAK_SCHEDULES ;;
     *) usage ;;

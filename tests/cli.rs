@@ -267,3 +267,115 @@ fn a_race_of_any_program_is_reported_with_the_line_that_repeats_it() {
     let report: Value = serde_json::from_slice(&clean.stdout).expect("one JSON object");
     assert_eq!((&report["status"], &report["races_checked"]), (&"ok".into(), &true.into()));
 }
+
+/// A fault names the argument whose buffer is too small, and the line that repeats the run.
+#[test]
+fn a_fault_of_any_program_names_the_argument_and_the_line_that_repeats_it() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("past the end.ptx");
+    let text = "
+        .version 8.2
+        .target sm_90
+        .address_size 64
+        .visible .entry k(.param .u64 into, .param .u64 from) {
+            .reg .u64 p; .reg .u32 t;
+            ld.param.u64 p, [from];
+            mov.u32 t, %tid.x;
+            mad.wide.u32 p, t, 4, p;
+            ld.global.u32 t, [p];
+            ret;
+        }";
+    std::fs::write(&file, text).expect("the folder is there");
+    let path = file.to_str().expect("a plain name");
+    let words = ["emu", "run", path, "--block", "32", "--arg", "zeros:128", "--arg"];
+    assert!(warpferry(&[&words[..], &["zeros:128"]].concat()).status.success());
+    let said = error(&[&words[..], &["zeros:120"]].concat());
+    for part in [
+        "out of bounds",
+        "thread [30, 0, 0]",
+        "0 bytes behind the end of the buffer of argument 1, which has 120 bytes",
+        &format!("replay: warpferry emu run '{path}' --block 32 --arg zeros:128 --arg zeros:120"),
+    ] {
+        assert!(said.contains(part), "`{part}` is not in:\n{said}");
+    }
+}
+
+#[test]
+fn what_emu_run_cannot_take_is_named() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nothing.ptx");
+    let path = file.to_str().expect("a plain name");
+    let text = ".version 8.2\n.target sm_90\n.address_size 64\n.entry k(.param .u32 n) { ret; }";
+    std::fs::write(&file, text).expect("the folder is there");
+    assert!(warpferry(&["emu", "run", path, "--arg", "u32:7"]).status.success());
+    for (words, part) in [
+        (&["--arg", "u32:abc"][..], "valid is 0 to 4294967295"),
+        (&["--arg", "s8:300"], "300 does not fit in 8 bits: valid is -128 to 255"),
+        (&["--arg", "u64:1"], "argument 0 has 8 bytes, parameter n of the entry has 4"),
+        (&[], "0 arguments given, the entry takes 1: n (4 bytes)"),
+        (&["--arg", "u32:1", "--grid", "5000000000"], "a dimension is 1 to 4294967295"),
+        (&["--arg", "u32:1", "--grid", "1,1,1,1"], "more than three dimensions"),
+        (&["--arg", "u32:1", "--dump", "0="], "valid is INDEX=FILE"),
+        (&["--arg", "u32:1", "--dump", "0=x"], "argument 0 is no buffer"),
+        (&["--arg", "u32:1", "--dump", "3=x"], "1 arguments are given, counted from 0"),
+    ] {
+        let said = error(&[&["emu", "run", path], words].concat());
+        assert!(said.contains(part), "{words:?}: `{part}` is not in:\n{said}");
+    }
+    std::fs::write(&file, text.replace("sm_90", "sm_999")).expect("the folder is there");
+    let said = error(&["emu", "run", path, "--arg", "u32:7"]);
+    assert!(said.contains(".target sm_999: no such target"), "{said}");
+    std::fs::write(&file, [0xff, 0xfe, 0]).expect("the folder is there");
+    let said = error(&["emu", "run", path, "--arg", "u32:7"]);
+    assert!(said.contains("is no PTX text"), "{said}");
+}
+
+/// Store buffering by two CTAs: both may read 0, unless each has a `fence.sc` between its store and its load.
+#[test]
+fn all_results_of_a_small_program_are_explored() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let text = "
+        .version 8.2
+        .target sm_90
+        .address_size 64
+        .visible .entry k(.param .u64 arg) {
+            .reg .u64 p, mine, other; .reg .u32 index, seen;
+            ld.param.u64 p, [arg];
+            mov.u32 index, %ctaid.x;
+            mad.wide.u32 mine, index, 4, p;
+            xor.b32 index, index, 1;
+            mad.wide.u32 other, index, 4, p;
+            st.relaxed.gpu.global.u32 [mine], 1;
+            FENCE
+            ld.relaxed.gpu.global.u32 seen, [other];
+            st.global.u32 [mine+8], seen;
+            ret;
+        }";
+    let file = folder.join("store buffering.ptx");
+    let path = file.to_str().expect("a plain name");
+    let dump = format!("0={}", folder.join("store buffering.out").display());
+    let words = ["emu", "run", path, "--grid", "2", "--arg", "zeros:16", "--dump", &dump, "--weak", "--json"];
+    for (fence, expected) in [("", &["00", "01", "10", "11"][..]), ("fence.sc.gpu;", &["01", "10", "11"])] {
+        std::fs::write(&file, text.replace("FENCE", fence)).expect("the folder is there");
+        let output = warpferry(&[&words[..], &["--explore", "10000"]].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!(report["all"], true, "{report}");
+        let results = report["results"].as_array().expect("a list");
+        let mut seen: Vec<String> = (0..results.len())
+            .map(|number| {
+                let bytes =
+                    std::fs::read(folder.join(format!("store buffering.out.{number}"))).expect("it was written");
+                format!("{}{}", bytes[8], bytes[12])
+            })
+            .collect();
+        seen.sort();
+        assert_eq!(seen, expected, "`{fence}`");
+    }
+    for (more, part) in [
+        (&[][..], "--seed N"),
+        (&["--explore", "0"], "0"),
+        (&["--explore", "5", "--seed", "1"], "--seed"),
+        (&["--deviations", "5", "--seed", "1"], "--explore"),
+    ] {
+        let said = error(&[&["emu", "run", path, "--grid", "2", "--arg", "zeros:16", "--weak"], more].concat());
+        assert!(said.contains(part), "{more:?}: {said}");
+    }
+}

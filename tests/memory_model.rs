@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 const PAGE: &str = "docs/memory-model.md";
 /// Macros that are orders.
-const MACROS: [&str; 5] = ["BULK_LOAD", "AWAIT_LOAD", "HAND_TO_BULK_UNIT", "RING_ACQUIRED", "DRAIN_AND_FENCE"];
+const MACROS: [&str; 6] =
+    ["BULK_LOAD", "AWAIT_LOAD", "HAND_TO_BULK_UNIT", "RING_ACQUIRED", "DRAIN_AND_FENCE", "DRAIN_OWN_AND_FENCE"];
 /// What a section has, in order.
 const FIELDS: [&str; 7] = ["Writes", "Reads", "Order", "Proxy", "Suffices", "Tests", "Mutants"];
 
@@ -158,7 +159,7 @@ fn every_order_names_its_edge() {
         );
         count += usize::from(orders);
     }
-    assert!(count > 150, "{count} orders were found: the sources have more");
+    assert!(count > 130, "{count} orders were found: the sources have more");
 }
 
 #[test]

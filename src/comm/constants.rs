@@ -93,7 +93,6 @@ pub(super) fn comm_block(plan: &Plan, rank: u32, at: Addresses) -> CommBlock {
         forward_base: handle.forward_base,
         receive_rows: handle.receive_rows,
         receive_base: handle.receive_base,
-        expert_counts: handle.expert_counts,
         forward_masks: handle.forward_masks,
     }
 }
@@ -135,7 +134,7 @@ pub(super) fn queue_slots(plan: &Plan, node: u32) -> Vec<Slot> {
         for other in others() {
             let index = (channel * nodes + other) * 2;
             list.push((Lane::Payload { channel }, other, index, plan.tuning.payload_queue_entries()));
-            list.push((Lane::Credit { channel }, other, index + 1, tuning::CREDIT_QUEUE_ENTRIES));
+            list.push((Lane::Credit { channel }, other, index + 1, plan.tuning.credit_queue_entries()));
         }
     }
     for other in others() {

@@ -33,6 +33,15 @@ pub struct Traffic {
     pub exchange: NicCounters,
 }
 
+/// Where a rank's memory lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    /// The window, which other ranks write: [`crate::plan::window::Window`].
+    pub window: DevicePtr,
+    /// The private state: [`crate::plan::state::State`].
+    pub state: DevicePtr,
+}
+
 /// One rank of a world.
 ///
 /// Operations are collective: every rank calls the same ones in the same order. They run one after another on the
@@ -189,6 +198,11 @@ impl Communicator {
     /// The NIC, when the fabric uses one.
     pub fn nic(&self) -> Option<&Arc<dyn Nic>> {
         self.shared.nic.as_ref()
+    }
+
+    /// Where this rank's window and private state lie: for debuggers and tests, which read there where every flow stands.
+    pub fn places(&self) -> Places {
+        Places { window: self.shared.addresses.window, state: self.shared.addresses.state }
     }
 
     /// What this rank's queue pairs carried.

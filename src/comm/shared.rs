@@ -132,7 +132,8 @@ pub(crate) struct BlockAddresses {
     pub comm: DevicePtr,
     pub dispatch: DevicePtr,
     pub combine: DevicePtr,
-    state: DevicePtr,
+    pub window: DevicePtr,
+    pub state: DevicePtr,
 }
 
 /// Waits for a stream that holds only the host's own copies.
@@ -168,6 +169,7 @@ impl Shared {
             comm: memory.comm.ptr(),
             dispatch: memory.dispatch.ptr(),
             combine: memory.combine.ptr(),
+            window: memory.window.ptr(),
             state: memory.state.ptr(),
         };
         let reach = memory.reach();
@@ -462,12 +464,6 @@ impl Shared {
     /// Whether calls are under way.
     pub fn is_idle(&self) -> bool {
         self.calls().open.is_empty()
-    }
-
-    /// Where the private state lies.
-    #[cfg(all(test, feature = "emu"))]
-    pub fn state_address(&self) -> DevicePtr {
-        self.addresses.state
     }
 
     /// Calls whose outcome nobody has taken.

@@ -123,7 +123,7 @@ block! {
         posted: u64, exchange_posted: u64, dispatch_slot_requests: u64, combine_slot_requests: u64,
         /// Handle offsets.
         token_masks: u64, send_tokens: u64, send_messages: u64, send_rows: u64, expert_rows: u64,
-        forward_messages: u64, forward_base: u64, receive_rows: u64, receive_base: u64, expert_counts: u64,
+        forward_messages: u64, forward_base: u64, receive_rows: u64, receive_base: u64,
         forward_masks: u64,
     }
 }
@@ -183,8 +183,6 @@ block! {
         tokens: u32,
         /// Rows that dispatch delivers here.
         rows: u32,
-        /// Exchange that filled the handle, from 1; 0 while none did.
-        exchange: u64,
     }
 }
 
@@ -195,8 +193,8 @@ block! {
         stamp: u64,
         /// Rows that dispatch delivers here.
         rows: u32,
-        /// Messages that arrive here over the inter-node fabric.
-        messages: u32,
+        /// Padding.
+        reserved: u32,
     }
 }
 
@@ -211,8 +209,8 @@ block! {
         need_address: u64, need_value: u64,
         /// Kind, and whether only completions are awaited.
         kind: u32, draining: u32,
-        /// Kind's own: first row, token or mask; least token that may come next.
-        base: u32, token_least: u32,
+        /// Kind's own: first row, token or mask; token of the last header that came.
+        base: u32, token_last: u32,
         /// Rank that has to act before the stream can go on.
         awaited: u32, reserved: u32,
     }

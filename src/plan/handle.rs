@@ -29,8 +29,6 @@ pub struct HandleLayout {
     pub receive_rows: u64,
     /// `[C][R]` first output row of each flow: rows are ordered by (source rank, token).
     pub receive_base: u64,
-    /// `[E/R]` (token, choice) pairs of each local expert.
-    pub expert_counts: u64,
     /// `[N][T][W]` destination masks of the messages forwarded from each node, in order.
     pub forward_masks: u64,
     /// Bytes in all.
@@ -57,7 +55,6 @@ impl HandleLayout {
             forward_base: words(c * n),
             receive_rows: words(c * r),
             receive_base: words(c * r),
-            expert_counts: words(u64::from(shape.experts_per_rank(topology))),
             forward_masks: words(n * t * w),
             bytes: 0,
         };

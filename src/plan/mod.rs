@@ -139,7 +139,7 @@ impl Plan {
             Fabric::Loopback => 0,
             Fabric::Mlx5 => {
                 let peers = u64::from(self.topology.nodes() - 1);
-                let per_channel = u64::from(self.tuning.payload_queue_entries() + tuning::CREDIT_QUEUE_ENTRIES);
+                let per_channel = u64::from(self.tuning.payload_queue_entries() + self.tuning.credit_queue_entries());
                 let exchange = u64::from(tuning::EXCHANGE_QUEUE_ENTRIES);
                 let queues = peers * (2 * u64::from(self.tuning.channels) + 1);
                 64 * peers * (u64::from(self.tuning.channels) * per_channel + exchange) + queues * (64 + 64)

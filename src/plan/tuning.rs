@@ -7,9 +7,6 @@ use crate::topology::Topology;
 pub const MAX_CHUNK: u32 = 32;
 /// Most worker warps of a CTA: 15 and a scout are 512 threads, which leaves each thread 128 registers.
 pub const MAX_WORKERS: u32 = 15;
-/// Entries (64-byte blocks) of a credit queue. A consumer can be ahead of the last delivered credit by at most
-/// one ring, so few credits are ever under way; the kernel checks for room all the same.
-pub const CREDIT_QUEUE_ENTRIES: u32 = 64;
 /// Entries of an exchange queue: two a call, both completed before the kernel ends.
 pub const EXCHANGE_QUEUE_ENTRIES: u32 = 16;
 
@@ -110,6 +107,12 @@ impl Tuning {
     /// Entries (64-byte blocks) of a payload queue: at most two writes and a signal for each slot of the ring.
     pub fn payload_queue_entries(&self) -> u32 {
         (3 * self.depth_ib + 4).next_power_of_two()
+    }
+
+    /// Entries (64-byte blocks) of a credit queue: the credit of two rings. One ring's may be on its way to the sender while
+    /// completions of the ring before are late; when more are, kernels wait for room.
+    pub fn credit_queue_entries(&self) -> u32 {
+        2 * self.depth_ib / self.credit_ib()
     }
 
     /// Roles of every worker, in order.

@@ -125,7 +125,7 @@ fn launches_that_overlap_are_refused() {
         ] {
             let mut world = world(fabric, 1, &Schedule::RoundRobin);
             let machine = world.machine().cloned().expect("the world is emulated");
-            let state = world.communicators()[1].shared().state_address().address();
+            let state = world.communicators()[1].places().state.address();
             machine.with(|machine| machine.write(state + at as u64, &1u32.to_le_bytes())).expect("a word of the state");
             let outcomes = run(&mut world);
             let Err(Error::Ended { op: which, report, .. }) = &outcomes[1] else { panic!("{op}: {outcomes:?}") };

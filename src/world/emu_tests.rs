@@ -175,7 +175,7 @@ fn a_host_that_waits_too_long_says_so_and_tells_its_kernels_to_leave() {
         assert!(matches!(late, Err(Error::WaitTimeout { op: "dispatch", waited_ms: 10002, .. })), "{late:?}");
         assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
     }
-    let state = world.communicators()[1].shared().state_address();
+    let state = world.communicators()[1].places().state;
     let cancel = field(crate::plan::blocks::StateHead::FIELDS, "cancel");
     let error = world.communicators()[0].driver().copy_from_device(&mut [0; 4], state, crate::driver::StreamId(99));
     assert!(matches!(error, Err(Error::Driver { call: "copy_from_device", .. })), "{error:?}");

@@ -121,7 +121,8 @@ fn launches_carry_the_plan() {
     let plan = ranks[1].plan();
     assert_eq!(launches.len(), 4);
     assert!(launches[0].contains("grid 1 block 1024 shared 0"), "{}", launches[0]);
-    assert!(launches[1].contains("grid 1 block 512 shared 0"), "{}", launches[1]);
+    // These kernels take a CTA of any size; exchange has its largest as well.
+    assert!(launches[1].contains("grid 1 block 1024 shared 0"), "{}", launches[1]);
     let dispatch = format!("grid 4 block 192 shared {}", plan.dispatch.shared_bytes);
     assert!(launches[2].contains(&dispatch), "{} has no {dispatch}", launches[2]);
     let combine = format!("grid 1 block 192 shared {}", plan.combine.shared_bytes);

@@ -28,6 +28,8 @@ mod lanes;
 #[path = "../worlds/play.rs"]
 mod play;
 mod queues;
+#[path = "../worlds/rest.rs"]
+mod rest;
 mod rig;
 #[path = "../shared/replay.rs"]
 mod said;

@@ -83,7 +83,7 @@ const MUTANTS: &[Mutant] = &[
         "atom.release.cta.shared.or.b32 set, [at + 640], reached_set;",
         "",
     ),
-    of("claims", "a stream that is done stays open", "red.release.cta.shared.add.u32 [smem + 0], 0xffffffff;", ""),
+    of("claims", "a stream that is done stays open", "red.relaxed.cta.shared.add.u32 [smem + 0], 0xffffffff;", ""),
     of("claims", "progress is not written back", "st.shared.u32 [stream + 8], next;", ""),
     of("mover", "a load is not awaited", "@!_landed bra _await;", ""),
     of("mover", "a stage is loaded while its store reads it", "cp.async.bulk.wait_group.read 1;", ""),

@@ -20,8 +20,8 @@ pub struct Request {
     pub signal: bool,
 }
 
-/// The 64 bytes of a request, by the formats of `mlx5dv.h`: control, remote address, then data or add, then where the
-/// former value goes.
+/// The 64 bytes of a request, by the formats of `mlx5dv.h`: control, remote address, then data or add, then, of an add,
+/// where the former value goes. A write has 48.
 pub fn entry(queue: &QueueBlock, index: u64, request: &Request) -> [u8; ENTRY] {
     let mut bytes = [0; ENTRY];
     let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
@@ -38,9 +38,11 @@ pub fn entry(queue: &QueueBlock, index: u64, request: &Request) -> [u8; ENTRY] {
         put(36, &queue.local_key.to_be_bytes());
         put(40, &request.local.to_be_bytes());
     }
-    put(48, &8_u32.to_be_bytes());
-    put(52, &queue.local_key.to_be_bytes());
-    put(56, &queue.scrap.to_be_bytes());
+    if request.signal {
+        put(48, &8_u32.to_be_bytes());
+        put(52, &queue.local_key.to_be_bytes());
+        put(56, &queue.scrap.to_be_bytes());
+    }
     bytes
 }
 
@@ -107,7 +109,8 @@ impl Queues {
         for (index, request) in (posted..).zip(requests) {
             last = entry(&self.blocks[at], index, request);
             let place = at * (self.entries as usize) + (index % self.entries) as usize;
-            self.expected_ring[place * ENTRY..][..ENTRY].copy_from_slice(&last);
+            let bytes = if request.signal { ENTRY } else { 48 };
+            self.expected_ring[place * ENTRY..][..bytes].copy_from_slice(&last[..bytes]);
         }
         let count = (posted + requests.len() as u64) as u16;
         let record = at * PITCH as usize + 4;

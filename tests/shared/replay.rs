@@ -8,6 +8,15 @@ pub fn line(variable: &str, case: impl Display, program: &str, test: &str) -> St
     let by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").is_some();
     match std::env::current_exe() {
         Ok(own) if !by_cargo => format!("{variable}='{case}' {} {test} --nocapture", own.display()),
-        _ => format!("{variable}='{case}' cargo test --test {program} {test} -- --nocapture"),
+        _ => format!("{variable}='{case}' cargo test {}--test {program} {test} -- --nocapture", profile()),
+    }
+}
+
+/// What has cargo play it as it was played here.
+fn profile() -> &'static str {
+    if cfg!(debug_assertions) {
+        ""
+    } else {
+        "--release "
     }
 }

@@ -67,6 +67,8 @@ pub struct Case {
     pub outstanding: u32,
     /// NICs read payload and entries again before they retire them.
     pub retransmit: bool,
+    /// NICs may retire requests long after they are done.
+    pub late_completions: bool,
     /// NICs look at doorbell records on their own.
     pub read_before_post: bool,
     /// Whether races are looked for.
@@ -201,6 +203,7 @@ impl Default for Case {
             piece_bytes: 4096,
             outstanding: 16,
             retransmit: false,
+            late_completions: false,
             read_before_post: false,
             races: false,
             weak: false,
@@ -303,6 +306,7 @@ impl Case {
             max_outstanding: self.outstanding,
             read_before_post: self.read_before_post,
             retransmit: self.retransmit,
+            late_completions: self.late_completions,
         };
     }
 }

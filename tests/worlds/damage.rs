@@ -40,7 +40,7 @@ pub enum Word {
     ReceiveTail,
     PartialTail,
     SumTail,
-    /// The rows of one source in channel 0 begin far behind the output's end.
+    /// The rows of every source in channel 0 begin far behind the output's end.
     ReceiveBase,
     /// The rank counts a dispatch more than its peers, or a combine: all slots are of another call.
     DispatchCalls,
@@ -64,7 +64,25 @@ impl Under {
     fn launch(self, call: u32) -> u64 {
         u64::from(call) * LAUNCHES + 2 + self as u64
     }
+
+    /// The word that says that it is under way, and the positions of what it sends, where it has them.
+    fn marks(self) -> Option<(usize, usize, usize)> {
+        match self {
+            Under::Exchange => None,
+            Under::Dispatch => Some((
+                offset_of!(StateHead, dispatch_busy),
+                offset_of!(CommBlock, dispatch_send_position),
+                offset_of!(CommBlock, dispatch_forward_in),
+            )),
+            Under::Combine => Some((
+                offset_of!(StateHead, combine_busy),
+                offset_of!(CommBlock, combine_send_position),
+                offset_of!(CommBlock, combine_forward_in),
+            )),
+        }
+    }
 }
+
 /// How far arrivals run ahead.
 const AHEAD: u64 = 2;
 /// A row that no output has.
@@ -95,6 +113,14 @@ impl Word {
             _ => 2,
         };
         u64::from(call) * LAUNCHES + within
+    }
+
+    /// Number of the launch that reads a word of arrivals.
+    fn reader(self, call: u32) -> u64 {
+        match self {
+            Word::PartialTail | Word::SumTail => Under::Combine.launch(call),
+            _ => Under::Dispatch.launch(call),
+        }
     }
 
     /// Whether arrivals run ahead. It may go unnoticed: a tail that is stored again before anybody looks is right again.
@@ -129,10 +155,10 @@ impl Word {
     }
 }
 
-/// A slot of an earlier call, named as such.
+/// A slot of an earlier call, or of an earlier message of this one, named as such.
 fn is_stale(line: &StatusLine, call: u32) -> bool {
     let number = u64::from(call) + 1;
-    matches!(line.cause, Cause::StaleSlot { expected, seen, .. } if expected >> 32 == number && seen >> 32 < number)
+    matches!(line.cause, Cause::StaleSlot { expected, seen, .. } if expected >> 32 == number && seen < expected)
 }
 
 /// A slot of call `seen` where one of call `expected` should be.
@@ -154,13 +180,15 @@ enum Asked {
 #[derive(Debug, Default)]
 pub struct Damage {
     due: Option<(u64, Word)>,
+    /// Behind this launch, this much later.
+    due_within: Option<(u64, Word, Duration)>,
     launches: u64,
     /// What the allocation under way may be for, all blocks of the right size so far, and the last handle.
     asked: Asked,
     blocks: Vec<u64>,
     handle: Option<u64>,
-    /// A cancel behind this launch, this much later.
-    cancel: Option<(u64, Duration)>,
+    /// A cancel behind this launch of this kernel, this much later.
+    cancel: Option<(u64, Under, Duration)>,
     cancellers: Vec<Canceller>,
     done: bool,
     /// What the cluster said while the host let it run.
@@ -173,9 +201,14 @@ impl Damage {
         self.due = Some((word.launch(call), word));
     }
 
+    /// Asks for it while the kernel runs that reads the word.
+    pub fn plan_within(&mut self, word: Word, call: u32, later: Duration) {
+        self.due_within = Some((word.reader(call), word, later));
+    }
+
     /// Asks for a cancel of all ranks `later` than a launch.
     pub fn plan_cancel(&mut self, under: Under, call: u32, later: Duration, cancellers: Vec<Canceller>) {
-        self.cancel = Some((under.launch(call), later));
+        self.cancel = Some((under.launch(call), under, later));
         self.cancellers = cancellers;
     }
 
@@ -189,6 +222,14 @@ impl Damage {
     }
 }
 
+/// What a launch has done so far.
+#[derive(Debug, Default)]
+struct Progress {
+    is_marked: bool,
+    calls: u64,
+    positions: Vec<u64>,
+}
+
 /// Does the damage.
 #[derive(Debug)]
 pub struct Meddler {
@@ -197,6 +238,9 @@ pub struct Meddler {
     pub hash: u64,
     /// Bytes of a handle.
     pub handle_bytes: u64,
+    /// Whether launches under way are looked at: of one CTA, since of several the one that marks the launch may be the last;
+    /// and not where a look would be a race or see an old value.
+    pub looks: bool,
     pub damage: Arc<Mutex<Damage>>,
 }
 
@@ -213,19 +257,54 @@ impl Meddler {
     }
 
     /// Lets the cluster run, then cancels; what went wrong.
-    fn cancel(&self, later: Duration, cancellers: &[Canceller]) -> Option<String> {
+    fn cancel(
+        &self,
+        under: Under,
+        later: Duration,
+        blocks: &[u64],
+        cancellers: &[Canceller],
+    ) -> std::result::Result<(), String> {
+        let told = |error: Error| error.to_string();
+        let before = self.progress(under, blocks).map_err(told)?;
+        self.run_for(later)?;
+        let now = self.progress(under, blocks).map_err(told)?;
+        // Who has sent has begun, and while its calls are as before it has not ended.
+        if now.positions != before.positions && now.calls == before.calls && !now.is_marked {
+            return Err(format!("status: a launch of {under:?} is under way and not marked as such"));
+        }
+        cancellers.iter().try_for_each(|canceller| canceller.cancel().map_err(told))
+    }
+
+    /// Lets the cluster run.
+    fn run_for(&self, time: Duration) -> std::result::Result<(), String> {
         let run = self.machine.with(|machine| {
-            let until = machine.time_ns() + later.as_nanos() as u64;
+            let until = machine.time_ns() + time.as_nanos() as u64;
             machine.run(|machine| machine.time_ns() >= until).map(drop)
         });
-        let ran = run.err().map(|fault| fault.to_string());
-        ran.or_else(|| cancellers.iter().find_map(|canceller| canceller.cancel().err()).map(|error| error.to_string()))
+        run.map_err(|fault| fault.to_string())
+    }
+
+    /// The block of constants of this rank.
+    fn block(&self, blocks: &[u64]) -> Result<u64> {
+        let is_block =
+            |at: &&u64| self.word(*at + offset_of!(CommBlock, plan_hash) as u64).is_ok_and(|hash| hash == self.hash);
+        blocks.iter().find(is_block).copied().ok_or_else(|| Error::Bug("no block of constants was found".into()))
+    }
+
+    /// What can be seen of a kernel's launches in the rank's state.
+    fn progress(&self, under: Under, blocks: &[u64]) -> Result<Progress> {
+        let Some((busy, first, end)) = under.marks().filter(|_| self.looks) else { return Ok(Progress::default()) };
+        let comm = self.block(blocks)?;
+        let field = |offset: usize| self.word(comm + offset as u64);
+        let (state, first, end) = (field(offset_of!(CommBlock, state))?, field(first)?, field(end)?);
+        // Ticket, left, busy, calls: two words each.
+        let marks = self.word(state + busy as u64)?;
+        let positions = (state + first..state + end).step_by(8).map(|at| self.word(at)).collect::<Result<_>>()?;
+        Ok(Progress { is_marked: marks as u32 != 0, calls: marks >> 32, positions })
     }
 
     fn make(&self, word: Word, blocks: &[u64], handle: Option<u64>) -> Result<()> {
-        let is_block =
-            |at: &&u64| self.word(*at + offset_of!(CommBlock, plan_hash) as u64).is_ok_and(|hash| hash == self.hash);
-        let comm = *blocks.iter().find(is_block).ok_or_else(|| Error::Bug("no block of constants was found".into()))?;
+        let comm = self.block(blocks)?;
         let field = |offset: usize| self.word(comm + offset as u64);
         let state = field(offset_of!(CommBlock, state))?;
         let set = |offset: usize| self.put(state + offset as u64, &1u32.to_le_bytes());
@@ -249,7 +328,9 @@ impl Meddler {
             }
             Word::ReceiveBase => {
                 let handle = handle.ok_or_else(|| Error::Bug("no handle was found".into()))?;
-                return self.put(handle + field(offset_of!(CommBlock, receive_base))?, &FAR.to_le_bytes());
+                let ranks = field(offset_of!(CommBlock, ranks))? as u32 as usize;
+                let base = handle + field(offset_of!(CommBlock, receive_base))?;
+                return self.put(base, &FAR.to_le_bytes().repeat(ranks));
             }
             Word::ForwardTail => {
                 (offset_of!(CommBlock, dispatch_forward_tail), offset_of!(CommBlock, dispatch_send_head))
@@ -300,11 +381,20 @@ impl Hook for Meddler {
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
         if call == "launch" {
             let launches = damage.launches;
-            if let Some((_, later)) = damage.cancel.take_if(|(launch, _)| *launch == launches) {
-                let cancellers = std::mem::take(&mut damage.cancellers);
+            if let Some((_, word, later)) = damage.due_within.take_if(|(launch, ..)| *launch == launches) {
+                let (blocks, handle) = (damage.blocks.clone(), damage.handle);
+                drop(damage);
+                let made = self
+                    .run_for(later)
+                    .and_then(|()| self.make(word, &blocks, handle).map_err(|error| error.to_string()));
+                damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+                (damage.done, damage.fault) = (true, made.err());
+            }
+            if let Some((_, under, later)) = damage.cancel.take_if(|(launch, ..)| *launch == launches) {
+                let (cancellers, blocks) = (std::mem::take(&mut damage.cancellers), damage.blocks.clone());
                 // The cancel comes by here again.
                 drop(damage);
-                let fault = self.cancel(later, &cancellers);
+                let fault = self.cancel(under, later, &blocks, &cancellers).err();
                 damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
                 (damage.done, damage.fault) = (true, fault);
             }

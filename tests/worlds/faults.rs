@@ -16,11 +16,12 @@ use warpferry::{Communicator, Error, Fabric};
 use warpferry_nic::{cqe, FaultAction, FaultMatch};
 
 use crate::case::{Case, Link};
+use crate::damage::Under;
 use crate::lanes::{Cluster, Lane, Mishap};
 use crate::play::{self, Call, Stop, TIMEOUT};
 use crate::random::{cases_that_are_valid, number, runner};
 use crate::soak::with_nic_trouble;
-use crate::trouble::LIMIT;
+use crate::trouble::{Trouble, LIMIT};
 
 /// Rounds that every rank tries, whatever came before.
 const ROUNDS: u32 = 3;
@@ -523,5 +524,15 @@ fn faults_from_a_generator() {
     });
     if let Err(error) = outcome {
         panic!("WARPFERRY_SEED={seed}: {error}");
+    }
+}
+
+/// A cancel comes at any time of an exchange: at each of its waits.
+#[test]
+fn an_exchange_is_cancelled_wherever_it_waits() {
+    for (fabric, after_ns) in [Link::Mlx5, Link::Loopback].into_iter().flat_map(|f| (0..32).map(move |n| (f, 100 * n)))
+    {
+        let trouble = Some(Trouble::CancelsWithin { rank: 3, call: 1, under: Under::Exchange, after_ns });
+        play::check(&Case { fabric, trouble, seed: 30, calls: 2, ..busy() });
     }
 }

@@ -16,6 +16,7 @@ use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::DevicePtr;
 use warpferry::world::{self, Device};
 use warpferry::{Communicator, Fabric, Result, WorldConfig};
+use warpferry_emu::MemoryOrder;
 use warpferry_nic::{Fault, FaultAction, FaultMatch, FaultPlan, QueuePairNumber};
 
 use crate::damage::{Damage, Meddler, Under, Word};
@@ -112,10 +113,13 @@ impl Cluster {
         let mut devices = machine.devices();
         let plan = config.plan(0)?;
         let (hash, handle_bytes) = (plan.agreement_hash(), plan.memory_bytes().handle_bytes);
-        for Device { nic, driver, .. } in &mut devices {
+        for (rank, Device { nic, driver, .. }) in (0..).zip(&mut devices) {
+            let tuning = config.plan(rank)?.tuning;
+            let plain = !config.machine.checks.races && config.machine.memory == MemoryOrder::Sequential;
+            let looks = plain && (tuning.dispatch_sms, tuning.combine_sms) == (1, 1);
             let damage = Arc::default();
             damages.push(Arc::clone(&damage));
-            let meddler = Meddler { machine: machine.clone(), hash, handle_bytes, damage };
+            let meddler = Meddler { machine: machine.clone(), hash, handle_bytes, looks, damage };
             *driver = Arc::new(Wrapped::new(Arc::clone(driver), meddler));
             let made = Arc::default();
             queues.push(Arc::clone(&made));
@@ -159,6 +163,12 @@ impl Cluster {
     /// Damages a word of a rank in call number `call`.
     pub fn damage(&self, rank: u32, call: u32, word: Word) {
         self.damages[rank as usize].lock().unwrap_or_else(PoisonError::into_inner).plan(word, call);
+    }
+
+    /// Lets arrivals run ahead at a rank, `later` than its launch in call number `call` that reads them.
+    pub fn damage_within(&self, rank: u32, call: u32, word: Word, later: Duration) {
+        let mut damage = self.damages[rank as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        damage.plan_within(word, call, later);
     }
 
     /// Lets `rank` cancel all ranks `later` than a launch of its own in call number `call`.

@@ -24,6 +24,7 @@ mod race_mutants;
 mod races;
 mod random;
 mod replay;
+mod rest;
 #[path = "../shared/replay.rs"]
 mod said;
 mod shapes;

@@ -32,6 +32,8 @@ const fn mutant(name: &'static str, of: Of, from: &'static str, to: &'static str
 }
 
 const DRAIN: &str = "cp.async.bulk.wait_group 0; bar.warp.sync 0xffffffff; fence.acq_rel.sys;";
+/// Where the lane that stores is the one that publishes.
+const DRAIN_OWN: &str = "cp.async.bulk.wait_group 0; fence.acq_rel.sys;";
 
 const MUTANTS: &[Mutant] = &[
     mutant("stores are published before they are written", Of::Dispatch, "cp.async.bulk.wait_group 0;", ""),
@@ -93,12 +95,7 @@ const MUTANTS: &[Mutant] = &[
         "prmt.b32 _d1, moved, 0, 0x0123;",
         "sub.u32 _d1, moved, 1; prmt.b32 _d1, _d1, 0, 0x0123;",
     ),
-    mutant(
-        "credit is never given back",
-        Of::Dispatch,
-        "and.pred sends, sends, leader;",
-        "setp.ne.u32 sends, lane, lane;",
-    ),
+    mutant("credit is never given back", Of::Dispatch, "or.pred sends, sends, over;", "setp.ne.u32 sends, lane, lane;"),
     mutant(
         "credit within a node is never given back",
         Of::Dispatch,
@@ -226,8 +223,8 @@ fn every_mutant_is_caught() {
 #[test]
 fn drain_is_one_phrase() {
     let kernels = KernelSet::embedded(Fabric::Mlx5).expect("the build has all kernels");
-    for image in [kernels.dispatch, kernels.combine] {
+    for (image, drain) in [(kernels.dispatch, DRAIN), (kernels.combine, DRAIN_OWN)] {
         let text = image.text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(text.contains(DRAIN), "{}: a claim publishes behind another phrase than `{DRAIN}`", image.name);
+        assert!(text.contains(drain), "{}: a claim publishes behind another phrase than `{drain}`", image.name);
     }
 }

@@ -15,6 +15,7 @@ use warpferry::{
 
 use crate::case::{Case, Link, WARP_INSTRUCTIONS_MAX};
 use crate::draw::{self, Inputs};
+use crate::rest::check_positions;
 use crate::said;
 use crate::trouble::suffer_within;
 
@@ -47,7 +48,7 @@ impl fmt::Display for Failure {
 }
 
 /// What a run that went well cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
     pub warp_instructions: u64,
     pub time_ns: u64,
@@ -205,7 +206,9 @@ pub fn attempt_in(case: &Case, world: &mut World) -> Result<(), String> {
         .map_err(tell("run"))?;
     describe(&outcomes)?;
     let crossings = calls.iter().map(|call| call.crossings).sum();
-    check_traffic(case, world, crossings)
+    check_traffic(case, world, crossings)?;
+    let Some(machine) = world.machine().cloned() else { return Ok(()) };
+    check_positions(world.communicators(), &machine)
 }
 
 /// Ranks that stopped: wrong bits are told before errors, and faults of the machine before others, since errors elsewhere

@@ -100,3 +100,17 @@ fn cancelled_calls() {
         }
     }
 }
+
+/// Some queue pairs retire long after others: credit queues fill and slots wait for their requests.
+#[test]
+fn queue_pairs_that_fall_behind() {
+    let late = Case { races: true, gpus: 1, hidden: 8, channels: 1, calls: 2, outstanding: 16, ..Case::default() };
+    let late = Case { late_completions: true, depth_ib: 2, chunk_ib: 1, tokens: vec![60, 50], ..late };
+    for (seed, pct, workers) in [(489, None, 1), (167, Some(4), 1), (241, Some(2), 2), (472, Some(4), 1)] {
+        check(&Case { schedule: Some(seed), pct, workers, ..late.clone() });
+    }
+    for (seed, channels, workers) in [(146, 4, 2), (484, 1, 4), (462, 2, 2)] {
+        let schedule = Some(seed);
+        check(&Case { schedule, channels, workers, read_before_post: true, retransmit: true, ..late.clone() });
+    }
+}

@@ -131,6 +131,7 @@ prop_compose! {
         piece_bytes in prop_oneof![Just(4096u32), Just(256), Just(64)],
         outstanding in 1..=16u32,
         again in any::<(bool, bool)>(),
+        late_completions in prop::bool::weighted(0.3),
     ) -> Case {
         let (depth_ib, depth_nv) = (1 << depths.0, 1 << depths.1);
         Case {
@@ -150,6 +151,7 @@ prop_compose! {
             piece_bytes,
             outstanding,
             retransmit: again.0,
+            late_completions,
             read_before_post: again.1,
             ..Case::default()
         }

@@ -14,7 +14,7 @@ use warpferry::status::{Cause, Stage, StatusLine, Wait};
 use warpferry::{Communicator, Error};
 use warpferry_nic::{cqe, FaultAction, FaultMatch};
 
-use crate::case::Case;
+use crate::case::{Case, Link};
 use crate::damage::{Under, Word};
 use crate::lanes::{Cluster, Lane, Mishap};
 use crate::play::{self, Bounds, Call, Cost, Stop, TIMEOUT};
@@ -49,6 +49,8 @@ pub enum Trouble {
     CancelsWithin { rank: u32, call: u32, under: Under, after_ns: u64 },
     /// A word of a rank's memory changes in this call.
     Damaged { rank: u32, call: u32, word: Word },
+    /// Arrivals run ahead this much later than the rank launched the kernel of this call that reads them.
+    DamagedWithin { rank: u32, call: u32, word: Word, after_ns: u64 },
 }
 
 /// Which requests count.
@@ -134,6 +136,7 @@ impl Trouble {
             Trouble::NoExperts { .. } => "no experts",
             Trouble::Leaves { .. } => "rank leaves",
             Trouble::Damaged { .. } => "damage",
+            Trouble::DamagedWithin { .. } => "damage within",
         }
     }
 
@@ -200,7 +203,7 @@ pub fn suffer_within(case: &Case, trouble: Trouble, kernels: KernelSet, bounds: 
         Trouble::NoExpert { rank, call } | Trouble::NoExperts { rank, call } => {
             calls.get(call as usize).is_some_and(|call| !call.inputs[rank as usize].topk_idx.is_empty())
         }
-        Trouble::Damaged { .. } | Trouble::CancelsWithin { .. } => cluster.is_damaged(),
+        Trouble::Damaged { .. } | Trouble::DamagedWithin { .. } | Trouble::CancelsWithin { .. } => cluster.is_damaged(),
         _ => true,
     };
     let cost = play::cost(&cluster.machine);
@@ -227,6 +230,9 @@ fn prepare(cluster: &Cluster, trouble: Trouble) {
         }
         Trouble::Slow { rank, node, lane, ticks } => cluster.delay(rank, lane, node, ticks),
         Trouble::Damaged { rank, call, word } => cluster.damage(rank, call, word),
+        Trouble::DamagedWithin { rank, call, word, after_ns } => {
+            cluster.damage_within(rank, call, word, Duration::from_nanos(after_ns));
+        }
         Trouble::CancelsWithin { rank, call, under, after_ns } => {
             cluster.cancel_within(rank, call, under, Duration::from_nanos(after_ns));
         }
@@ -290,6 +296,9 @@ fn judge(
         if !later.iter().all(stays) {
             return Err(format!("rank {rank} does not stay broken{}", told(outcomes)));
         }
+        if let Some(what) = implausible(case, rank, first) {
+            return Err(format!("rank {rank} does not say what can be: {what}{}", told(outcomes)));
+        }
         match explained(case, trouble, rank, first) {
             Some(kind) => noticed.push(kind),
             None => return Err(format!("rank {rank} stops for no reason that was given{}", told(outcomes))),
@@ -317,16 +326,21 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
     }
     let hurried = matches!(trouble, Trouble::Hurry { .. });
     lines(first).find_map(|line| match line.cause {
-        Cause::Nic { .. } if matches!(trouble, Trouble::Nic { .. }) => Some(Noticed::Nic),
+        Cause::Nic { syndrome, .. } => is_of(trouble, syndrome).then_some(Noticed::Nic),
         // What comes at the very last moment may be there when the line is written.
         Cause::Timeout if hurried || line.waits.iter().any(|wait| wait.seen < wait.needed) => Some(Noticed::Timeout),
         Cause::Cancelled if matches!(trouble, Trouble::Cancels { .. } | Trouble::CancelsWithin { .. }) => {
             Some(Noticed::Cancelled)
         }
         cause => match trouble {
-            Trouble::Damaged { rank: whose, call, word }
-                if whose == rank && word.is_named_by(line, call, plan_hash(case))
-                    || whose != rank && word.reaches(line, whose, call, plan_hash(case)) =>
+            Trouble::Damaged { rank: whose, call, word } | Trouble::DamagedWithin { rank: whose, call, word, .. }
+                if whose == rank
+                    && word.is_named_by(line, call, plan_hash(case))
+                    && is_first(case, rank, word, line)
+                    && is_in_place(case, word, line)
+                    || whose != rank
+                        && word.reaches(line, whose, call, plan_hash(case))
+                        && is_in_place(case, word, line) =>
             {
                 match cause {
                     Cause::StaleSlot { .. } => Some(Noticed::StaleSlot),
@@ -341,6 +355,61 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
     })
 }
 
+/// Whether a slot of another call, where a rank of a single node counts its dispatches wrong, is named as the first header
+/// from another rank: no token was seen before it, and its own is one of that rank's.
+fn is_first(case: &Case, rank: u32, word: Word, line: &StatusLine) -> bool {
+    let Cause::StaleSlot { peer, expected, seen } = line.cause else { return true };
+    if word != Word::DispatchCalls || case.nodes > 1 && case.gpus > 1 {
+        return true;
+    }
+    let most = case.tokens.iter().max().copied().unwrap_or(0);
+    peer != rank && peer < case.nodes * case.gpus && expected as u32 == 0 && (seen as u32) < most
+}
+
+/// Whether a slot of another combine is told as what it is: at the position that was looked at, from a node.
+fn is_in_place(case: &Case, word: Word, line: &StatusLine) -> bool {
+    let Cause::StaleSlot { peer, expected, seen } = line.cause else { return true };
+    word != Word::CombineCalls || peer < case.nodes && expected as u32 == seen as u32
+}
+
+/// What in the lines of a dispatch or combine cannot be, whatever the trouble.
+fn implausible(case: &Case, rank: u32, error: &Error) -> Option<&'static str> {
+    let Error::Ended { op, .. } = error else { return None };
+    let (dispatch_sms, combine_sms) = case.sms[rank as usize % case.sms.len()];
+    let combines = *op == "combine";
+    let sms = if combines { combine_sms } else { dispatch_sms };
+    let most = u64::from(case.chunk_ib.max(case.chunk_nv));
+    lines(error).find_map(|line| {
+        if line.cta >= sms.min(case.channels) {
+            return Some("a CTA that the launch has not");
+        }
+        line.waits.iter().filter(|wait| wait.stage != Stage::Exchange).find_map(|wait| match wait {
+            _ if wait.channel >= case.channels => Some("a channel that is not there"),
+            _ if wait.peer >= case.nodes * case.gpus => Some("a rank that is not there"),
+            _ if wait.needed == 0 => Some("a wait for nothing"),
+            _ if combines && case.nodes == 1 && wait.stage == Stage::Forward => {
+                Some("a combine that forwards in one node")
+            }
+            // Arrivals are awaited one by one, room for a chunk. Completions are awaited where NICs are.
+            _ if case.fabric == Link::Loopback && wait.needed > wait.seen + most => {
+                Some("a wait for more than a chunk")
+            }
+            _ => None,
+        })
+    })
+}
+
+/// Whether a NIC's trouble leads to this syndrome: its own, or that of the requests behind it.
+fn is_of(trouble: Trouble, syndrome: u32) -> bool {
+    let Trouble::Nic { act, .. } = trouble else { return false };
+    let own = match act {
+        Act::Fails => Some(cqe::SYNDROME_TRANSPORT_RETRY_EXCEEDED),
+        Act::KeyRefused => Some(cqe::SYNDROME_REMOTE_ACCESS),
+        Act::Stalls | Act::SignalLost => None,
+    };
+    own.is_some_and(|own| [own, cqe::SYNDROME_FLUSHED].map(u32::from).contains(&syndrome))
+}
+
 /// Nobody noticed anything: may that be?
 fn must_be_noticed(case: &Case, trouble: Trouble, happened: bool) -> Result<(), &'static str> {
     let others = case.nodes * case.gpus > 1;
@@ -348,7 +417,7 @@ fn must_be_noticed(case: &Case, trouble: Trouble, happened: bool) -> Result<(), 
         // The request may have been one that nobody needs: a credit at the end of the last call.
         Trouble::Nic { .. } | Trouble::Slow { .. } | Trouble::Hurry { .. } => false,
         // All kernels may have ended before.
-        Trouble::CancelsWithin { .. } => false,
+        Trouble::CancelsWithin { .. } | Trouble::DamagedWithin { .. } => false,
         Trouble::Absent { .. } => others,
         // The combine may need nothing of this rank; the next exchange does.
         Trouble::Quits { call, .. } => others && call + 1 < case.calls,
@@ -372,7 +441,7 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
     let anybody =
         |named: u32| (0..outcomes.len() as u32).any(|rank| rank != named && says(rank, &|line| waits_for(line, named)));
     match trouble {
-        Trouble::Nic { rank, node, lane, act, .. } => {
+        Trouble::Nic { rank, node, lane, requests, after, act } => {
             let peer = node * case.gpus + rank % case.gpus;
             let between = |own: u32, other: u32| {
                 says(own, &|line| {
@@ -382,13 +451,18 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
             if !between(rank, peer) && !between(peer, rank) {
                 return Err("no end of the queue pair names the other");
             }
+            let never_left = matches!((lane, requests, after), (Lane::Exchange, Requests::Any, 0));
+            if never_left && act == Act::Stalls && !says(rank, &|line| waits_for(line, peer)) {
+                return Err("the rank whose box never left does not wait for it");
+            }
             let fails = matches!(act, Act::Fails | Act::KeyRefused);
             let channel = match lane {
-                Lane::Payload { channel } | Lane::Credit { channel } => Some(channel),
-                Lane::Exchange => None,
+                Lane::Payload { channel } | Lane::Credit { channel } => channel,
+                // It belongs to no channel.
+                Lane::Exchange => 0,
             };
             let failed = |line: &StatusLine| match line.cause {
-                Cause::Nic { peer: at, channel: of, .. } => at == peer && channel.is_none_or(|channel| channel == of),
+                Cause::Nic { peer: at, channel: of, .. } => at == peer && channel == of,
                 _ => false,
             };
             // The last credit of a flow is not waited for: its kernel may have ended, and the peer finds the queue pair broken.
@@ -419,7 +493,7 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
         // Behind a node that is missed others are not looked at any more; with two there are none.
         Trouble::Leaves { rank, call } if case.nodes <= 2 => waits_for_boxes(outcomes, rank, call),
         Trouble::Leaves { rank, .. } if !anybody(rank) => Err("nobody names the missing rank"),
-        Trouble::Damaged { rank, call, word } => {
+        Trouble::Damaged { rank, call, word } | Trouble::DamagedWithin { rank, call, word, .. } => {
             let hash = plan_hash(case);
             if !says(rank, &|line| word.is_named_by(line, call, hash)) {
                 return Err("the damaged rank does not say what is damaged");

@@ -217,6 +217,7 @@ pub(crate) fn complete_tx(
 ) -> Result<bool, String> {
     let mut state = mbarrier_at(cta, offset)?;
     let phase = state.phase;
+    cta.unseen_loads.insert((offset as u32, phase));
     state.expect(-(bytes as i64))?;
     put(cta, offset, state, woken);
     Ok(mbarrier_at(cta, offset)?.phase != phase)
@@ -387,7 +388,7 @@ fn apply(
 #[allow(clippy::too_many_arguments)]
 fn wait(
     env: &mut Env,
-    cta: &CtaState,
+    cta: &mut CtaState,
     warp: &mut Warp,
     args: &Args,
     index: usize,
@@ -409,6 +410,9 @@ fn wait(
         };
         done |= ((state.phase != phase) as u32) << lane;
         together &= offsets[lane] == one;
+        if state.phase != phase && !cta.unseen_loads.is_empty() {
+            cta.unseen_loads.remove(&(offsets[lane] as u32, phase));
+        }
     }
     let group = &mut warp.groups[index];
     let expired = std::mem::take(&mut group.expired);

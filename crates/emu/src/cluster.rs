@@ -278,7 +278,8 @@ pub(crate) fn store_async(
         let ended = barrier::complete_tx(state, inside(mbarrier), bytes as u32, &mut env.memory.woken)
             .map_err(|reason| fail(FaultKind::Mbarrier(reason), mbarrier.wrapping_add(SHARED_WINDOW)))?;
         if let (Some(race), true) = (env.race.as_mut(), ended) {
-            race.phase_ended(at, inside(mbarrier) as usize);
+            let told = race.phase_ended(at, inside(mbarrier) as usize);
+            told.map_err(|report| race::trouble(env.memory, report, lane as u32, pc))?;
         }
     }
     warp.interval.busy = true;

@@ -68,6 +68,9 @@ pub struct Checks {
     pub alignment: bool,
     /// A NIC reads bytes that their writer has not made visible to the bus.
     pub bus_visibility: bool,
+    /// A thread ends before it has waited for its bulk stores, or a CTA before a thread has seen its bulk loads end: they
+    /// may still use shared memory, which goes with the CTA.
+    pub unawaited_copies: bool,
     /// Two accesses conflict, and nothing orders them by the memory model of PTX. It costs time: see `Checks::RACES`.
     pub races: bool,
 }
@@ -210,11 +213,13 @@ impl Default for GpuConfig {
 
 impl Checks {
     /// Everything that costs little is checked: all but races.
-    pub const ALL: Checks = Checks { uninitialized: true, alignment: true, bus_visibility: true, races: false };
+    pub const ALL: Checks =
+        Checks { uninitialized: true, alignment: true, bus_visibility: true, unawaited_copies: true, races: false };
     /// Everything is checked.
     pub const RACES: Checks = Checks { races: true, ..Checks::ALL };
     /// Only bounds and rights.
-    pub const NONE: Checks = Checks { uninitialized: false, alignment: false, bus_visibility: false, races: false };
+    pub const NONE: Checks =
+        Checks { uninitialized: false, alignment: false, bus_visibility: false, unawaited_copies: false, races: false };
 }
 
 impl Default for Limits {

@@ -14,7 +14,7 @@ use crate::program::{lanes, Args, AtomicKind, Bulk};
 use crate::race::{self, At, CopyRace, Race, RaceReport};
 use crate::statistics::GpuStatistics;
 use crate::visibility::{self, Stage, Unflushed};
-use crate::warp::{BulkGroup, Cta, CtaState, Group, GroupState, LaunchShape, Trouble, Warp};
+use crate::warp::{BulkGroup, Cta, CtaState, Group, GroupState, LaneBulk, LaunchShape, Trouble, Warp};
 use crate::weak::{self, Place, Weak};
 use crate::{barrier, memory::WarpRef};
 use std::sync::Arc;
@@ -288,8 +288,12 @@ fn open_group(warp: &mut Warp, lane: u32) -> u64 {
         Some(group) if group.number == open => {
             group.unread += 1;
             group.unwritten += 1;
+            group.has_copies = true;
         }
-        _ => bulk.groups.push_back(BulkGroup { number: open, unread: 1, unwritten: 1, committed: false }),
+        _ => {
+            let group = BulkGroup { number: open, unread: 1, unwritten: 1, committed: false, has_copies: true };
+            bulk.groups.push_back(group);
+        }
     }
     open
 }
@@ -301,7 +305,10 @@ pub(crate) fn commit(warp: &mut Warp, active: u32) {
         let open = bulk.open;
         match bulk.groups.back_mut() {
             Some(group) if group.number == open => group.committed = true,
-            _ => bulk.groups.push_back(BulkGroup { number: open, unread: 0, unwritten: 0, committed: true }),
+            _ => {
+                let group = BulkGroup { number: open, unread: 0, unwritten: 0, committed: true, has_copies: false };
+                bulk.groups.push_back(group);
+            }
         }
         bulk.open += 1;
     }
@@ -342,6 +349,7 @@ pub(crate) fn wait(
     let Warp { bulk, unflushed, .. } = warp;
     for bulk in bulk.iter_mut().filter(|b| active >> b.lane & 1 == 1) {
         let bound = bulk.open.saturating_sub(pending as u64);
+        bulk.waited = bulk.waited.max(bound);
         if !read && bound > 0 {
             visibility::waited(unflushed, bulk.lane, bound - 1);
         }
@@ -350,6 +358,12 @@ pub(crate) fn wait(
         }
     }
     Flow::Next
+}
+
+/// The first of some lanes that has copies in bulk groups which it has not waited for.
+pub(crate) fn unawaited(warp: &Warp, active: u32) -> Option<u32> {
+    let has = |bulk: &&LaneBulk| bulk.groups.iter().any(|group| group.has_copies && group.number >= bulk.waited);
+    warp.bulk.iter().filter(|bulk| active >> bulk.lane & 1 == 1).find(has).map(|bulk| bulk.lane)
 }
 
 /// What an action of a copy needs beside its CTA.
@@ -501,7 +515,8 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
             let ended =
                 done.map_err(|reason| fault(copy, env.memory, FaultKind::Mbarrier(reason), mbarrier + SHARED_WINDOW))?;
             if let (Some(race), Some(own), true) = (env.race.as_mut(), &copy.race, ended) {
-                race.load_reported(own, mbarrier as usize);
+                let checked = race.load_reported(own, mbarrier as usize);
+                checked.map_err(|report| raced(&fault, copy, env.memory, report))?;
             }
         }
         Way::StoreRead { offset, target, group, reduce } => {
@@ -577,7 +592,7 @@ fn reduce_elements(target: &mut Storage, offset: usize, bytes: &[u8], kind: Atom
         word[..element.len()].copy_from_slice(element);
         let value = u64::from_le_bytes(word);
         target.update(offset + index * size as usize, size as usize, |old| {
-            crate::atomic::combine(kind, size, old, value, value, false)
+            crate::atomic::combine(kind, size, old, value, value, true)
         });
     }
 }

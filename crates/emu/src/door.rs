@@ -661,6 +661,13 @@ fn doorbell(
                     cta.location(pc)
                 ));
             }
+            let (rung, recorded) = (warpferry_nic::Network::doorbell_counter(value), recorded(env, record));
+            if recorded.is_some_and(|recorded| recorded != rung) {
+                let recorded = recorded.unwrap_or_default();
+                return wrong(&format!(
+                    "it names entries up to {rung}, its record {recorded}: a device that sleeps looks at what is rung"
+                ));
+            }
         }
         if let Some(race) = env.race.as_mut() {
             race.doorbell(At::new(cta, warp, pc), lane as u32, value, nic.to_string());
@@ -674,6 +681,18 @@ fn doorbell(
     warp.interval.busy = true;
     env.memory.changes += 1;
     Ok(())
+}
+
+/// Send counter of the record at this address, when what is there is what its owner stored last.
+fn recorded(env: &Env, record: u64) -> Option<u16> {
+    if !env.checks.bus_visibility || env.weak.is_some() {
+        return None;
+    }
+    let region = env.memory.find(record, 8).ok()?;
+    let mut counter = [0; 4];
+    let at = (record - region.base + warpferry_nic::wqe::RECORD_SEND_COUNTER_OFFSET) as usize;
+    env.memory.storage(region.storage).read(at, &mut counter);
+    Some(u32::from_be_bytes(counter) as u16)
 }
 
 /// Instruction of a store to the record at this address that nothing orders before a doorbell rung now.

@@ -2,7 +2,7 @@
 
 use crate::choice::Choices;
 use crate::config::Checks;
-use crate::copies::Copies;
+use crate::copies::{self, Copies};
 use crate::error::FaultKind;
 use crate::isa::Dynamic;
 use crate::memory::Memory;
@@ -259,6 +259,13 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
             return Ok(scatter(warp, index, active, |lane| addresses[lane] as u32));
         }
         Op::Exit => {
+            // The CTA's memory may go with its last thread, and nobody else can wait for a thread's bulk groups.
+            let unawaited = env.checks.unawaited_copies.then(|| copies::unawaited(warp, active)).flatten();
+            if let Some(lane) = unawaited {
+                let reason =
+                    "a thread ends without having waited for its bulk stores: they may still read shared memory";
+                return Err(Trouble { kind: FaultKind::Bulk(reason.to_string()), lane, pc, address: None });
+            }
             let flow = exit(env.race, cta, warp, index, active);
             cluster::exited(env, cta, warp);
             return Ok(flow);
@@ -421,11 +428,14 @@ fn dynamic_value(env: &mut Env, warp: &mut Warp, dynamic: Dynamic, active: u32) 
 
 fn nanosleep(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, index: usize, active: u32, args: &Args) -> Flow {
     let most = lanes(active).map(|l| warp.registers.columns[args.a as usize][l] & 0xffff_ffff).max().unwrap_or(0);
-    let others_wait = warp
-        .groups
-        .iter()
-        .enumerate()
-        .all(|(i, g)| i == index || matches!(g.state, GroupState::Converge | GroupState::WarpBarrier));
+    // For these lanes, that is: no barrier of all threads ends without them.
+    let waits_for_these = |state: &GroupState| match *state {
+        GroupState::Converge | GroupState::WarpBarrier => true,
+        GroupState::Barrier { id, generation } => cta.barriers[id as usize].awaits_all(generation),
+        _ => false,
+    };
+    let others_wait =
+        warp.groups.iter().enumerate().all(|(other, group)| other == index || waits_for_these(&group.state));
     let group = &mut warp.groups[index];
     let mask = group.mask;
     group.pc += 1;

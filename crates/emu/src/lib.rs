@@ -91,6 +91,7 @@ mod run;
 mod stall;
 mod statistics;
 mod stream;
+mod target;
 mod video;
 mod visibility;
 mod warp;

@@ -14,6 +14,7 @@ use crate::race::{self, Race};
 use crate::run::Agent;
 use crate::statistics::{GpuStatistics, Statistics};
 use crate::stream::{EventState, Gpu, LaunchState};
+use crate::target;
 use crate::warp::Cta;
 use crate::weak::{Place, Weak};
 use std::cmp::Reverse;
@@ -333,6 +334,13 @@ impl Machine {
         Ok(())
     }
 
+    /// Looks at memory from outside, as a debugger does: no access of the host's, so nothing can race with it.
+    pub fn peek(&self, address: u64, into: &mut [u8]) -> Result<(), MachineError> {
+        let (storage, offset) = self.host_access(address, into.len())?;
+        self.memory.storage(storage).read(offset, into);
+        Ok(())
+    }
+
     /// Writes memory.
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MachineError> {
         let (storage, offset) = self.host_access(address, bytes.len())?;
@@ -357,8 +365,9 @@ impl Machine {
     pub fn load_module(&mut self, name: &str, text: &str) -> Result<ModuleId, LoadError> {
         let module = warpferry_ptx::parse(name, text)
             .map_err(|e| LoadError::Parse { module: name.to_string(), message: e.to_string() })?;
-        if module.address_size != 64 {
-            let message = format!(".address_size {}: only 64 is supported", module.address_size);
+        let wide = module.address_size == 64;
+        let size = (!wide).then(|| format!(".address_size {}: only 64 is supported", module.address_size));
+        if let Some(message) = size.or_else(|| target::refused(&module.targets)) {
             return Err(LoadError::Parse { module: name.to_string(), message });
         }
         let strict = self.config.checks.uninitialized;
@@ -382,8 +391,9 @@ impl Machine {
                 }
             }
         }
-        if let (true, Some((_, error))) = (programs.is_empty(), broken.first_key_value()) {
-            return Err(error.clone());
+        // Of several entries, the one that is asked for says what is wrong with it.
+        if let (true, [error]) = (programs.is_empty(), &broken.values().collect::<Vec<_>>()[..]) {
+            return Err((*error).clone());
         }
         let memory_error = |cause| LoadError::Memory { module: name.to_string(), cause };
         let mut variables = Vec::with_capacity(self.gpus.len());

@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::memory::WarpRef;
 use crate::program::FULL;
 use crate::stall::StallCause;
-use crate::warp::{Cta, GroupState, Happening};
+use crate::warp::{Cta, CtaState, GroupState, Happening};
 use crate::Stall;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -179,7 +179,10 @@ impl Machine {
         self.sleeps = sleeps;
         self.pass_time(instructions as u64);
         let failed = result.err().map(|trouble| {
-            let region = trouble.address.map(|address| self.memory.describe(address));
+            let region = trouble.address.map(|address| match address >> 32 {
+                0 if address > 0 => cta.state.describe_offset(),
+                _ => self.memory.describe(address),
+            });
             cta.state.fault(warp.warp, trouble, region)
         });
         let launch = cta.state.shape.id;
@@ -279,17 +282,15 @@ impl Machine {
 
     fn end_cta(&mut self, mut cta: Box<Cta>) {
         let shape = cta.state.shape.clone();
-        if cta.state.copies > 0 {
-            let (memory, state) = (&self.memory, &cta.state);
-            let reason = format!("the CTA ended while {} copies still use its shared memory", state.copies);
-            let thread = state.thread(0, 0);
+        if let Some(reason) = copies_left(&cta.state, self.config.checks.unawaited_copies) {
+            let thread = cta.state.thread(0, 0);
             let fault = Fault {
                 kind: FaultKind::Bulk(reason),
                 gpu: shape.gpu,
                 thread: Some(Box::new(thread)),
                 location: None,
                 address: Some(crate::SHARED_WINDOW),
-                region: Some(memory.describe(crate::SHARED_WINDOW)),
+                region: Some(self.memory.describe(crate::SHARED_WINDOW)),
             };
             self.kill(shape.gpu, fault);
             return;
@@ -583,4 +584,16 @@ impl Machine {
             stream.queue.clear();
         }
     }
+}
+
+/// Why a CTA that ends leaves copies behind, if it does: what is under way counts always, what has landed unseen if asked.
+fn copies_left(cta: &CtaState, unseen_counts: bool) -> Option<String> {
+    if cta.copies > 0 {
+        return Some(format!("the CTA ended while {} copies still use its shared memory", cta.copies));
+    }
+    let (mbarrier, _) = cta.unseen_loads.first().filter(|_| unseen_counts)?;
+    Some(format!(
+        "the CTA ended and no thread has seen its bulk loads end that report to the mbarrier at +{mbarrier:#x}: they may \
+         still write shared memory"
+    ))
 }

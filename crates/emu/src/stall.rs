@@ -138,7 +138,7 @@ impl fmt::Display for WaitReason {
             WaitReason::BulkGroup => write!(f, "bulk copies"),
             WaitReason::Cluster => write!(f, "the barrier of the cluster"),
             WaitReason::Sleep { until_ns } => write!(f, "time {until_ns} ns"),
-            WaitReason::Running => write!(f, "nothing, it can run"),
+            WaitReason::Running => write!(f, "nothing: it was running"),
         }
     }
 }

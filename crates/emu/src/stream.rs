@@ -179,6 +179,15 @@ impl Machine {
         if threads == 0 || threads > most {
             return Err(wrong("threads of a CTA", threads, format!("1..={most}")));
         }
+        // CUDA programming guide, "Compute capabilities": the same from 5.0 on.
+        if block[2] > 64 {
+            return Err(wrong("threads of a CTA in z", block[2].into(), "1..=64".into()));
+        }
+        for (what, have) in [("CTAs of a grid in y", grid[1]), ("CTAs of a grid in z", grid[2])] {
+            if have > 65_535 {
+                return Err(wrong(what, have.into(), "1..=65535".into()));
+            }
+        }
         if let Some(required) = program.required_threads.filter(|r| *r != block) {
             return Err(wrong("threads of a CTA", threads, format!("{required:?} as .reqntid says")));
         }

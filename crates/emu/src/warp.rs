@@ -8,7 +8,7 @@ use crate::memory::{AccessRule, Storage, Viewer, WarpRef, RESERVED_SHARED_BYTES}
 use crate::park::Interval;
 use crate::program::{lanes, ColumnStart, LaneMask, Program, Registers, Special, CARRY};
 use crate::visibility::Unflushed;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Number of named barriers of a CTA.
@@ -63,6 +63,9 @@ pub(crate) struct CtaState {
     pub live_warps: u32,
     /// Bulk copies that still read or write shared memory.
     pub copies: u32,
+    /// Offsets of mbarriers, and parities of their phases, to which loads have reported and which no thread of this CTA has
+    /// seen end since.
+    pub unseen_loads: BTreeSet<(u32, u32)>,
     /// Things that happened in the turn, for waiting groups of all warps.
     pub happened: Vec<Happening>,
     /// Stores made by threads before a barrier of this CTA, not yet visible to the bus.
@@ -108,6 +111,13 @@ pub(crate) struct NamedBarrier {
     pub reduces: bool,
     /// Completions so far.
     pub generation: u64,
+}
+
+impl NamedBarrier {
+    /// Whether this phase is under way and ends only when all threads of the CTA have come or exited.
+    pub fn awaits_all(&self, generation: u64) -> bool {
+        self.generation == generation && self.threads > 0 && self.expected == 0
+    }
 }
 
 /// A warp.
@@ -186,6 +196,8 @@ pub(crate) struct LaneBulk {
     pub groups: VecDeque<BulkGroup>,
     /// Number of the open group.
     pub open: u64,
+    /// Groups below this were waited for, at least until they had read.
+    pub waited: u64,
 }
 
 /// A group of bulk stores.
@@ -197,6 +209,8 @@ pub(crate) struct BulkGroup {
     /// Copies that are not written.
     pub unwritten: u32,
     pub committed: bool,
+    /// It has copies, done or not.
+    pub has_copies: bool,
 }
 
 /// A failed instruction.
@@ -217,6 +231,14 @@ impl CtaState {
     #[inline(always)]
     pub fn holds(&self, offset: u64, bytes: u64) -> bool {
         offset >= RESERVED_SHARED_BYTES as u64 && offset.saturating_add(bytes) <= self.shared.bytes.len() as u64
+    }
+
+    /// Words for an address that is at best an offset in shared memory.
+    pub fn describe_offset(&self) -> String {
+        match self.shared.bytes.len() {
+            all if all <= RESERVED_SHARED_BYTES as usize => "a bare offset; this CTA has no shared memory".to_string(),
+            all => format!("a bare offset; this CTA's shared memory is at {RESERVED_SHARED_BYTES:#x} to {all:#x}"),
+        }
     }
 
     pub fn warp_ref(&self, warp: u32) -> WarpRef {
@@ -296,6 +318,7 @@ impl Cta {
             exited: (0..threads.div_ceil(32)).map(|w| !(u32::MAX >> (32 - (threads - w * 32).min(32)))).collect(),
             live_warps: threads.div_ceil(32),
             copies: 0,
+            unseen_loads: BTreeSet::new(),
             happened: Vec::new(),
             unflushed: Vec::new(),
             race: 0,
@@ -361,7 +384,7 @@ impl Warp {
         let index = match self.bulk.iter().position(|b| b.lane == lane) {
             Some(index) => index,
             None => {
-                self.bulk.push(LaneBulk { lane, groups: VecDeque::new(), open: 0 });
+                self.bulk.push(LaneBulk { lane, groups: VecDeque::new(), open: 0, waited: 0 });
                 self.bulk.len() - 1
             }
         };

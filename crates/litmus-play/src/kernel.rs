@@ -113,8 +113,9 @@ fn prologue(test: &Test) -> String {
     for (location, of) in test.locations.iter().enumerate() {
         let at = offset(test, location);
         match test.mbarriers[of.memory] {
-            Some(count) if !initializes(test, location) => {
-                let _ = writeln!(fill, "mbarrier.init.shared::cta.b64 [smem+{at}], {count};");
+            // Also where a thread of the test does it: who comes before it finds one, as the model says.
+            Some(count) => {
+                let _ = writeln!(fill, "mbarrier.init.shared::cta.b64 [smem+{at}], {};", count.max(1));
             }
             None if is_shared(test, location) => {
                 let initial = test.initial[of.memory];
@@ -130,9 +131,4 @@ fn prologue(test: &Test) -> String {
         "setp.ne.u32 taken, thread, 0; @taken bra FILLED;\n{fill}fence.mbarrier_init.release.cluster; \
          fence.proxy.async;\nFILLED: bar.sync 0;\n"
     )
-}
-
-fn initializes(test: &Test, location: usize) -> bool {
-    let is = |it: &Instruction| matches!(*it, Instruction::MbarrierInit { mbarrier, .. } if mbarrier == location);
-    test.threads.iter().any(|thread| thread.instructions.iter().any(is))
 }

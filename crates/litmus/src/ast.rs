@@ -482,6 +482,9 @@ pub struct Test {
     pub listed: Vec<Variable>,
     /// What the author says.
     pub expectation: Expectation,
+    /// What counts as 0 without being said so, which may be a slip of the pen: locations that are not declared where
+    /// others are, registers of the condition that nothing writes.
+    pub assumed: Vec<String>,
 }
 
 impl Test {

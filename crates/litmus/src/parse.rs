@@ -14,6 +14,7 @@ pub fn parse(file: &str, text: &str) -> Result<Test, Error> {
     let tokens = Tokens { file, tokens: &lexed.tokens, next: 0, last_line: lexed.lines };
     let mut parser = Parser { parts: 0, tokens, names: Names::default(), columns: 0 };
     let registers = parser.initial_values()?;
+    let declared = parser.names.locations.len();
     let mut columns = parser.threads()?;
     for (thread, register, value, line) in registers {
         let Some(column) = columns.iter_mut().find(|column| column.thread.id == thread) else {
@@ -33,7 +34,19 @@ pub fn parse(file: &str, text: &str) -> Result<Test, Error> {
         let number = threads.len() as u32;
         threads.push(queue::nic(queue, number));
     }
+    // Parts of a queue have a dot in their names and are declared with it.
+    let is_slip = |name: &str| declared > 0 && !name.contains('.');
+    let undeclared = parser.names.locations.iter().skip(declared).filter(|location| is_slip(&location.name));
+    let mut assumed: Vec<String> = undeclared
+        .map(|location| format!("`{}` is not declared and counts as 0 at the start", location.name))
+        .collect();
+    let written: Vec<usize> = threads.iter().map(|thread| thread.registers.len()).collect();
     let (condition, filter, listed) = parser.questions(&mut threads)?;
+    for (thread, written) in threads.iter().zip(written) {
+        let unknown = thread.registers.iter().skip(written);
+        assumed.extend(unknown.map(|name| format!("no instruction names P{}:{name}, which counts as 0", thread.id)));
+    }
+    let expectation = expectation(&lexed.comments).map_err(|message| parser.tokens.error(message))?;
     Ok(Test {
         name: lexed.name,
         threads,
@@ -44,23 +57,45 @@ pub fn parse(file: &str, text: &str) -> Result<Test, Error> {
         condition,
         filter,
         listed,
-        expectation: expectation(&lexed.comments),
+        expectation,
+        assumed,
     })
 }
 
-fn expectation(comments: &[String]) -> Expectation {
-    let after = |key: &str, yes: &str, no: &str| {
-        comments.iter().find_map(|comment| {
-            let rest = comment.split(key).nth(1)?.trim_start();
-            let word = rest.split(|c: char| !c.is_alphanumeric()).next()?;
-            (word == yes).then_some(true).or((word == no).then_some(false))
-        })
-    };
-    Expectation {
-        holds: after("expect:", "holds", "fails"),
-        terminates: after("liveness:", "terminates", "stuck"),
-        races: after("race:", "some", "none"),
+/// Keys of a comment that says what is expected, and the words behind them that mean yes and no.
+const EXPECTED: [(&str, &str, &str); 3] =
+    [("expect:", "holds", "fails"), ("liveness:", "terminates", "stuck"), ("race:", "some", "none")];
+
+fn expectation(comments: &[String]) -> Result<Expectation, String> {
+    let mut found = [None; 3];
+    for comment in comments {
+        let word = |key: &str| {
+            let (_, rest) = comment.split_once(key)?;
+            Some(rest.trim_start().split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
+        };
+        // Keys within a sentence are no expectation. A comment that begins with one is, or one of which a key is understood:
+        // then all of it must be.
+        let first = comment.split_whitespace().next().unwrap_or_default();
+        let is_key = |word: &str| EXPECTED.iter().any(|(key, ..)| *key == word);
+        let understood =
+            |(key, yes, no): &(&str, &str, &str)| word(key).is_some_and(|word| word == *yes || word == *no);
+        if !is_key(first) && !EXPECTED.iter().any(understood) {
+            continue;
+        }
+        if first.ends_with(':') && !is_key(first) {
+            return Err(format!("`{first}` beside an expectation: valid is expect:, liveness: or race:"));
+        }
+        for ((key, yes, no), found) in EXPECTED.iter().zip(&mut found) {
+            match word(key) {
+                None => {}
+                Some(word) if word == *yes => *found = found.or(Some(true)),
+                Some(word) if word == *no => *found = found.or(Some(false)),
+                Some(word) => return Err(format!("`{key} {word}`: valid is {yes} or {no}")),
+            }
+        }
     }
+    let [holds, terminates, races] = found;
+    Ok(Expectation { holds, terminates, races })
 }
 
 /// The rest of a file.

@@ -38,7 +38,7 @@ pub(crate) struct Effort {
     shortcuts: bool,
     in_order: bool,
     /// Choices of paths looked at, each far cheaper than a check.
-    choices: u64,
+    pub(crate) choices: u64,
     /// Partial executions checked.
     pub(crate) checked: u64,
     /// The most that may be.

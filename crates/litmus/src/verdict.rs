@@ -203,7 +203,9 @@ pub fn run(test: &Test, options: &Options) -> Report {
 
 fn too_much_or_budget(what: Failure, effort: &Effort) -> Verdict {
     Verdict::Undecided(match what {
-        Failure::Budget => format!("budget exceeded after {} partial executions", effort.checked),
+        Failure::Budget => {
+            format!("budget exceeded after {} partial executions and {} choices", effort.checked, effort.choices)
+        }
         Failure::Events => format!("more than {} events", crate::relation::EVENTS),
     })
 }

@@ -2,20 +2,14 @@
 //!
 //! `LITMUS_SEED=N` tries one seed.
 
-use std::path::{Path, PathBuf};
+#[path = "shared/draw.rs"]
+mod draw;
+#[path = "shared/files.rs"]
+mod files;
 
+use draw::Random;
+use files::files;
 use warpferry_litmus::{parse, run, Options};
-
-fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("the suite is in the repository") {
-        let path = entry.expect("a readable folder").path();
-        if path.is_dir() {
-            collect(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "litmus") {
-            into.push(path);
-        }
-    }
-}
 
 /// The words and signs of a text, each with the blanks behind it.
 fn words(text: &str) -> Vec<&str> {
@@ -31,13 +25,9 @@ fn words(text: &str) -> Vec<&str> {
     words
 }
 
-fn damaged(text: &str, mut seed: u64) -> String {
-    let mut below = |limit: usize| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        (seed >> 33) as usize % limit.max(1)
-    };
+fn damaged(text: &str, seed: u64) -> String {
+    let mut random = Random::new(seed);
+    let mut below = |limit: usize| random.below(limit.max(1));
     let mut words = words(text);
     for _ in 0..1 + below(3) {
         let (a, b) = (below(words.len()), below(words.len()));
@@ -53,17 +43,14 @@ fn damaged(text: &str, mut seed: u64) -> String {
 
 #[test]
 fn damaged_files_are_read_or_refused() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/litmus");
     let one = std::env::var("LITMUS_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let mut files = Vec::new();
-    collect(&folder, &mut files);
-    files.sort();
+    let files = files();
     let options = Options { budget: 300, ..Options::default() };
     let (mut read, mut refused) = (0, 0);
     for file in &files {
         let text = std::fs::read_to_string(file).expect("a readable file");
         for seed in one.map_or(1..41, |seed| seed..seed + 1) {
-            let damaged = damaged(&text, seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+            let damaged = damaged(&text, seed);
             let outcome = std::panic::catch_unwind(|| match parse("damaged", &damaged) {
                 Ok(test) => {
                     run(&test, &options);
@@ -90,9 +77,7 @@ fn damaged_files_are_read_or_refused() {
 
 #[test]
 fn deep_conditions_are_refused() {
-    let text = std::fs::read_to_string(
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/litmus/mp-fences-relaxed-flag.litmus"),
-    );
+    let text = std::fs::read_to_string(files::folder().join("mp-fences-relaxed-flag.litmus"));
     let text = text.expect("a readable file");
     let (head, _) = text.split_at(text.rfind("exists").expect("a test asks"));
     let ask = |question: &str| parse("deep", &format!("{head}exists ({question})\n"));
@@ -108,4 +93,38 @@ fn deep_conditions_are_refused() {
     }
     let wide = format!("1=1{}", r" /\ 1=1".repeat(500));
     assert!(ask(&wide).is_ok(), "{:?}", ask(&wide).err());
+}
+
+#[test]
+fn an_expectation_is_understood_or_refused() {
+    let text = std::fs::read_to_string(files::folder().join("mp-fences-relaxed-flag.litmus")).expect("a readable file");
+    let text = text.replace("expect: holds", "").replace("race: none", "");
+    let with = |comment: &str| parse("asks", &text.replacen('{', &format!("(* {comment} *)\n{{"), 1));
+    for (comment, valid) in [("expect: yes", "holds"), ("liveness: ok", "terminates"), ("race: 1", "some")] {
+        let error = with(comment).expect_err("a word that is no expectation");
+        assert!(error.message.contains(comment) && error.message.contains(valid), "{error}");
+    }
+    // One key that is understood makes the others count.
+    for (comment, valid) in [("expcet: fails. race: some", "expect:"), ("expect: fails. liveness: maybe", "terminates")]
+    {
+        let error = with(comment).expect_err("a comment of which a part is no expectation");
+        assert!(error.message.contains(valid), "{error}");
+    }
+    assert!(with("the reader may expect: nothing").is_ok(), "a sentence is no expectation");
+}
+
+/// What is not declared, or not written, counts as 0, as in the suites; it may be a slip of the pen, and is told.
+#[test]
+fn what_counts_as_zero_is_told() {
+    let text = |initial: &str, last: &str, asked: &str| {
+        format!(
+            "PTX asks\n{{ {initial} }}\n P0@cta 0,gpu 0 | P1@cta 1,gpu 0 ;\n st.weak x, 1 | ld.weak r0, y ;\n \
+             st.weak y, 1 | ld.weak r1, {last} ;\nexists (P1:r0 == 1 /\\ P1:{asked} == 0)\n"
+        )
+    };
+    let assumed = |text: &str| parse("asks", text).unwrap_or_else(|error| panic!("{error}")).assumed;
+    assert!(assumed(&text("x=0; y=0;", "x", "r1")).is_empty());
+    let told = assumed(&text("x=0; y=0;", "X", "r7"));
+    assert!(told.len() == 2 && told[0].contains("`X`") && told[1].contains("P1:r7"), "{told:?}");
+    assert!(assumed(&text("", "x", "r1")).is_empty(), "where nothing is declared nothing is missing");
 }

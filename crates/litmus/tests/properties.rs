@@ -4,23 +4,11 @@
 
 use std::collections::BTreeSet;
 
+#[path = "shared/draw.rs"]
+mod draw;
+
+use draw::Random;
 use warpferry_litmus::{interleavings, parse, run, Options, Test, Verdict};
-
-/// A small generator of random numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) as usize % limit
-    }
-}
 
 const SCOPES: [&str; 3] = ["cta", "gpu", "sys"];
 const PLACES: [&str; 4] = ["cta 0,gpu 0", "cta 0,gpu 0", "cta 1,gpu 0", "cta 0,gpu 1"];

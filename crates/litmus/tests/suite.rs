@@ -1,26 +1,15 @@
 //! Every test of the suite comes out as its comment says it must.
 
-use std::path::{Path, PathBuf};
+#[path = "shared/files.rs"]
+mod files;
 
+use files::{files, folder};
 use warpferry_litmus::{parse, run, Options, Verdict};
-
-fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("the suite is in the repository") {
-        let path = entry.expect("a readable folder").path();
-        if path.is_dir() {
-            collect(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "litmus") {
-            into.push(path);
-        }
-    }
-}
 
 #[test]
 fn every_file_is_decided_as_it_expects() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/litmus");
-    let mut files = Vec::new();
-    collect(&folder, &mut files);
-    files.sort();
+    let folder = folder();
+    let files = files();
     assert!(files.len() >= 100, "{} files in {}", files.len(), folder.display());
     let mut wrong = Vec::new();
     for file in &files {

@@ -1,8 +1,11 @@
 //! Leaving out or weakening an ordering in a file of the suite loses no final state.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
+#[path = "shared/files.rs"]
+mod files;
+
+use files::files;
 use warpferry_litmus::{parse, run, Options};
 
 /// What may be replaced by what follows it.
@@ -20,17 +23,6 @@ const WEAKER: [(&str, &str); 11] = [
     ("cp.async.bulk.wait_group 0", "cp.async.bulk.wait_group 1"),
 ];
 
-fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("the suite is in the repository") {
-        let path = entry.expect("a readable folder").path();
-        if path.is_dir() {
-            collect(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "litmus") {
-            into.push(path);
-        }
-    }
-}
-
 fn states(text: &str) -> Option<BTreeSet<Vec<i64>>> {
     let test = parse("weakened", text).ok()?;
     let report = run(&test, &Options::default());
@@ -39,10 +31,7 @@ fn states(text: &str) -> Option<BTreeSet<Vec<i64>>> {
 
 #[test]
 fn a_weaker_ordering_loses_no_state() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/litmus");
-    let mut files = Vec::new();
-    collect(&folder, &mut files);
-    files.sort();
+    let files = files();
     let (mut weakened, mut changed) = (0, 0);
     for file in files {
         let text = std::fs::read_to_string(&file).expect("a readable file");

@@ -53,6 +53,20 @@ pub struct NetworkConfig {
     /// the payload again; [`crate::Violation::EntryChanged`] and
     /// [`crate::Violation::SourceChanged`] tell when they are no longer what was sent.
     pub retransmit: bool,
+    /// A request may be done at the peer long before this side retires and completes it, as when an
+    /// acknowledgement is late: up to [`NetworkConfig::patience`] acts of its queue pair pass.
+    pub late_completions: bool,
+}
+
+impl NetworkConfig {
+    /// Most acts that a late completion lets pass.
+    pub const MAX_PATIENCE: u16 = 1023;
+
+    /// Most acts that this queue pair lets pass: some are never late, some a little, some much, so that one falls behind
+    /// while others go on.
+    pub fn patience(number: QueuePairNumber) -> u16 {
+        [0, 63, NetworkConfig::MAX_PATIENCE][number.0 as usize % 3]
+    }
 }
 
 impl Default for NetworkConfig {
@@ -63,6 +77,7 @@ impl Default for NetworkConfig {
             max_outstanding: 16,
             read_before_post: false,
             retransmit: false,
+            late_completions: false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One act of a device, and executing in particular: pieces of writes and reads, atomics.
 
 use crate::bus::{pick, Agent, Bus, BusFault, Choose, Purpose};
-use crate::config::{NicId, Ordering, QueuePairNumber};
+use crate::config::{NetworkConfig, NicId, Ordering, QueuePairNumber};
 use crate::error::{Cause, Violation};
 use crate::network::Network;
 use crate::queue::{Action, Outcome, Outstanding, QueueState};
@@ -75,6 +75,8 @@ pub enum Act {
     },
     /// Read a write's entry and payload again.
     ReadAgain,
+    /// Let time pass before it retires an entry.
+    Late,
     /// Retired an entry that asked for no completion.
     Retired,
     /// Retired an entry with a completion.
@@ -154,6 +156,10 @@ impl Network {
             Ok(act) => {
                 if entry.pieces.left() == 0 {
                     entry.outcome = Outcome::Done;
+                    if self.config.late_completions {
+                        let most = NetworkConfig::patience(self.queues[queue].number);
+                        entry.patience = pick(choose, usize::from(most) + 1) as u16;
+                    }
                     self.count(queue, &entry);
                 }
                 act

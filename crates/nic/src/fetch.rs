@@ -156,6 +156,7 @@ impl Outstanding {
             entry_digest: 0,
             piece_digests: Vec::new(),
             checked: false,
+            patience: 0,
         }
     }
 

@@ -170,6 +170,11 @@ impl Network {
         Some(self.queues[queue].config.doorbell_record_address)
     }
 
+    /// The send counter that a doorbell of this value names: where its entry ends.
+    pub fn doorbell_counter(value: u64) -> u16 {
+        Header::decode(value.to_le_bytes()).end_position()
+    }
+
     /// Lets a queue pair start no sooner than `ticks` after its doorbell, and do its next act no
     /// sooner than `ticks` after the last. 0 takes the delay away.
     pub fn set_delay(&mut self, number: QueuePairNumber, ticks: u64) -> Result<(), ConfigError> {

@@ -60,6 +60,8 @@ pub(crate) struct Outstanding {
     pub(crate) piece_digests: Vec<u64>,
     /// The device has read again what it may.
     pub(crate) checked: bool,
+    /// Acts that still pass before it is retired.
+    pub(crate) patience: u16,
 }
 
 /// The most pieces of one message.

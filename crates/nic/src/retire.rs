@@ -16,6 +16,12 @@ impl Network {
             return (self.queues[queue].next, Act::Retired);
         };
         let position = entry.position;
+        // What is sent again is sent late.
+        if entry.outcome == Outcome::Done && entry.patience > 0 {
+            entry.patience -= 1;
+            self.queues[queue].window.push_front(entry);
+            return (position, Act::Late);
+        }
         let is_write = matches!(entry.work, Work::Write { .. });
         let may_read_again = self.config.retransmit && is_write && !entry.checked && entry.outcome == Outcome::Done;
         if may_read_again && pick(choose, 2) == 1 {

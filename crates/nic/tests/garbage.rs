@@ -17,6 +17,7 @@ fn random_world(random: &mut Random) -> World {
         max_outstanding: 1 + random.below(40) as u32,
         read_before_post: random.below(2) == 0,
         retransmit: random.below(2) == 0,
+        late_completions: random.below(2) == 0,
     };
     let entries = 1 << random.below(9);
     let collapsed = random.below(2) == 0;

@@ -6,7 +6,7 @@ mod common;
 use common::{World, SOURCE};
 use warpferry_nic::cqe;
 use warpferry_nic::wqe::{self, Control, EntryError, Header};
-use warpferry_nic::{NetworkConfig, Plain, QueuePairNumber, QueueState, StepOutcome, Violation};
+use warpferry_nic::{Act, NetworkConfig, Plain, QueuePairNumber, QueueState, StepOutcome, Violation};
 
 fn world() -> World {
     World::new(NetworkConfig::default())
@@ -330,4 +330,34 @@ fn what_is_under_way_must_not_change() {
         }
         assert_eq!(found > 0, change > 0, "change {change}: {found} of 20");
     }
+}
+
+/// A device that is late is late in most runs, ends all the same, and is not late when it was not asked to be.
+#[test]
+fn late_completions_come() {
+    let acts = |late_completions: bool, seed: u64| {
+        let mut random = common::Random(seed);
+        let mut world = World::new(NetworkConfig { late_completions, ..NetworkConfig::default() });
+        let mut a = world.a;
+        let data = [world.data(0, 64)];
+        let entry = wqe::rdma_write(a.signaled(), world.remote(0), &data);
+        world.post(&mut a, &entry);
+        world.ring(&a);
+        let mut late = 0;
+        for _ in 0..10_000 {
+            let mut choose = |n: usize| random.below(n as u64) as usize;
+            match world.network.step(&mut world.bus, &mut choose) {
+                StepOutcome::Did(event) if event.act == Act::Late => late += 1,
+                StepOutcome::Did(_) => {}
+                _ => break,
+            }
+        }
+        assert_eq!(world.network.counters(a.pair.number).unwrap().completions, 1, "seed {seed}");
+        late
+    };
+    assert!((0..20).all(|seed| acts(false, seed) == 0));
+    let late: Vec<u32> = (0..20).map(|seed| acts(true, seed)).collect();
+    let most = u32::from(NetworkConfig::patience(World::new(NetworkConfig::default()).a.pair.number));
+    assert!(most > 0 && late.iter().all(|&acts| acts <= most), "{late:?}");
+    assert!(late.iter().filter(|&&acts| acts > most / 4).count() > 10, "{late:?}");
 }

@@ -34,6 +34,8 @@ pub enum Kind {
     Store,
     /// Arithmetic of a count.
     Count,
+    /// A bulk copy and its bytes.
+    Copy,
     /// Bytes and arrivals that an mbarrier expects.
     Expect,
 }
@@ -64,7 +66,7 @@ pub enum Change {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Fence,
         Kind::ProxyFence,
         Kind::Barrier,
@@ -76,12 +78,13 @@ impl Kind {
         Kind::Publish,
         Kind::Store,
         Kind::Count,
+        Kind::Copy,
         Kind::Expect,
     ];
 
     /// What edges are made of: bits need not change without them.
     pub fn is_edge(self) -> bool {
-        !matches!(self, Kind::Mask | Kind::Publish | Kind::Store | Kind::Count | Kind::Expect)
+        !matches!(self, Kind::Mask | Kind::Publish | Kind::Store | Kind::Count | Kind::Copy | Kind::Expect)
     }
 
     /// Checkers that should see it. Edges are for the race check, and for the bus where a NIC reads; what counts shows in
@@ -93,7 +96,7 @@ impl Kind {
             Kind::ProxyFence | Kind::CopyWait | Kind::LoadWait => &[Race, Bus, Misuse],
             Kind::Mask => &[Misuse, Hang],
             Kind::Expect => &[Hang, Misuse, Race, Bounds],
-            Kind::Publish | Kind::Store | Kind::Count => {
+            Kind::Publish | Kind::Store | Kind::Count | Kind::Copy => {
                 &[Bits, Status, Hang, Report, Bounds, Uninitialized, Misuse, Nic]
             }
         }
@@ -112,6 +115,7 @@ impl Kind {
             Kind::Publish => "publishing access",
             Kind::Store => "weak store",
             Kind::Count => "count",
+            Kind::Copy => "bulk copy",
             Kind::Expect => "mbarrier count",
         }
     }
@@ -149,6 +153,10 @@ pub fn apply(module: &Module, at: usize, change: &Change) -> Option<Module> {
                     "setp.eq.u32",
                     vec![Operand::Register(*landed), Operand::Integer(0), Operand::Integer(0)],
                 ),
+                // A barrier that asks: each thread hears itself only.
+                ("barrier", Some(result @ Operand::Register(_))) => {
+                    instruction(&own, "mov.pred", vec![result.clone(), own.operands.last()?.clone()])
+                }
                 ("add" | "sub" | "mad", Some(result)) => {
                     let ty = type_word(&own.modifiers)?;
                     instruction(&own, &format!("mov.{ty}"), vec![result.clone(), own.operands.get(1)?.clone()])
@@ -256,7 +264,8 @@ fn add(body: &mut warpferry_ptx::ast::Body, at: usize, number: i64) -> Option<()
     let index = match own.opcode.as_str() {
         "add" | "sub" => 2,
         "mad" => 3,
-        "cp" => 0,
+        "cp" if own.has("wait_group") => 0,
+        "cp" => 2,
         _ => own.operands.len() - 1,
     };
     // What is subtracted grows when the result shrinks.

@@ -100,7 +100,8 @@ fn all_registers(operand: &Operand, into: &mut HashSet<RegisterId>) {
 /// Whether the first operand is written.
 fn has_result(instruction: &Instruction) -> bool {
     match instruction.opcode.as_str() {
-        "st" | "red" | "bra" | "bar" | "barrier" | "fence" | "cp" | "nanosleep" | "ret" | "exit" | "trap" => false,
+        "st" | "red" | "bra" | "fence" | "cp" | "nanosleep" | "ret" | "exit" | "trap" => false,
+        "bar" | "barrier" => instruction.has("red"),
         "mbarrier" => !instruction.has("init"),
         _ => true,
     }

@@ -3,6 +3,7 @@
 use warpferry::kernel::launch::KernelSet;
 
 use super::places::{candidates, Mutant};
+use super::record::With;
 use super::run::{link_named, Set, KERNELS};
 use crate::case::Link;
 
@@ -52,7 +53,7 @@ impl Named {
     /// The first that reads so.
     pub fn written(as_is: &Written) -> Option<Named> {
         Named::find(as_is.fabric, as_is.kernel, |set, kernel, mutant| {
-            let line = set.line(0, kernel, mutant);
+            let line = set.line(With::default(), kernel, mutant);
             let have = [&line.phase, &line.text, &line.kind, &line.change];
             have == [as_is.phase, as_is.text, as_is.kind, as_is.change]
         })
@@ -62,7 +63,7 @@ impl Named {
         let (link, at) = (link_named(fabric)?, KERNELS.iter().position(|name| *name == kernel)?);
         let set = Set::new(link);
         let mutant = candidates(&set.kernels[at]).into_iter().find(|mutant| is_it(&set, at, mutant))?;
-        let line = set.line(0, at, &mutant);
+        let line = set.line(With::default(), at, &mutant);
         Some(Named {
             name: format!("{fabric}:{kernel}:{}", mutant.number),
             what: format!("{} {} `{}` {} {}", line.kernel, line.place, line.text, line.kind, line.change),

@@ -81,7 +81,7 @@ fn variables(body: &Body) -> HashSet<RegisterId> {
 /// in this sense.
 pub fn is_event(instruction: &Instruction) -> bool {
     match instruction.opcode.as_str() {
-        "st" | "red" | "atom" | "fence" | "bar" | "mbarrier" | "cp" => true,
+        "st" | "red" | "atom" | "fence" | "bar" | "barrier" | "mbarrier" | "cp" => true,
         "ld" => {
             let weak_address = instruction.has("global") && instruction.has("u64") && !is_strong(instruction);
             !instruction.has("param") && !weak_address
@@ -107,7 +107,7 @@ fn changes(
     match instruction.opcode.as_str() {
         "fence" if instruction.has("acq_rel") || instruction.has("sc") => moved(&mut out, Kind::Fence),
         "fence" => moved(&mut out, Kind::ProxyFence),
-        "bar" => moved(&mut out, Kind::Barrier),
+        "bar" | "barrier" => moved(&mut out, Kind::Barrier),
         "cp" if instruction.has("wait_group") => {
             moved(&mut out, Kind::CopyWait);
             out.push((Kind::CopyWait, Change::Add(1)));
@@ -116,13 +116,21 @@ fn changes(
             }
         }
         "cp" if instruction.has("commit_group") => out.push((Kind::CopyWait, Change::Drop)),
+        "cp" => out.extend([Change::Drop, Change::Add(16), Change::Add(-16)].map(|change| (Kind::Copy, change))),
         "mbarrier" if instruction.has("try_wait") => {
             out.extend([(Kind::LoadWait, Change::Drop), (Kind::LoadWait, Change::Parity)]);
         }
         "mbarrier" if instruction.has("expect_tx") => {
-            out.extend([Change::Drop, Change::Add(16), Change::Add(-16)].map(|change| (Kind::Expect, change)));
+            moved(&mut out, Kind::Expect);
+            out.extend([Change::Add(16), Change::Add(-16)].map(|change| (Kind::Expect, change)));
         }
-        "mbarrier" => out.extend([Change::Drop, Change::Add(1)].map(|change| (Kind::Expect, change))),
+        "mbarrier" => {
+            moved(&mut out, Kind::Expect);
+            out.push((Kind::Expect, Change::Add(1)));
+        }
+        "ld" if instruction.has("acquire") => {
+            out.extend([Change::Earlier, Change::Later].map(|change| (Kind::Order, change)));
+        }
         "st" if is_strong(instruction) => {
             moved(&mut out, Kind::Publish);
             out.extend([(Kind::Publish, Change::Add(1)), (Kind::Publish, Change::Add(-1))]);
@@ -135,12 +143,18 @@ fn changes(
         }
         "st" => {
             out.push((Kind::Store, Change::Drop));
-            if let Some(Operand::Integer(_)) = instruction.operands.get(1) {
+            // Not of vectors, nor of a float.
+            let is_word = ["u32", "u64"].iter().any(|ty| instruction.has(ty));
+            if is_word && matches!(instruction.operands.get(1), Some(Operand::Integer(_) | Operand::Register(_))) {
                 out.push((Kind::Store, Change::Add(1)));
             }
         }
         "add" | "sub" if is_count(instruction, counted, addresses) => {
-            out.extend([Change::Drop, Change::Add(1), Change::Add(-1)].map(|change| (Kind::Count, change)));
+            // Nothing is lost with a sum of nothing.
+            if !matches!(instruction.operands.get(2), Some(Operand::Integer(0))) {
+                out.push((Kind::Count, Change::Drop));
+            }
+            out.extend([Change::Add(1), Change::Add(-1)].map(|change| (Kind::Count, change)));
         }
         _ => {}
     }

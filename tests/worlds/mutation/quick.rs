@@ -4,7 +4,7 @@
 //! that is not there any more is an error, and so is one that survives.
 
 use super::places::{candidates, Mutant};
-use super::record::{Fate, Line};
+use super::record::{Fate, Line, With};
 use super::run::{link_named, Set, KERNELS};
 use super::suite::{runs, Suite};
 
@@ -62,7 +62,7 @@ fn a_few_of_each_kind_are_caught() {
         let all: Vec<_> = (0..KERNELS.len()).map(|kernel| candidates(&set.kernels[kernel])).collect();
         for entry in &entries {
             let kernel = KERNELS.iter().position(|name| *name == entry[2]).expect("the list names a kernel");
-            let is_it = |mutant: &&Mutant| name(&set.line(0, kernel, mutant)) == entry[2..];
+            let is_it = |mutant: &&Mutant| name(&set.line(With::default(), kernel, mutant)) == entry[2..];
             let mutant = all[kernel].iter().find(is_it);
             let mutant =
                 mutant.unwrap_or_else(|| panic!("{entry:?} is in no kernel: scripts/mutants.sh --tell writes {LIST}"));

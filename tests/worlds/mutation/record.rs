@@ -1,6 +1,8 @@
 //! What became of mutants, one line of JSON each in a file, so that a long run can be stopped and taken up again.
 //!
-//! A line counts as long as its kernel is the same; a survivor's only as long as the runs are the same too.
+//! A line counts as long as its kernel is the same and, for what was caught, the run that did it is still one of the runs;
+//! a survivor's only as long as all runs are the same. Asked for strictly, a line counts only with the same runs and the
+//! same machine: what stands behind the page in docs.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -14,12 +16,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// Caught by a checker, in a run.
-    Caught { checker: String, run: usize, what: String },
+    /// Caught by a checker, in a run: its number among the runs as they were, and the hash of its case.
+    Caught {
+        checker: String,
+        run: usize,
+        #[serde(default)]
+        case: u64,
+        what: String,
+    },
     /// No run goes wrong.
     Survives,
     /// No run comes by: a trap in its place survives too.
     Unreached,
+}
+
+/// What a mutant was tried with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct With {
+    /// Hash of the runs.
+    #[serde(rename = "suite")]
+    pub runs: u64,
+    /// Hash of the sources of the emulator, the NIC and the worlds.
+    #[serde(default)]
+    pub machine: u64,
 }
 
 /// One line of the file.
@@ -28,8 +47,8 @@ pub struct Line {
     pub kernel: String,
     /// Of the kernel's text.
     pub hash: u64,
-    /// Of the runs.
-    pub suite: u64,
+    #[serde(flatten)]
+    pub with: With,
     pub number: usize,
     pub place: String,
     pub phase: String,
@@ -67,10 +86,20 @@ impl Record {
         Record { file: Mutex::new(file), known }
     }
 
-    /// What is known of a mutant, if it still counts.
-    pub fn known(&self, like: &Line) -> Option<&Line> {
-        let line = self.known.get(&like.key()).filter(|line| line.hash == like.hash)?;
-        (matches!(line.fate, Fate::Caught { .. }) || line.suite == like.suite).then_some(line)
+    /// What is known of a mutant, if it still counts. `cases`: the hashes of the runs.
+    pub fn known(&self, like: &Line, cases: &[u64], strictly: bool) -> Option<&Line> {
+        let line = self.before(like)?;
+        let counts = match &line.fate {
+            _ if strictly => line.with == like.with,
+            Fate::Caught { case, .. } => cases.contains(case),
+            Fate::Survives | Fate::Unreached => line.with.runs == like.with.runs,
+        };
+        counts.then_some(line)
+    }
+
+    /// What was found of a mutant of this kernel, whether or not it still counts.
+    pub fn before(&self, like: &Line) -> Option<&Line> {
+        self.known.get(&like.key()).filter(|line| line.hash == like.hash)
     }
 
     /// Writes a line.

@@ -1,7 +1,8 @@
 //! Trying mutants: all of a fabric, some of one kernel, or one again.
 
 use std::cmp::Reverse;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,10 @@ use super::change::{apply, Change, Kind};
 use super::kernel::Kernel;
 use super::origin::Sources;
 use super::places::{mutants, Mutant};
-use super::record::{hash, Fate, Line, Record};
+use super::record::{hash, Fate, Line, Record, With};
 use super::suite::{runs, Suite};
 use super::table;
-use crate::case::Link;
+use crate::case::{Case, Link};
 use crate::random::number;
 use crate::skip::skipped;
 
@@ -45,15 +46,26 @@ impl Set {
         Some(set)
     }
 
-    /// What became of a mutant, tried with `runs`.
-    pub fn fate(&self, suite: &Suite, runs: &[usize], kernel: usize, mutant: &Mutant) -> Fate {
+    /// What became of a mutant, tried with `runs`, the `first` before others; whether any of `all` comes by it is asked
+    /// when it survives.
+    pub fn fate(
+        &self,
+        suite: &Suite,
+        first: Option<usize>,
+        runs: &[usize],
+        all: &[usize],
+        (kernel, mutant): (usize, &Mutant),
+    ) -> Fate {
         let set = self.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
-        if let Some(caught) = suite.catch(runs, set, self.keeps_pace(kernel, mutant), mutant.kind.is_edge()) {
+        let exact = self.keeps_pace(kernel, mutant);
+        let catch = |runs: &[usize]| suite.catch(runs, set, exact, mutant.kind.is_edge());
+        if let Some(caught) = first.and_then(|run| catch(&[run])).or_else(|| catch(runs)) {
             let what = caught.what.lines().next().unwrap_or_default().chars().take(400).collect();
-            return Fate::Caught { checker: caught.checker.name().to_string(), run: caught.run, what };
+            let checker = caught.checker.name().to_string();
+            return Fate::Caught { checker, run: caught.run, case: case_hash(&suite.tried[caught.run].case), what };
         }
         let trap = self.with(kernel, mutant.at, &Change::Trap).expect("a trap fits everywhere");
-        if runs.iter().any(|&run| suite.attempt(run, trap, false, false).is_some()) {
+        if all.iter().any(|&run| suite.attempt(run, trap, false, false).is_some()) {
             Fate::Survives
         } else {
             Fate::Unreached
@@ -71,12 +83,12 @@ impl Set {
     }
 
     /// A line about a mutant.
-    pub fn line(&self, suite: u64, kernel: usize, mutant: &Mutant) -> Line {
+    pub fn line(&self, with: With, kernel: usize, mutant: &Mutant) -> Line {
         let of = &self.kernels[kernel];
         Line {
             kernel: of.image.name.to_string(),
             hash: of.hash(),
-            suite,
+            with,
             number: mutant.number,
             place: of.place(mutant.at),
             phase: of.phase(mutant.at).to_string(),
@@ -90,7 +102,35 @@ impl Set {
 }
 
 /// Runs of a mutant whose argument says that none can show it, of all kinds.
-const ARGUED_RUNS: usize = 4;
+const ARGUED_RUNS: usize = 16;
+
+/// What names a run, wherever it stands among the runs.
+fn case_hash(case: &Case) -> u64 {
+    hash(&format!("{case:?}"))
+}
+
+/// A hash of the sources that say what a run shows: the emulator, the NIC, the host's side and the worlds.
+pub fn machine_hash() -> u64 {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> =
+        ["crates/emu/src", "crates/nic/src", "src", "tests/worlds"].iter().map(|folder| root.join(folder)).collect();
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for entry in entries {
+            let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();
+            match path.is_dir() {
+                // The program plays no part; of the mutants, the runs have a hash, and changes stand in each line.
+                true if path.ends_with("src/bin") || path.ends_with("tests/worlds/mutation") => {}
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    files.sort();
+    let texts = files.iter().map(|path| fs::read_to_string(path).unwrap_or_default());
+    hash(&texts.collect::<Vec<_>>().join("\0"))
+}
 
 /// The kernels of a set, in the order of [`Set::kernels`].
 pub const KERNELS: [&str; 4] = ["layout", "exchange", "dispatch", "combine"];
@@ -128,30 +168,44 @@ fn every_mutant_of_the_sources() {
     let deadline = Instant::now() + Duration::from_secs(number("WARPFERRY_MUTANTS_SECONDS", u64::from(u32::MAX)));
     let from = number("WARPFERRY_MUTANTS_FROM", 0) as usize;
     let threads = number("WARPFERRY_MUTANTS_THREADS", 1).clamp(1, 64);
+    let only_edges = number("WARPFERRY_MUTANTS_EDGES", 0) != 0;
+    let strictly = number("WARPFERRY_MUTANTS_AFRESH", 0) != 0;
 
     let set = Set::new(link);
     let runs = runs(link);
-    let suite_hash = hash(&format!("{runs:?}"));
+    let with = With { runs: hash(&format!("{runs:?}")), machine: machine_hash() };
+    let cases: Vec<u64> = runs.iter().map(case_hash).collect();
     let record = Record::open(&results(link));
     let todo: Vec<(usize, Mutant)> = (0..KERNELS.len())
         .filter(|&kernel| only.as_ref().is_none_or(|only| only == KERNELS[kernel]))
         .flat_map(|kernel| mutants(&set.kernels[kernel]).into_iter().map(move |mutant| (kernel, mutant)))
+        .filter(|(_, mutant)| !only_edges || mutant.kind.is_edge())
         .skip(from)
         .collect();
-    let left: Vec<&(usize, Mutant)> =
-        todo.iter().filter(|(kernel, mutant)| record.known(&set.line(suite_hash, *kernel, mutant)).is_none()).collect();
+    let is_known =
+        |(kernel, mutant): &(usize, Mutant)| record.known(&set.line(with, *kernel, mutant), &cases, strictly).is_some();
+    let left: Vec<&(usize, Mutant)> = todo.iter().filter(|one| !is_known(one)).collect();
     println!("{word}: {} mutants, {} not tried yet", todo.len(), left.len());
     let suite = Suite::new(runs, &set.kernels, set.sound);
     // Runs that have caught most come first: few mutants need many.
     let caught: Vec<AtomicUsize> = suite.tried.iter().map(|_| AtomicUsize::new(0)).collect();
     in_threads(threads, deadline, &left, |(kernel, mutant)| {
-        let mut line = set.line(suite_hash, *kernel, mutant);
-        let mut by = suite.by(*kernel, mutant.at);
+        let mut line = set.line(with, *kernel, mutant);
+        // What caught it before comes first of all.
+        let first = record.before(&line).and_then(|line| match &line.fate {
+            Fate::Caught { run, case, .. } => cases.iter().position(|hash| hash == case).or(Some(*run)),
+            Fate::Survives | Fate::Unreached => None,
+        });
+        let first = first.filter(|&run| run < suite.tried.len());
+        let all = suite.by(*kernel, mutant.at);
+        let mut by = all.clone();
         if argument::of(&line).is_some() {
-            by = by.iter().copied().step_by(by.len().div_ceil(ARGUED_RUNS).max(1)).collect();
+            // Every so many of the runs, from another one on for each mutant.
+            let step = by.len().div_ceil(ARGUED_RUNS).max(1);
+            by = by.iter().copied().skip(mutant.number % step).step_by(step).collect();
         }
         by.sort_by_cached_key(|&run| Reverse(caught[run].load(Ordering::Relaxed)));
-        line.fate = set.fate(&suite, &by, *kernel, mutant);
+        line.fate = set.fate(&suite, first, &by, &all, (*kernel, mutant));
         if let Fate::Caught { run, .. } = &line.fate {
             caught[*run].fetch_add(1, Ordering::Relaxed);
         }
@@ -160,8 +214,8 @@ fn every_mutant_of_the_sources() {
     });
     drop(record);
     let tried = Record::open(&results(link));
-    let lines = todo.iter().map(|(kernel, mutant)| set.line(suite_hash, *kernel, mutant));
-    let known: Vec<Line> = lines.filter_map(|line| tried.known(&line).cloned()).collect();
+    let lines = todo.iter().map(|(kernel, mutant)| set.line(with, *kernel, mutant));
+    let known: Vec<Line> = lines.filter_map(|line| tried.known(&line, &cases, strictly).cloned()).collect();
     println!("{}", table::summary(&known));
     let open: Vec<String> = known
         .iter()
@@ -203,7 +257,8 @@ fn tell(fabric: &str, line: &Line) {
     }
 }
 
-/// One mutant again: `WARPFERRY_MUTANT=FABRIC:KERNEL:NUMBER[:RUN]`, as a run of all prints it.
+/// One mutant again: `WARPFERRY_MUTANT=FABRIC:KERNEL:NUMBER[:RUN]`, as a run of all prints it; `FABRIC:KERNEL:list` names
+/// all of a kernel.
 #[test]
 fn again() {
     let Ok(text) = std::env::var("WARPFERRY_MUTANT") else {
@@ -214,11 +269,18 @@ fn again() {
     let [fabric, kernel, number, run @ ..] = &words[..] else { wrong() };
     let link = link_named(fabric).unwrap_or_else(|| wrong());
     let kernel = KERNELS.iter().position(|name| name == kernel).unwrap_or_else(|| wrong());
-    let number: usize = number.parse().unwrap_or_else(|_| wrong());
     let set = Set::new(link);
     let all = mutants(&set.kernels[kernel]);
+    if *number == "list" {
+        for mutant in &all {
+            let line = set.line(With::default(), kernel, mutant);
+            println!("{} {} `{}` {} {}", line.number, line.place, line.text, line.kind, line.change);
+        }
+        return;
+    }
+    let number: usize = number.parse().unwrap_or_else(|_| wrong());
     let mutant = all.iter().find(|mutant| mutant.number == number).unwrap_or_else(|| wrong());
-    let line = set.line(0, kernel, mutant);
+    let line = set.line(With::default(), kernel, mutant);
     println!("{} {} `{}` {} {}", line.kernel, line.place, line.text, line.kind, line.change);
     let runs = runs(link);
     let picked: Vec<usize> = match run {

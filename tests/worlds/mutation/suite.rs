@@ -108,7 +108,14 @@ impl Checker {
             Checker::Nic
         } else if any(&["instructions", "nothing can move", "stalled"]) {
             Checker::Hang
-        } else if any(&["stops for no reason", "does not say", "does not stay broken", "nobody ", "is not told so"]) {
+        } else if any(&[
+            "stops for no reason",
+            "does not say",
+            "does not stay broken",
+            "nobody ",
+            "is not told so",
+            "at rest",
+        ]) {
             Checker::Status
         } else if any(&["expected", "weights came back", "bytes crossed"]) && !any(&["reached its deadline"]) {
             Checker::Bits
@@ -183,9 +190,31 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     });
     // More local ranks, nodes and channels than a warp has lanes; more tokens than the layout has threads.
     let wide = Case { experts_per_rank: 1, tokens: vec![2, 1], channels: 1, hidden: 8, workers: 2, ..base.clone() };
-    all.push(Case { nodes: 1, gpus: 34, ..wide.clone() });
-    all.push(Case { nodes: 34, gpus: 1, ..wide });
+    all.push(Case { nodes: 1, gpus: 33, ..wide.clone() });
+    all.push(Case { nodes: 33, gpus: 1, ..wide });
     all.push(Case { gpus: 1, hidden: 8, tokens: vec![40, 2], channels: 40, schedule: Some(5), ..base.clone() });
+    // More streams of a CTA than it has threads.
+    all.push(Case { gpus: 1, hidden: 8, tokens: vec![80, 70], channels: 70, workers: 1, ..base.clone() });
+    // A third launch shows what the second left.
+    all.push(Case { nodes: 2, gpus: 1, hidden: 8, tokens: vec![2, 1], calls: 3, ..base.clone() });
+    // So many credits of a flow that their queue goes round within a call.
+    let credits =
+        Case { gpus: 1, hidden: 8, tokens: vec![90, 80], channels: 1, depth_ib: 2, chunk_ib: 1, ..base.clone() };
+    all.push(Case { calls: 2, schedule: Some(12), ..credits.clone() });
+    if fabric == Link::Mlx5 {
+        all.extend(late(&base, &credits));
+    }
+    // Weak memory shows what no pair of accesses does: values that are old and allowed.
+    for seed in 1..=4 {
+        let weak =
+            Case { weak: true, races: false, schedule: Some(seed), workers: 1 + seed as u32 % 4, ..base.clone() };
+        let small = Case { depth_ib: 2, depth_nv: 2, chunk_ib: 1, chunk_nv: 1, channels: 1, calls: 2, ..weak.clone() };
+        all.push(Case { tokens: vec![14, 19], ..small });
+        all.push(Case { channels: 4, topk: 6, sms: vec![(2, 3), (3, 1)], tokens: vec![12, 9], ..weak });
+    }
+    // Every token goes to every node, and the masks of the forwarded end where the handle ends.
+    let full = Case { gpus: 1, hidden: 8, tokens: vec![16], experts_per_rank: 1, topk: 2, ..base.clone() };
+    all.push(Case { channels: 2, ..full });
     all.push(Case {
         gpus: 1,
         nodes: 1,
@@ -202,7 +231,69 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     all.push(Case { nodes: 66, gpus: 1, tokens: vec![1], experts_per_rank: 1, topk: 2, channels: 1, ..narrow });
     all.extend(troubled(fabric));
     // More experts than the layout has threads.
-    all.push(Case { gpus: 2, nodes: 1, hidden: 8, tokens: vec![20, 7], experts_per_rank: 1030, ..base });
+    all.push(Case { gpus: 2, nodes: 1, hidden: 8, tokens: vec![20, 7], experts_per_rank: 1030, ..base.clone() });
+    // Little room at more local ranks than a warp has lanes.
+    let crowded =
+        Case { nodes: 1, gpus: 33, experts_per_rank: 1, topk: 20, hidden: 8, channels: 1, workers: 2, ..base };
+    all.push(Case { tokens: vec![5, 4], depth_nv: 2, chunk_nv: 1, ..crowded.clone() });
+    all.push(Case { nodes: 2, tokens: vec![3, 2], topk: 30, depth_nv: 2, chunk_nv: 1, ..crowded.clone() });
+    // Tokens for the last rank of a node alone, whose bit is in the second word of masks.
+    let last = Pattern::OneExpert { expert: 65 };
+    all.push(Case { nodes: 2, tokens: vec![2, 1], topk: 1, pattern: last, ..crowded.clone() });
+    let last = Case { pattern: Pattern::OneExpert { expert: 32 }, tokens: vec![5, 4], topk: 1, ..crowded };
+    all.extend([292, 131].map(|seed| Case { depth_nv: 2, chunk_nv: 1, schedule: Some(seed), ..last.clone() }));
+    all
+}
+
+/// Runs in which NICs are late or early: queues fill, slots wait for their requests, and entries are fetched before their
+/// doorbell.
+fn late(base: &Case, credits: &Case) -> Vec<Case> {
+    let late = Case { late_completions: true, retransmit: true, outstanding: 16, ..credits.clone() };
+    let mut all = Vec::new();
+    for seed in 1..=6 {
+        let tokens = [vec![61, 50], vec![21, 20]][seed as usize % 2].clone();
+        let (pct, workers) = ([None, Some(2), Some(4)][seed as usize % 3], 1 + seed as u32 % 4);
+        let (depth_ib, chunk_ib) = [(2, 1), (4, 2), (8, 2)][seed as usize % 3];
+        all.push(Case { tokens, calls: 2, schedule: Some(seed), pct, workers, depth_ib, chunk_ib, ..late.clone() });
+    }
+    for (seed, pct, workers, depth_ib, tokens) in [(381, 4, 1, 8, vec![61, 50]), (302, 2, 2, 4, vec![93, 80])] {
+        let again = Case { gpus: 2, tokens, calls: 2, schedule: Some(seed), pct: Some(pct), workers, ..late.clone() };
+        all.push(Case { depth_ib, chunk_ib: 2, races: false, ..again });
+    }
+    // Chunks that do not divide their ring: they wrap at other slots in every round.
+    for (seed, chunk_ib, depth_ib) in [(1, 3, 8), (2, 3, 8), (3, 5, 16), (4, 6, 16)] {
+        let uneven = Case { chunk_ib, depth_ib, tokens: vec![60, 50], workers: 2, pct: Some(2), ..late.clone() };
+        all.push(Case { schedule: Some(seed), races: seed % 2 == 0, ..uneven });
+    }
+    // A slot's bytes are read again behind the credit for it: only the count of completions keeps its next writer away.
+    let again = Case { gpus: 2, late_completions: false, ..late.clone() };
+    all.push(Case {
+        hidden: 264,
+        tokens: vec![30, 5],
+        outstanding: 4,
+        schedule: Some(13),
+        workers: 4,
+        channels: 2,
+        ..again.clone()
+    });
+    all.push(Case { tokens: vec![21, 20], calls: 2, read_before_post: true, schedule: Some(4), workers: 2, ..again });
+    // Credit queues fill, and all orders of claim and completion come by.
+    let orders = [(489, None, 1), (167, Some(4), 1), (241, Some(2), 2), (472, Some(4), 1), (129, Some(4), 1)];
+    for (seed, pct, workers) in orders {
+        let full = Case { retransmit: false, tokens: vec![60, 50], calls: 2, ..late.clone() };
+        all.push(Case { schedule: Some(seed), pct, workers, ..full });
+    }
+    // A record is read while its doorbell is not rung yet.
+    let busy = Case { gpus: 1, hidden: 8, tokens: vec![20, 20], channels: 2, calls: 2, ..base.clone() };
+    let busy = Case { depth_ib: 8, chunk_ib: 1, workers: 2, read_before_post: true, outstanding: 4, ..busy };
+    all.extend([18, 19, 20].map(|seed| Case { schedule: Some(seed), ..busy.clone() }));
+    let busy = Case { gpus: 1, hidden: 8, tokens: vec![70, 50], calls: 2, depth_ib: 2, chunk_ib: 1, ..base.clone() };
+    let busy = Case { read_before_post: true, late_completions: true, ..busy };
+    let orders = [(4, 2, 16, 146), (4, 2, 16, 841), (1, 2, 4, 248), (1, 4, 16, 484), (2, 2, 4, 462)];
+    all.extend(orders.map(|(channels, workers, outstanding, seed)| {
+        let tokens = if seed == 462 { vec![40, 30] } else { busy.tokens.clone() };
+        Case { channels, workers, outstanding, tokens, schedule: Some(seed), ..busy.clone() }
+    }));
     all
 }
 
@@ -211,6 +302,7 @@ fn troubled(fabric: Link) -> Vec<Case> {
     let base =
         Case { seed: 30, fabric, races: true, calls: 2, tokens: vec![24, 31], experts_per_rank: 4, ..Case::default() };
     let (rank, call) = (0, 0);
+    let mut extra = Vec::new();
     let mut all = vec![
         Trouble::Absent { rank },
         Trouble::Quits { rank, call },
@@ -273,13 +365,109 @@ fn troubled(fabric: Link) -> Vec<Case> {
     for (under, times) in within {
         all.extend(times.map(|after_ns| Trouble::CancelsWithin { rank, call, under, after_ns }));
     }
+    if fabric == Link::Mlx5 {
+        // Threads of exchange wait for several queues at once, or one for several.
+        let three = Case { nodes: 3, gpus: 1, experts_per_rank: 4, trouble: None, ..base.clone() };
+        let narrow = Case {
+            nodes: 66,
+            gpus: 1,
+            tokens: vec![1],
+            experts_per_rank: 1,
+            topk: 2,
+            channels: 1,
+            hidden: 8,
+            workers: 2,
+            setup_threads: Some(64),
+            calls: 1,
+            ..base.clone()
+        };
+        let lane = Lane::Exchange;
+        for (requests, act) in [(Requests::Writes, Act::Fails), (Requests::Any, Act::Stalls)] {
+            let trouble = Some(Trouble::Nic { rank: 0, node: 1, lane, requests, after: 0, act });
+            extra.extend((5..9).map(|seed| Case { schedule: Some(seed), trouble, ..three.clone() }));
+        }
+        let stalls = Trouble::Nic { rank: 0, node: 64, lane, requests: Requests::Any, after: 0, act: Act::Stalls };
+        extra.push(Case { trouble: Some(stalls), ..narrow });
+    }
+    // What is found at the first header of a flow, in a world where it can be only one thing.
+    let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word: Word::DispatchCalls });
+    let two = Case { nodes: 1, gpus: 2, hidden: 8, tokens: vec![1], topk: 6, trouble, ..base.clone() };
+    extra.push(Case { nodes: 2, gpus: 1, ..two.clone() });
+    extra.push(two);
+    // Whoever gives up may do so while its copies are slow.
+    for word in Word::ALL.into_iter().filter(|word| word.runs_ahead()) {
+        let trouble = Some(Trouble::Damaged { rank, call: 1, word });
+        extra.extend((1..4).map(|seed| {
+            let slow = Case { schedule: Some(seed), pct: Some(3), trouble, ..base.clone() };
+            Case { races: false, ..slow }
+        }));
+        // Slots of this call are looked at too early, behind messages that were sound.
+        for (schedule, after_ns) in [(1, 300), (2, 600), (3, 900), (4, 1400), (5, 2000)] {
+            let trouble = Some(Trouble::DamagedWithin { rank, call: 1, word, after_ns });
+            let small =
+                Case { depth_ib: 4, depth_nv: 4, chunk_ib: 2, chunk_nv: 2, channels: 1, hidden: 8, ..base.clone() };
+            extra.push(Case { trouble, races: false, schedule: Some(schedule), ..small });
+        }
+        // Slots of this call that were sound and are looked at a second time.
+        let again = Case {
+            depth_ib: 2,
+            depth_nv: 2,
+            chunk_ib: 1,
+            chunk_nv: 1,
+            channels: 1,
+            hidden: 8,
+            calls: 2,
+            fabric,
+            ..Case::default()
+        };
+        let times: [(u64, u32, u32, u32, u64); 5] = match (fabric, word) {
+            (Link::Loopback, Word::ReceiveTail | Word::PartialTail) => {
+                [(89, 3, 1, 2, 4910), (449, 2, 1, 8, 4614), (1, 3, 1, 2, 4700), (2, 3, 1, 2, 4800), (3, 2, 2, 3, 5000)]
+            }
+            (Link::Loopback, _) => {
+                [(412, 5, 2, 3, 4651), (222, 3, 2, 8, 4688), (1, 5, 2, 3, 4660), (2, 3, 2, 8, 4670), (3, 5, 2, 3, 4900)]
+            }
+            (Link::Mlx5, Word::ReceiveTail | Word::PartialTail) => {
+                [(13, 2, 1, 2, 10051), (438, 2, 1, 8, 8014), (1, 2, 1, 2, 9000), (2, 2, 1, 8, 8500), (3, 2, 2, 3, 7000)]
+            }
+            (Link::Mlx5, _) => {
+                [(287, 5, 2, 3, 6656), (18, 3, 2, 2, 3358), (1, 5, 2, 3, 6500), (2, 3, 2, 2, 3400), (3, 5, 2, 3, 7000)]
+            }
+        };
+        extra.extend(times.map(|(seed, depth, gpus, workers, after_ns)| {
+            let trouble = Some(Trouble::DamagedWithin { rank: 1, call: 1, word, after_ns });
+            let small = matches!(seed, 18 | 412 | 222 | 449);
+            let tokens = if small { vec![9, 12] } else { vec![24, 31] };
+            Case { schedule: Some(seed), pct: Some(depth), gpus, workers, tokens, trouble, ..again.clone() }
+        }));
+        // Sends that wait for room, at ranks that see no trouble of their own.
+        let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word });
+        extra.extend((1..4).map(|seed| Case {
+            nodes: 1,
+            gpus: 2,
+            tokens: vec![24, 31],
+            schedule: Some(seed),
+            trouble,
+            ..again.clone()
+        }));
+        // Rows of several pieces, of which the later ones are on their way when the first is looked at.
+        let pieces = Case { hidden: 2056, trouble, ..base.clone() };
+        extra.push(Case { races: false, ..pieces });
+    }
     let many = Case { schedule: Some(3), sms: vec![(2, 2)], workers: 4, ..base.clone() };
     let troubled = |trouble| {
         // Who reads a slot before it was written races with whoever writes it.
         let runs_ahead = matches!(trouble, Trouble::Damaged { word, .. } if word.runs_ahead());
         [&base, &many].map(|case| Case { trouble: Some(trouble), races: !runs_ahead, ..case.clone() })
     };
-    all.into_iter().flat_map(troubled).collect()
+    // A completion entry becomes visible word by word: who sees its opcode may not see its syndrome yet.
+    let failing = all.iter().filter(|trouble| matches!(trouble, Trouble::Nic { act: Act::Fails, .. }));
+    let weak = failing.flat_map(|&trouble| {
+        let weak = Case { trouble: Some(trouble), weak: true, races: false, ..base.clone() };
+        [9, 3].map(|seed| Case { schedule: Some(seed), ..weak.clone() })
+    });
+    let weak: Vec<Case> = weak.collect();
+    all.into_iter().flat_map(troubled).chain(weak).chain(extra).collect()
 }
 
 /// Runs, tried with the sound kernels.

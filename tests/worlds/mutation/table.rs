@@ -9,9 +9,9 @@ use super::argument;
 use super::change::Kind;
 use super::places::mutants;
 use super::quick;
-use super::record::{read, Fate, Line};
-use super::run::{results, Set, KERNELS};
-use super::suite::Checker;
+use super::record::{hash, read, Fate, Line, With};
+use super::run::{machine_hash, results, Set, KERNELS};
+use super::suite::{runs, Checker};
 use crate::case::Link;
 
 /// Kind by checker, in text.
@@ -46,7 +46,14 @@ pub fn write() {
     let mut quick_lines = Vec::new();
     for (link, name) in [(Link::Mlx5, "mlx5"), (Link::Loopback, "loopback")] {
         let (lines, total) = known(link);
-        let _ = writeln!(out, "\n## Fabric {name}\n\n{} of {total} mutants tried.\n\n{}", lines.len(), summary(&lines));
+        let with = With { runs: hash(&format!("{:?}", runs(link))), machine: machine_hash() };
+        let earlier = lines.iter().filter(|line| line.with != with).count();
+        let of_which = match earlier {
+            0 => "all with the runs and the machine as they are".to_string(),
+            _ => format!("{earlier} of them with other runs, or with a machine before a change of its sources"),
+        };
+        let _ = writeln!(out, "\n## Fabric {name}\n\n{} of {total} mutants tried, {of_which}.", lines.len());
+        let _ = writeln!(out, "\n{}", summary(&lines));
         for kernel in KERNELS {
             let own: Vec<Line> = lines.iter().filter(|line| line.kernel.starts_with(kernel)).cloned().collect();
             if !own.is_empty() {
@@ -74,7 +81,7 @@ fn known(link: Link) -> (Vec<Line>, usize) {
     let mut lines = Vec::new();
     for kernel in 0..KERNELS.len() {
         for mutant in mutants(&set.kernels[kernel]) {
-            let line = set.line(0, kernel, &mutant);
+            let line = set.line(With::default(), kernel, &mutant);
             total += 1;
             lines.extend(record.get(&line.key()).filter(|known| known.hash == line.hash).map(|known| Line {
                 // Comments and lines may have moved since.
@@ -92,9 +99,9 @@ const HEAD: &str = "\
 # Mutants of the kernels
 
 Written by `scripts/mutants.sh` (module `tests/worlds/mutation`); not to be edited. Every fence, proxy fence, barrier, wait,
-order, scope, member mask, publishing access, weak store and count of every kernel is dropped, weakened, moved past its
-neighbour or off by one, one place at a time, in the expanded kernel as the emulator runs it. Runs are made, smallest
-first, until one goes wrong; the columns say who saw it first: the **race** check; the **bus** (a NIC reads what is not
+order, scope, member mask, publishing access, weak store, bulk copy and count of every kernel is dropped, weakened, moved
+past its neighbour or off by one, one place at a time, in the expanded kernel as the emulator runs it. Runs are made, with
+the race check, in weak memory and without either, until one goes wrong; the columns say who saw it first: the **race** check; the **bus** (a NIC reads what is not
 visible to it); **misuse** of a barrier, mbarrier, mask, bulk copy or doorbell; memory that is **uninitialized** or out of
 **bounds**; the **nic** model; **bits** that differ from the reference; a wrong **status** or a deadline; a **hang**; a
 **report** that differs from what the sound kernels say in the same schedule.
@@ -104,12 +111,15 @@ visible to it); **misuse** of a barrier, mbarrier, mask, bulk copy or doorbell; 
 | fence, barrier, order, scope | race, bus |
 | proxy fence, wait for copies, wait for a load | race, bus, misuse |
 | member mask | misuse, hang |
-| publishing access, weak store, count | anything but the race check: a run without it goes wrong |
+| publishing access, weak store, bulk copy, count | anything but the race check: a run without it goes wrong |
 | mbarrier count | hang, misuse, race, bounds |
 
+Where only weak memory shows a missing order, it is bits, a status or bytes that nobody wrote that go wrong.
+
 A mutant that survives is equivalent, with its argument, or OPEN: a hole of a checker, or a run that is missing. Of a place
-that no run reaches, all mutants survive. A mutant with an argument is tried with four of the runs that come by, others
-with all. In a record that is not complete, what was not tried counts as nothing.
+that no run reaches, all mutants survive. A mutant with an argument is tried with sixteen of the runs that come by, others
+with all. In a record that is not complete, what was not tried counts as nothing. `--afresh` tries again what was tried
+with other runs or before a change of the emulator, the NIC or the host's side.
 ";
 
 /// What others saw than should have.

@@ -170,11 +170,14 @@ impl Soak {
     fn one(&self, cases: &BoxedStrategy<Case>, number: u64) -> Result<(), Box<Finding>> {
         let mutant = self.mutant.as_ref();
         let outcome = seek(cases, (self.seed, number), self.effort, |case, is_first| {
-            let (cost, suffered) = play_counted(case, mutant)?;
+            let outcome = play_counted(case, mutant);
             if is_first {
-                self.lock().tally.count(case, cost, suffered.as_ref());
+                // What goes wrong counts as played, though nothing is known of its cost.
+                let (cost, suffered) =
+                    outcome.as_ref().map_or((Cost::default(), None), |(cost, s)| (*cost, s.as_ref()));
+                self.lock().tally.count(case, cost, suffered);
             }
-            Ok(())
+            outcome.map(|_| ())
         });
         outcome.map_err(|mut finding| {
             finding.mutant = mutant.map(|mutant| mutant.name.clone());

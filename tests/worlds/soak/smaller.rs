@@ -47,6 +47,7 @@ const CHANGES: &[Change] = &[
     |case| Some(Case { views: false, ..case.clone() }),
     |case| Some(Case { unordered: false, ..case.clone() }),
     |case| Some(Case { retransmit: false, ..case.clone() }),
+    |case| Some(Case { late_completions: false, ..case.clone() }),
     |case| Some(Case { read_before_post: false, ..case.clone() }),
     |case| Some(Case { piece_bytes: 4096, outstanding: 16, ..case.clone() }),
     |case| Some(Case { resident_ctas: None, ..case.clone() }),

@@ -93,7 +93,7 @@ const SOUGHT: &[Sought] = &[
 /// More of them, for the table only.
 const MORE: &[Written] = &[
     dispatch("moved_all", "cp.async.bulk.wait_group 0", "wait for copies", "dropped"),
-    dispatch("wake", "@reached ld.acquire.sys.u64 value, [lacked_address]", "order", ".acquire -> .relaxed"),
+    dispatch("wake_next", "bar.warp.sync 4294967295", "barrier", "dropped"),
     dispatch(
         "tails_published",
         "st.release.sys.global.u32 [_bell_record], _bell_count",

@@ -9,7 +9,7 @@ use crate::case::{Case, Link, Numbers, Pattern, Warps};
 use crate::play::Cost;
 use crate::trouble::Suffered;
 
-/// Counts of cases that went as they must.
+/// Counts of cases that were played.
 #[derive(Debug, Default)]
 pub struct Tally {
     runs: u64,
@@ -20,7 +20,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a case and how it suffered, if something went wrong in it on purpose.
+    /// Counts a case and how it suffered, if something went wrong in it on purpose and it was played to its end.
     pub fn count(&mut self, case: &Case, cost: Cost, suffered: Option<&Suffered>) {
         self.runs += 1;
         self.calls += u64::from(case.calls);
@@ -38,7 +38,11 @@ impl Tally {
                 self.add("trouble", trouble.kind().to_string());
                 self.add("outcome of trouble", format!("{}: {outcome}", trouble.kind()));
             }
-            _ => self.add("trouble", "none".to_string()),
+            (Some(trouble), None) => {
+                self.add("trouble", trouble.kind().to_string());
+                self.add("outcome of trouble", format!("{}: found", trouble.kind()));
+            }
+            (None, _) => self.add("trouble", "none".to_string()),
         }
     }
 
@@ -132,6 +136,7 @@ fn dimensions(case: &Case) -> Vec<(&'static str, String)> {
         ("NIC piece", format!("{} B", case.piece_bytes)),
         ("NIC outstanding", bucket(case.outstanding, &[1, 4, 16])),
         ("NIC retransmits", yes(case.retransmit)),
+        ("NIC completes late", yes(case.late_completions)),
         ("NIC looks on its own", yes(case.read_before_post)),
         (
             "schedule",

@@ -353,7 +353,8 @@ pub(super) fn cvt(l: &mut Lower) -> Done {
     Ok(())
 }
 
-/// `cvt.rna.tf32.f32`: to nearest, ties away from zero; NaN is 0x7fffffff, as with `.rn`.
+/// `cvt.rna.tf32.f32`: to nearest, ties away from zero; of a NaN the low bits go, which may leave an infinity: so
+/// ptxas folds it, and so does its code for `sm_90`.
 fn to_tf32_away(l: &mut Lower) -> Done {
     let finite = l.modifiers.flag("satfinite");
     let (to, from) = (l.modifiers.ty()?, l.modifiers.ty()?);
@@ -363,10 +364,7 @@ fn to_tf32_away(l: &mut Lower) -> Done {
     }
     fn nearest(a: u64) -> u64 {
         let is_nan = a & 0x7fff_ffff > 0x7f80_0000;
-        if is_nan {
-            return 0x7fff_ffff;
-        }
-        (a + 0x1000) & 0xffff_e000
+        (if is_nan { a } else { a + 0x1000 }) & 0xffff_e000
     }
     let run = match finite {
         false => unary!(|a| nearest(a & 0xffff_ffff)),

@@ -256,13 +256,25 @@ pub(super) fn div(l: &mut Lower) -> Done {
         let mode = Mode::decode(s.imm);
         r.binary(mask, s, |a, b| div64(a, b, mode.rounding))
     }
-    // The approximate forms give the nearest result, which lies within their documented error.
-    let approximate = l.modifiers.choice(&[("approx", ()), ("full", ())]).is_some();
+    // PTX ISA, "div": the approximate form is a product with 1/b, which is 0 for 2^126 < |b| < 2^128.
+    fn approx(r: &mut Registers, mask: u32, s: &Args) {
+        let mode = Mode::decode(s.imm);
+        r.binary(mask, s, |a, b| {
+            let (a, b) = (mode.input(a), mode.input(b));
+            let vanishes = b.is_finite() && b.abs() > 2f32.powi(126);
+            let a_over_b = if vanishes { f64::from(a) * f64::from(0f32.copysign(b)) } else { divide_odd(a, b) };
+            mode.output(a_over_b)
+        })
+    }
+    // The approximate forms give the nearest result elsewhere, which lies within their documented error.
+    let form = l.modifiers.choice(&[("approx", true), ("full", false)]);
+    let approximate = form.is_some();
     let (mode, ty) = (Mode::take(l), l.modifiers.ty()?);
     if !approximate && !mode.written {
         return Err("the rounding is missing".into());
     }
     match ty {
+        Type::F32 if form == Some(true) => emit(l, ty, approx, mode.encode(), 2),
         Type::F32 => emit(l, ty, any, mode.encode(), 2),
         Type::F64 if !approximate => {
             mode.check64(l)?;

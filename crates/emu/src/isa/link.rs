@@ -305,7 +305,7 @@ impl<'m> Linker<'m> {
                 instruction: location.instruction.clone(),
                 reason,
             };
-            let run = lowering(&instruction.opcode).ok_or_else(|| fail("unknown instruction".into()))?;
+            let run = lowering(&instruction.opcode).ok_or_else(|| fail(unknown(&instruction.opcode)))?;
             let (guard, negated) = guard_of(instruction, &scope).map_err(fail)?;
             let mut lower = Lower {
                 linker: self,
@@ -540,4 +540,18 @@ fn operand_text(module: &Module, function: &Function, operand: &Operand) -> Stri
         }
         other => format!("{other:?}"),
     }
+}
+
+/// What is said of an instruction without a lowering.
+fn unknown(opcode: &str) -> String {
+    let family = match opcode {
+        "wgmma" | "tcgen05" => "matrix instructions of warp groups and of tensor memory",
+        "wmma" => "wmma (mma.sync is supported)",
+        "multimem" => "multimem addresses",
+        "tex" | "tld4" | "txq" | "istypep" => "textures",
+        "suld" | "sust" | "sured" | "suq" => "surfaces",
+        "tensormap" => "tensor maps",
+        _ => return "PTX has no such instruction".to_string(),
+    };
+    format!("not supported: {family}")
 }

@@ -250,7 +250,8 @@ impl Memory {
     /// Words for the place of `address`.
     pub fn describe(&self, address: u64) -> String {
         match address >> 32 {
-            0 => return "null or a bare offset".to_string(),
+            0 if address == 0 => return "null".to_string(),
+            0 => return "a bare offset".to_string(),
             1 => return format!("shared window +{:#x}", address & 0xffff_ffff),
             4 => return "address of a function".to_string(),
             2 => return format!("local window +{:#x}", address & 0xffff_ffff),

@@ -54,6 +54,8 @@ pub(crate) enum Missing {
     Overlap,
     /// A location read through `.nc` is written while the kernel runs.
     Constant,
+    /// The phase of an mbarrier ends while a wait for the one before may still be to come.
+    NextPhase,
 }
 
 impl Actor<'_> {
@@ -82,7 +84,12 @@ impl Actor<'_> {
         }
         let known = |knows: &dyn Fn(u32, u32, u32) -> bool| self.completions.is_known(mark.time, knows);
         match self.who {
-            Who::Warp(warp) => each(lanes).all(|lane| known(&|s, l, t| warp.knows_any(lane, s, l, t))),
+            Who::Warp(warp) => {
+                // Mostly all lanes waited themselves, or share what they know.
+                let by_all =
+                    |s, l: u32, t| (s == warp.slot && lanes & !l == 0) || warp.common.caused.knows_any(s, l, t);
+                known(&by_all) || each(lanes).all(|lane| known(&|s, l, t| warp.knows_any(lane, s, l, t)))
+            }
             Who::Copy { view, lane, space, cta } => {
                 // The same proxy of the same CTA needs no fence (PTX ISA, "Causality Order").
                 if mark.what.is_async() && cta != 0 && self.seats[mark.slot as usize].cta == cta {

@@ -118,8 +118,8 @@ impl Race {
     }
 
     /// A load has reported, and with that the phase of its mbarrier ended.
-    pub fn load_reported(&mut self, copy: &CopyRace, mbarrier: usize) {
-        self.phase_ended(copy.at, mbarrier);
+    pub fn load_reported(&mut self, copy: &CopyRace, mbarrier: usize) -> Checked {
+        self.phase_ended(copy.at, mbarrier)
     }
 
     /// A store reads its source.

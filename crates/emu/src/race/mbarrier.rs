@@ -8,6 +8,8 @@
 //! - A bulk copy's report releases its own accesses at cluster scope, and no others of its issuer: an acquiring wait of
 //!   any scope has them. A wait without order does not, unless an acquiring fence follows.
 //! - A wait that found its phase open orders nothing.
+//! - A wait knows a phase by its parity. So before the next phase ends, the waits for this one must be over: each must be
+//!   ordered before an arrival at the next. Else, in another order of the same program, the wait misses its phase.
 
 use super::access::At;
 use super::actor::{Actor, Missing, Who};
@@ -46,6 +48,10 @@ pub(super) struct Phases {
     ended: Vec<Vec<u32>>,
     /// The init, and whether `fence.mbarrier_init` stands behind it.
     init: Option<(Mark, bool)>,
+    /// Waits for the last phase that ended, as long as no arrival at the open one is behind them.
+    waits: Vec<Mark>,
+    /// The last arrival at the open phase.
+    arrival: Option<Mark>,
 }
 
 /// Ended phases that somebody may still be told of: a wait knows a phase by its parity.
@@ -109,6 +115,8 @@ impl Race {
             }
             OnPhase::Arrive { order, scope } => phases.arrive(clock, lanes, order != Order::Relaxed, scope, home),
             OnPhase::Waited { order, scope } => {
+                let what = What::READ.barrier();
+                phases.wait(Mark { slot, time: clock.now, lanes, site: at.pc, what, bytes: 0xf });
                 let seen = phases.waited(clock, lanes, order != Order::Relaxed, scope);
                 let now = clock.now;
                 for number in seen {
@@ -120,16 +128,45 @@ impl Race {
             }
             _ => {}
         }
+        if matches!(act, OnPhase::Arrive { .. } | OnPhase::Copies) {
+            self.arrived(at, slot, lanes, offset);
+        }
         if ends {
-            self.phase_ended(at, offset);
+            self.phase_ended(at, offset)?;
         }
         Ok(())
     }
 
+    /// Waits for the phase before that lie before this arrival of lanes are over.
+    fn arrived(&mut self, at: At, slot: u32, lanes: u32, offset: usize) {
+        let Race { ctas, warps, seats, running, completions, .. } = self;
+        let Some(phases) = ctas[at.home as usize].mbarriers.get_mut(&offset) else { return };
+        let warp = warps[slot as usize].as_deref().expect("a resident warp has a clock");
+        let actor = Actor { who: Who::Warp(warp), seat: warp.seat, completions, seats, running };
+        phases.arrival =
+            Some(Mark { slot, time: warp.now, lanes, site: at.pc, what: What::ATOMIC.barrier(), bytes: 0xf });
+        phases.waits.retain_mut(|wait| {
+            let behind = |lane: usize| {
+                let own = wait.slot == slot && lanes >> lane & 1 == 1;
+                let one = Mark { lanes: 1 << lane, ..*wait };
+                own || each(lanes).any(|arriving| actor.ordered(&one, 1 << arriving))
+            };
+            wait.lanes = each(wait.lanes).filter(|&lane| !behind(lane)).fold(0, |set, lane| set | 1 << lane);
+            wait.lanes != 0
+        });
+    }
+
     /// The open phase of an mbarrier has ended.
-    pub fn phase_ended(&mut self, at: At, offset: usize) {
-        if let Some(phases) = self.ctas[at.home as usize].mbarriers.get_mut(&offset) {
-            phases.end();
+    pub fn phase_ended(&mut self, at: At, offset: usize) -> Checked {
+        let Some(phases) = self.ctas[at.home as usize].mbarriers.get_mut(&offset) else { return Ok(()) };
+        phases.end();
+        let (waits, arrival) = (std::mem::take(&mut phases.waits), phases.arrival.take());
+        match (waits.first(), arrival) {
+            (Some(&old), Some(new)) if self.checks => {
+                let missing = Missing::NextPhase;
+                Err(self.raced(Where::Shared, at.home, Conflict { old, new, offset, missing }))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -182,6 +219,12 @@ impl Phases {
                 carry(&mut self.fenced, released);
             }
         }
+    }
+
+    /// Keeps a wait for the last phase that ended; a later one by the same lanes takes its place.
+    fn wait(&mut self, wait: Mark) {
+        self.waits.retain(|old| old.slot != wait.slot || old.lanes & !wait.lanes != 0);
+        self.waits.push(wait);
     }
 
     /// Lanes found a phase ended. Gives the completions in it, which a wait that acquires has with that.
@@ -247,10 +290,12 @@ impl Phases {
         announced
     }
 
-    /// `fence.mbarrier_init` by lanes of a slot.
-    pub fn announce(&mut self, slot: u32, lanes: u32) {
+    /// `fence.mbarrier_init` by lanes of a slot: who uses the object must be behind it, not only behind the init.
+    pub fn announce(&mut self, slot: u32, lanes: u32, now: u32) {
         if let Some((mark, announced)) = &mut self.init {
-            *announced |= mark.slot == slot && mark.lanes & lanes == mark.lanes;
+            if mark.slot == slot && mark.lanes & lanes == mark.lanes {
+                (mark.time, *announced) = (now, true);
+            }
         }
     }
 }

@@ -86,9 +86,10 @@ pub(crate) fn locate(memory: &Memory, report: &mut RaceReport) -> Option<u64> {
     Some(address)
 }
 
-/// A race found by a lane.
+/// A race found by a lane, or by several of which the report names the first that races.
 #[cold]
 pub(crate) fn trouble(memory: &Memory, mut report: Box<RaceReport>, lane: u32, pc: u32) -> Trouble {
+    let lane = report.second.thread.as_ref().map_or(lane, |thread| thread.lane);
     let address = locate(memory, &mut report);
     Trouble { kind: FaultKind::Race(report), lane, pc, address }
 }

@@ -184,6 +184,11 @@ impl Race {
                 format!("accesses of {} and {} bytes overlap in part", old.what.size(), new.what.size())
             }
             Missing::Constant => "a location is read through .nc and written while the kernel runs".to_string(),
+            Missing::NextPhase => {
+                "no path from the wait to an arrival at the next phase of the mbarrier: that phase may end \
+                                   before the wait looks, which then misses its own"
+                    .to_string()
+            }
         };
         let place = match place {
             Where::Shared => RacePlace::Shared(offset as u64),

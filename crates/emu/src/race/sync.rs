@@ -87,9 +87,10 @@ impl Race {
                 clock.fence_proxy(lanes, [global, shared]);
             }
             ProxyFence::MbarrierInit => {
-                let slot = self.clock(at).slot;
+                let clock = self.clock(at);
+                let (slot, now) = (clock.slot, clock.now);
                 for phases in self.ctas[at.cta as usize].mbarriers.values_mut() {
-                    phases.announce(slot, lanes);
+                    phases.announce(slot, lanes, now);
                 }
             }
         }

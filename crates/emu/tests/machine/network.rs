@@ -191,3 +191,13 @@ fn wrong_doorbells_are_faults() {
     let found = pair.machine.run_until_idle().unwrap_err();
     assert!(matches!(found.kind, FaultKind::Nic(_)), "{found}");
 }
+
+/// A device that sleeps looks at what the doorbell names, so the record must not say more.
+#[test]
+fn a_doorbell_names_what_its_record_does() {
+    let two = RECORD.replace("0x01000000", "0x02000000");
+    let mut pair = pair(Schedule::RoundRobin, &kernel(WEAK, MEET, &two, FENCE));
+    pair.machine.launch(pair.launch.clone()).unwrap();
+    let found = pair.machine.run_until_idle().unwrap_err();
+    assert!(found.to_string().contains("names entries up to 1, its record 2"), "{found}");
+}

@@ -63,6 +63,39 @@ fn deadlines_fire() {
     }
 }
 
+/// Lanes of one warp that wait at a barrier of all threads do not keep the lane that polls awake; behind a barrier of
+/// fewer threads they may be let go at any time, so there it sleeps by the clock.
+#[test]
+fn a_warp_parks_while_its_lanes_are_at_a_barrier() {
+    let body = |barrier: &str| {
+        format!(
+            "@!leader bra meet;
+        poll:
+            ld.relaxed.sys.global.u64 y0, [x0];
+            setp.ne.u64 p, y0, 0;
+            @p bra meet;
+            nanosleep.u32 100;
+            bra poll;
+        meet:
+            barrier.cta.{barrier};
+            st.global.u64 [x1], 1;"
+        )
+    };
+    for (barrier, parks) in [("sync 0", true), ("red.or.pred p, 0, p", true), ("sync 0, 32", false)] {
+        let mut config = MachineConfig { stall: Stall::Report, ..MachineConfig::new(1, 1) };
+        config.limits.warp_instructions = 10_000;
+        let mut bench = Bench::new(config, &body(barrier));
+        let RunOutcome::Stalled(report) = bench.run(1, 32, 0).unwrap() else { panic!("{barrier}: no stall") };
+        let limit = report.cause == StallCause::InstructionLimit;
+        assert_eq!(limit, !parks, "{barrier}: {report}");
+        if parks {
+            bench.machine.write(bench.x0, &7u64.to_le_bytes()).unwrap();
+            assert!(matches!(bench.machine.run_until_idle().unwrap(), RunOutcome::Idle), "{barrier}");
+            assert_eq!(bench.word(bench.x1), 1, "{barrier}");
+        }
+    }
+}
+
 #[test]
 fn a_wait_for_ever_is_a_deadlock() {
     let mut bench = Bench::scheduled(Schedule::RoundRobin, POLL);

@@ -58,6 +58,20 @@ fn an_mbarrier_must_be_announced_to_the_async_proxy() {
     pair(&body, WARP, "fence.mbarrier_init.release.cluster;", "", "fence.mbarrier_init");
     clean(&body.replace("fence.mbarrier_init.release.cluster", "fence.proxy.async"), WARP);
     pair(&body, WARP, "made:\n    bar.sync 0;", "made:", NO_PATH);
+    // Behind the meeting it announces nothing to a lane that only met.
+    let other = "
+    setp.eq.u32 there, lane, 1;
+    @!there bra issued;
+    mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 state, [smem + 4096], 128;";
+    let by_lane_1 = LOAD.replace(
+        "
+    @!here bra issued;
+    mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 state, [smem + 4096], 128;",
+        other,
+    );
+    let late = "fence.mbarrier_init.release.cluster;\nmade:\n    bar.sync 0;";
+    let body = format!("{MAKE}{by_lane_1}");
+    pair(&body, WARP, late, "made:\n    bar.sync 0;\n    fence.mbarrier_init.release.cluster;", NO_PATH);
 }
 
 #[test]
@@ -211,4 +225,33 @@ fn arrivals_at_an_mbarrier_release_and_waits_acquire() {
     pair(body, shape, "arrive.release", "arrive.relaxed", NO_PATH);
     pair(body, shape, "parity.acquire", "parity.relaxed", NO_PATH);
     pair(body, shape, "@!done bra look;", "", NO_PATH);
+}
+
+/// Nobody else can wait for a thread's bulk groups, and the memory that they read goes with the CTA.
+#[test]
+fn a_thread_waits_for_its_stores_before_it_ends() {
+    let body = format!("@!here bra over; st.shared.u32 [smem], lane; fence.proxy.async; {STORE} WAIT over:");
+    for wait in ["cp.async.bulk.wait_group 0;", "cp.async.bulk.wait_group.read 0;"] {
+        clean(&body.replace("WAIT", wait), WARP);
+    }
+    for wait in ["", "cp.async.bulk.wait_group 1;", "cp.async.bulk.wait_group.read 1;"] {
+        caught(&body.replace("WAIT", wait), WARP, "a thread ends without having waited");
+    }
+}
+
+/// A load that nobody saw end may still write shared memory that goes with the CTA, whether it has landed in this run or not.
+#[test]
+fn a_cta_sees_its_loads_end() {
+    clean(&format!("{MAKE}{LOAD}"), WARP);
+    let unseen = LOAD.replace(WAIT, "");
+    caught(&format!("{MAKE}{unseen}"), WARP, "the CTA ended");
+    // A wait for another phase sees nothing of it: a fresh mbarrier passes for parity 1.
+    let arrive = "mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 state, [smem + 4096], 128;";
+    let before = WAIT.replace("4096], 0;", "4096], 1;").replace("issued", "waits");
+    let early = unseen.replace(arrive, "");
+    assert!(early != unseen && before.contains("], 1;"));
+    let sleeps = "nanosleep.u32 1000000; nanosleep.u32 1000000;";
+    caught(&format!("{MAKE}{early} {sleeps} waits: {before}"), WARP, "no thread has seen");
+    // Landed for certain: the thread sleeps until then.
+    caught(&format!("{MAKE}{unseen} nanosleep.u32 1000000; nanosleep.u32 1000000;"), WARP, "no thread has seen");
 }

@@ -115,3 +115,49 @@ fn fences_stand_in_for_the_orders_of_arrivals_and_waits() {
     clean(&late.replace("arrive.relaxed", "arrive.release"), TWO_WARPS);
     pair(&late.replace("arrive.relaxed", "arrive.release"), TWO_WARPS, "arrive.release", "arrive.relaxed", NO_PATH);
 }
+
+/// A wait knows its phase by the parity only. So thread 0 must not arm the phase behind the next before all have seen this
+/// one: here the lanes meet in between.
+#[test]
+fn waits_are_over_before_the_next_phase_ends() {
+    let phase = |parity: u32| {
+        format!(
+            "
+        @!here bra armed{parity};
+        mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 state, [smem + 4096], 128;
+        cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [smem], [data], 128, [smem + 4096];
+    armed{parity}:
+        mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 done, [smem + 4096], {parity};
+        @!done bra armed{parity};"
+        )
+    };
+    let body = format!(
+        "
+        @!here bra made;
+        mbarrier.init.shared::cta.b64 [smem + 4096], 1;
+        fence.mbarrier_init.release.cluster;
+    made:
+        bar.warp.sync 0xffffffff;
+        {}
+        bar.warp.sync 0xffffffff; // between
+        {}",
+        phase(0),
+        phase(1)
+    );
+    pair(&body, Shape::of(1, 32), "bar.warp.sync 0xffffffff; // between", "", "the next phase of the mbarrier");
+    // With every thread arriving, nobody can be left behind.
+    let all = "
+        @!here bra made;
+        mbarrier.init.shared::cta.b64 [smem + 4096], 64;
+    made:
+        bar.sync 0;
+        mbarrier.arrive.shared::cta.b64 state, [smem + 4096];
+    one:
+        mbarrier.try_wait.parity.shared::cta.b64 done, [smem + 4096], 0;
+        @!done bra one;
+        mbarrier.arrive.shared::cta.b64 state, [smem + 4096];
+    two:
+        mbarrier.try_wait.parity.shared::cta.b64 done, [smem + 4096], 1;
+        @!done bra two;";
+    clean(all, TWO_WARPS);
+}

@@ -89,7 +89,7 @@ pub fn launch_in(
         .unwrap()
 }
 
-/// Runs to the end: the words of the race, if there is one. Other faults are errors of the test.
+/// Runs to the end: the words of the race, or of what is wrong with a bulk copy, if there is one. Other faults are errors of the test.
 pub fn race_of(machine: &mut Machine) -> Option<String> {
     match machine.run_until_idle() {
         Ok(outcome) => {
@@ -98,6 +98,7 @@ pub fn race_of(machine: &mut Machine) -> Option<String> {
         }
         Err(fault) => match &fault.kind {
             FaultKind::Race(report) => Some(report.to_string()),
+            FaultKind::Bulk(reason) => Some(reason.clone()),
             _ => panic!("another fault: {fault}"),
         },
     }

@@ -2,26 +2,14 @@
 
 use warpferry_litmus::{parse, run, Liveness, Options};
 
+#[path = "../../../litmus/tests/shared/draw.rs"]
+mod draw;
+
 use crate::{compare, Compared};
+use draw::Random;
 
-/// A small generator of random numbers (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) as usize % limit
-    }
-
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
+fn pick<'a>(random: &mut Random, of: &[&'a str]) -> &'a str {
+    of[random.below(of.len())]
 }
 
 fn program(places: &[&str], threads: &[Vec<String>], initial: &str) -> String {
@@ -75,12 +63,12 @@ const PLACES: [&str; 5] = ["cta 0,gpu 0", "cta 0,gpu 0", "cta 1,gpu 0", "cta 0,g
 fn accesses_and_fences() {
     for_programs("accesses_and_fences", 150, 25, |random| {
         let count = 2 + random.below(2);
-        let places: Vec<&str> = (0..count).map(|_| random.pick(&PLACES)).collect();
+        let places: Vec<&str> = (0..count).map(|_| pick(random, &PLACES)).collect();
         let mut threads = Vec::new();
         // Scopes that mostly suffice: else nearly all programs are racy.
         let apart = places.iter().any(|place| !place.ends_with("gpu 0"));
         let scope = |random: &mut Random| match random.below(6) {
-            0 => random.pick(&SCOPES),
+            0 => pick(random, &SCOPES),
             _ if apart => "sys",
             _ => "gpu",
         };
@@ -92,13 +80,13 @@ fn accesses_and_fences() {
                     0 | 1 if i == 0 => "st.weak x, 1".to_string(),
                     0 => format!("ld.weak r{at}, x"),
                     1 => format!("ld.relaxed.{of} r{at}, x"),
-                    2 => format!("st.{}.{of} x, 2", random.pick(&["relaxed", "release"])),
+                    2 => format!("st.{}.{of} x, 2", pick(random, &["relaxed", "release"])),
                     3 | 4 => format!("st.release.{of} y, 1"),
                     5 => format!("st.relaxed.{of} y, 1"),
                     6 | 7 => format!("S{at}: ld.acquire.{of} r{at}, y\nbeq r{at}, 0, S{at}"),
                     8 => format!("S{at}: ld.relaxed.{of} r{at}, y\nbeq r{at}, 0, S{at}"),
-                    9 => format!("atom.{}.{of}.add r{at}, y, 1", random.pick(&["relaxed", "acq_rel", "acquire"])),
-                    10 => format!("red.{}.{of}.add y, 1", random.pick(&["relaxed", "release"])),
+                    9 => format!("atom.{}.{of}.add r{at}, y, 1", pick(random, &["relaxed", "acq_rel", "acquire"])),
+                    10 => format!("red.{}.{of}.add y, 1", pick(random, &["relaxed", "release"])),
                     11 => format!("fence.sc.{of}"),
                     _ => format!("fence.acq_rel.{of}"),
                 });
@@ -127,10 +115,10 @@ fn bulk_copies() {
         let fence = |random: &mut Random| {
             let all =
                 ["fence.proxy.async", "fence.proxy.async.shared::cta", "fence.proxy.async.global", "fence.acq_rel.gpu"];
-            random.pick(&all).to_string()
+            pick(random, &all).to_string()
         };
         let wait = |random: &mut Random| {
-            let order = random.pick(&["acquire", "acquire", "relaxed"]);
+            let order = pick(random, &["acquire", "acquire", "relaxed"]);
             format!("mbarrier.try_wait.parity.{order}.cta.shared::cta.b64")
         };
         for at in 0..2 + random.below(4) {
@@ -140,7 +128,7 @@ fn bulk_copies() {
                 2 => first.push("st.weak in, 2".to_string()),
                 3 if !loads => {
                     loads = true;
-                    let order = random.pick(&["release", "relaxed"]);
+                    let order = pick(random, &["release", "relaxed"]);
                     first.push(format!("mbarrier.arrive.expect_tx.{order}.cta.shared::cta.b64 _, bar, 16"));
                     first.push(format!("{LOAD} stage, in, 16, bar"));
                 }
@@ -148,16 +136,16 @@ fn bulk_copies() {
                     first.push(format!("W{at}: {} r{at}, bar, 0", wait(random)));
                     first.push(format!("beq r{at}, 0, W{at}"));
                 }
-                5 => first.push(format!("{STORE} {}, stage, 16", random.pick(&["out", "in"]))),
+                5 => first.push(format!("{STORE} {}, stage, 16", pick(random, &["out", "in"]))),
                 6 | 7 => {
-                    let read = random.pick(&["", ".read"]);
+                    let read = pick(random, &["", ".read"]);
                     first.push("cp.async.bulk.commit_group".to_string());
                     first.push(format!("cp.async.bulk.wait_group{read} {}", random.below(2)));
                 }
                 _ => first.push(fence(random)),
             }
         }
-        first.push(format!("st.{} flag, 1", random.pick(&["release.gpu", "release.gpu", "relaxed.gpu"])));
+        first.push(format!("st.{} flag, 1", pick(random, &["release.gpu", "release.gpu", "relaxed.gpu"])));
         let mut second = vec!["F: ld.acquire.gpu r8, flag".to_string(), "beq r8, 0, F".to_string()];
         if near && loads && random.below(2) == 0 {
             second.push(format!("W: {} r9, bar, 0", wait(random)));

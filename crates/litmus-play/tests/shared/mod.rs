@@ -1,9 +1,12 @@
 //! The files of the suite, and numbers from the environment.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use warpferry_litmus::{parse, Test};
+
+#[path = "../../../litmus/tests/shared/files.rs"]
+mod files;
 
 /// A number from the environment.
 pub fn number(name: &str, usual: u64) -> u64 {
@@ -12,11 +15,9 @@ pub fn number(name: &str, usual: u64) -> u64 {
 
 /// The tests of the suite with their names, in the order of these; `LITMUS_FILE=PART` leaves those whose names have it.
 pub fn suite() -> Vec<(String, Test)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/litmus");
+    let folder = files::folder();
     let only = std::env::var("LITMUS_FILE").ok();
-    let mut files = Vec::new();
-    collect(&folder, &mut files);
-    files.sort();
+    let files = files::files();
     let name = |file: &PathBuf| file.strip_prefix(&folder).unwrap_or(file).display().to_string();
     let is_wanted = |name: &String| only.as_ref().is_none_or(|only| name.contains(only));
     let wanted = files.iter().map(|file| (name(file), file)).filter(|(name, _)| is_wanted(name));
@@ -32,17 +33,6 @@ pub fn suite() -> Vec<(String, Test)> {
 /// Whether [`suite`] has all tests.
 pub fn is_whole() -> bool {
     std::env::var("LITMUS_FILE").is_err()
-}
-
-fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("the suite is in the repository") {
-        let path = entry.expect("a readable folder").path();
-        if path.is_dir() {
-            collect(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "litmus") {
-            into.push(path);
-        }
-    }
 }
 
 /// Says that a test is left out, past the test runner's capture, so that it is seen and counted.

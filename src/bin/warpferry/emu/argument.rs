@@ -41,7 +41,7 @@ impl Argument {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+    fs::read(path).map_err(|error| format!("buf:{}: {error}", path.display()))
 }
 
 impl FromStr for Argument {
@@ -90,17 +90,14 @@ fn integer(text: &str, bits: u32, is_signed: bool) -> Result<u128, String> {
         Some("0o") => (8, &digits[2..]),
         _ => (10, digits),
     };
+    let (least, most) = (if is_signed { -(1i128 << (bits - 1)) } else { 0 }, (1i128 << bits) - 1);
     let magnitude = i128::from_str_radix(&digits.replace('_', ""), radix)
         .ok()
         .filter(|_| !digits.starts_with(['-', '+']))
-        .ok_or_else(|| format!("`{text}` is not an integer"))?;
+        .ok_or_else(|| format!("`{text}` is not an integer: valid is {least} to {most}"))?;
     let value = if is_negative { -magnitude } else { magnitude };
-    let least = if is_signed { -(1i128 << (bits - 1)) } else { 0 };
-    if value < least && !is_signed {
-        return Err(format!("{text} is negative: valid is 0 to {}", (1i128 << bits) - 1));
-    }
-    if value < least || value >= 1i128 << bits {
-        return Err(format!("{text} does not fit in {bits} bits"));
+    if value < least || value > most {
+        return Err(format!("{text} does not fit in {bits} bits: valid is {least} to {most}"));
     }
     Ok(value as u128)
 }
@@ -110,13 +107,21 @@ fn float(letter: &str, bits: u32, text: &str) -> Result<u128, String> {
     if text.starts_with("0x") || text.starts_with("0X") {
         return integer(text, bits, false);
     }
-    let wrong = |_| format!("`{text}` is not a number");
-    Ok(match (letter, bits) {
-        ("f", 32) => u128::from(text.parse::<f32>().map_err(wrong)?.to_bits()),
-        ("f", 64) => u128::from(text.parse::<f64>().map_err(wrong)?.to_bits()),
-        ("f", _) => u128::from(f16::from_f64(text.parse().map_err(wrong)?).to_bits()),
-        _ => u128::from(bf16::from_f64(text.parse().map_err(wrong)?).to_bits()),
-    })
+    let wide: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    let (number, overflows) = match (letter, bits) {
+        ("f", 32) => {
+            let value: f32 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+            (u128::from(value.to_bits()), value.is_infinite())
+        }
+        ("f", 64) => (u128::from(wide.to_bits()), wide.is_infinite()),
+        ("f", _) => (u128::from(f16::from_f64(wide).to_bits()), f16::from_f64(wide).is_infinite()),
+        _ => (u128::from(bf16::from_f64(wide).to_bits()), bf16::from_f64(wide).is_infinite()),
+    };
+    let says_so = text.trim_start_matches(['-', '+']).to_ascii_lowercase().starts_with("inf");
+    if overflows && !says_so {
+        return Err(format!("{text} is too large for {letter}{bits}: write inf, or 0x and the bits"));
+    }
+    Ok(number)
 }
 
 fn hex(text: &str) -> Result<Vec<u8>, String> {
@@ -159,9 +164,23 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        for text in
-            ["u8:256", "u8:-1", "s8:128", "u32:1.5", "f8:1", "x:1", "7", "hex:0", "hex:xy", "zeros:-1", "u32:+-1"]
-        {
+        for text in [
+            "u8:256",
+            "u8:-1",
+            "s8:128",
+            "u32:1.5",
+            "f8:1",
+            "x:1",
+            "7",
+            "hex:0",
+            "hex:xy",
+            "zeros:-1",
+            "u32:+-1",
+            "f64:1e400",
+            "f32:1e39",
+            "f16:65520",
+            "bf16:4e38",
+        ] {
             let fits = match text.parse::<Argument>() {
                 // Hexadecimal bits of a signed type may reach its unsigned range, decimals too.
                 Ok(_) => text == "s8:128",

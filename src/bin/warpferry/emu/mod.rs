@@ -1,6 +1,7 @@
 //! `emu`: the emulator for any PTX program, and the memory model for litmus tests.
 
 mod argument;
+mod explore;
 mod litmus;
 mod run;
 

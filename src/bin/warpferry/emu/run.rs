@@ -1,7 +1,7 @@
 //! `emu run`: one entry of a PTX file on one emulated GPU, arguments in, buffers out.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Parser;
@@ -12,6 +12,7 @@ use warpferry_emu::{
 };
 
 use super::argument::Argument;
+use super::explore::explore;
 use crate::output::{command_line, complain, say};
 
 /// Options of `emu run`.
@@ -43,12 +44,22 @@ pub struct RunOptions {
     /// Seed of the schedule and of what undefined registers and memory hold; without it: round robin and zeros
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Probabilistic concurrency testing in place of a random schedule: ordering constraints that the bug sought needs
+    #[arg(long, requires = "seed", value_name = "DEPTH", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub pct: Option<u32>,
     /// Check every access for data races by the PTX memory model; a race ends the run with both accesses
     #[arg(long)]
     pub races: bool,
-    /// Weak memory: loads return any value that the PTX memory model allows, drawn by the seed
-    #[arg(long, requires = "seed")]
+    /// Weak memory: loads return any value that the PTX memory model allows, drawn by the seed or explored
+    #[arg(long)]
     pub weak: bool,
+    /// Goes through all orders and values of weak memory, one after another, in at most so many runs
+    #[arg(long, requires = "weak", conflicts_with_all = ["seed", "pct"], value_name = "RUNS",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub explore: Option<u64>,
+    /// Explores only runs with at most so many choices that are not the plain ones: what loops need
+    #[arg(long, requires = "explore", value_name = "COUNT")]
+    pub deviations: Option<usize>,
     /// Most warp instructions of the run, after which it counts as endless
     #[arg(long, default_value_t = 1 << 32, value_name = "COUNT")]
     pub limit: u64,
@@ -56,6 +67,9 @@ pub struct RunOptions {
     #[arg(long)]
     pub json: bool,
 }
+
+/// Turns within which priorities change.
+const PCT_TURNS: u32 = 10_000;
 
 /// Three dimensions as `X`, `X,Y` or `X,Y,Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +82,11 @@ impl FromStr for Extent {
         let mut found = [1; 3];
         let parts: Vec<&str> = text.split([',', 'x']).collect();
         if parts.len() > 3 {
-            return Err(format!("`{text}` has more than three dimensions"));
+            return Err(format!("`{text}` has more than three dimensions: valid is X, X,Y or X,Y,Z"));
         }
         for (dimension, part) in found.iter_mut().zip(parts) {
             let value = part.trim().parse().ok().filter(|n| *n > 0);
-            *dimension = value.ok_or_else(|| format!("`{text}`: a dimension is a positive number"))?;
+            *dimension = value.ok_or_else(|| format!("`{text}`: a dimension is 1 to {}", u32::MAX))?;
         }
         Ok(Extent(found))
     }
@@ -81,8 +95,10 @@ impl FromStr for Extent {
 /// A buffer to write out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dump {
-    index: usize,
-    file: PathBuf,
+    /// Which argument, from 0.
+    pub index: usize,
+    /// Where to.
+    pub file: PathBuf,
 }
 
 impl FromStr for Dump {
@@ -90,54 +106,84 @@ impl FromStr for Dump {
 
     fn from_str(text: &str) -> Result<Dump, String> {
         let parts = text.split_once('=').and_then(|(index, file)| Some((index.trim().parse().ok()?, file)));
-        let (index, file) = parts.ok_or_else(|| format!("`{text}`: write INDEX=FILE"))?;
+        let parts = parts.filter(|(_, file)| !file.is_empty());
+        let (index, file) = parts.ok_or_else(|| format!("`{text}`: valid is INDEX=FILE, such as 0=out.bin"))?;
         Ok(Dump { index, file: PathBuf::from(file) })
     }
 }
 
 /// Why a program did not run to its end.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     /// The command line or a file is wrong.
     Usage(String),
     /// The module cannot be loaded.
     Load(LoadError),
-    /// A thread did something wrong.
-    Fault(Box<Fault>),
+    /// A thread did something wrong; which argument's buffer the address is beside.
+    Fault { fault: Box<Fault>, beside: Option<String> },
     /// Nothing can move, or the limit is reached.
     Stall(String),
 }
 
-/// What a run counts.
-struct Done {
+/// A run that went to its end.
+pub(super) struct Done {
     entry: String,
-    instructions: u64,
-    time_ns: u64,
+    pub machine: Machine,
+    /// What the buffers to be dumped hold, in the order of the options.
+    pub dumped: Vec<Vec<u8>>,
 }
 
 /// Runs and reports; false when the program did not run to its end.
 pub fn run(options: &RunOptions) -> bool {
-    let outcome = execute(options);
-    match &outcome {
-        Ok(done) if options.json => say(json!({
-            "status": "ok",
-            "entry": done.entry,
-            "warp_instructions": done.instructions,
-            "time_ns": done.time_ns,
-            "races_checked": options.races,
-        })),
-        Ok(_) => {}
-        Err(failure) if options.json => say(failure.json()),
-        Err(failure) => complain(format_args!("error: {}", failure.text())),
+    let outcome = match options.explore {
+        Some(runs) => explore(options, runs),
+        None => once(options),
+    };
+    if let Err(failure) = &outcome {
+        match options.json {
+            true => say(failure.json()),
+            false => complain(format_args!("error: {}", failure.text())),
+        }
     }
     outcome.is_ok()
 }
 
-fn execute(options: &RunOptions) -> Result<Done, Failure> {
+/// One run by the schedule of the options.
+fn once(options: &RunOptions) -> Result<(), Failure> {
+    if options.weak && options.seed.is_none() {
+        let what = "--weak needs --seed N, which draws values and orders, or --explore RUNS, which goes through them";
+        return Err(Failure::Usage(what.to_string()));
+    }
+    if let Some(deviations) = options.deviations {
+        return Err(Failure::Usage(format!("--deviations {deviations}: bounds what --explore RUNS goes through")));
+    }
+    let done = execute(options, config(options))?;
+    for (dump, contents) in options.dumps.iter().zip(&done.dumped) {
+        save(&dump.file, contents)?;
+    }
+    if options.json {
+        say(json!({
+            "status": "ok",
+            "entry": done.entry,
+            "warp_instructions": done.machine.statistics().warp_instructions(),
+            "time_ns": done.machine.time_ns(),
+            "races_checked": options.races,
+        }));
+    }
+    Ok(())
+}
+
+/// Writes what a buffer holds.
+pub(super) fn save(file: &Path, contents: &[u8]) -> Result<(), Failure> {
+    fs::write(file, contents).map_err(|error| Failure::Usage(format!("--dump {}: {error}", file.display())))
+}
+
+/// Runs the entry once on a machine of this kind.
+pub(super) fn execute(options: &RunOptions, config: MachineConfig) -> Result<Done, Failure> {
     let name = options.file.display().to_string();
     let bytes = fs::read(&options.file).map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut machine = Machine::new(config(options)).map_err(|error| Failure::Usage(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| Failure::Usage(format!("{name} is no PTX text: {error}")))?;
+    let mut machine = Machine::new(config).map_err(|error| Failure::Usage(error.to_string()))?;
     // Texts handed from program to program often end with a zero byte.
     let module = machine.load_module(&name, text.trim_end_matches('\0')).map_err(Failure::Load)?;
     let entry = entry(&machine, module, options)?;
@@ -148,7 +194,14 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
     let (args, buffers) = pack(&mut machine, &info, &options.arguments)?;
     for dump in &options.dumps {
         if !matches!(buffers.get(dump.index), Some(Some(_))) {
-            let what = format!("--dump {}: argument {} is no buffer", dump.index, dump.index);
+            let count = options.arguments.len();
+            let what = match dump.index < count {
+                true => format!(
+                    "--dump {}: argument {} is no buffer: valid is one given as buf or zeros",
+                    dump.index, dump.index
+                ),
+                false => format!("--dump {}: {count} arguments are given, counted from 0", dump.index),
+            };
             return Err(Failure::Usage(what));
         }
     }
@@ -169,32 +222,40 @@ fn execute(options: &RunOptions) -> Result<Done, Failure> {
     match machine.run_until_idle() {
         Ok(RunOutcome::Stalled(report)) => return Err(Failure::Stall(report.to_string())),
         Ok(_) => {}
-        Err(fault) => return Err(Failure::Fault(Box::new(fault))),
+        Err(fault) => {
+            let beside = fault.address.and_then(|address| beside(address, &buffers));
+            return Err(Failure::Fault { fault: Box::new(fault), beside });
+        }
     }
+    let mut dumped = Vec::new();
     for dump in &options.dumps {
         let Some(Some((address, bytes))) = buffers.get(dump.index) else { continue };
         let mut contents = vec![0; *bytes];
         if *bytes > 0 {
             machine.read_raw(*address, &mut contents).map_err(|error| Failure::Usage(error.to_string()))?;
         }
-        fs::write(&dump.file, contents).map_err(|error| Failure::Usage(format!("{}: {error}", dump.file.display())))?;
+        dumped.push(contents);
     }
-    Ok(Done { entry, instructions: machine.statistics().warp_instructions(), time_ns: machine.time_ns() })
+    Ok(Done { entry, machine, dumped })
 }
 
 /// One GPU that finds what is wrong in any program: bounds, rights, alignment. What a legal program may read without
 /// having written it has a value.
-fn config(options: &RunOptions) -> MachineConfig {
+pub(super) fn config(options: &RunOptions) -> MachineConfig {
     let mut config = MachineConfig::new(1, 1);
-    config.checks = Checks { alignment: true, races: options.races, ..Checks::NONE };
+    config.checks = Checks { alignment: true, unawaited_copies: options.races, races: options.races, ..Checks::NONE };
     config.limits.warp_instructions = options.limit;
     config.garbage_seed = 0;
     if options.weak {
         config.memory = MemoryOrder::Weak;
     }
     if let Some(seed) = options.seed {
-        config.schedule = Schedule::Random { seed };
-        config.garbage_seed = seed | 1;
+        config.schedule = match options.pct {
+            Some(depth) => Schedule::Pct { seed, depth, steps: PCT_TURNS },
+            None => Schedule::Random { seed },
+        };
+        // 0 would be no noise.
+        config.garbage_seed = seed.wrapping_mul(2) | 1;
     }
     config
 }
@@ -223,7 +284,7 @@ fn pack(machine: &mut Machine, info: &EntryInfo, given: &[Argument]) -> Result<(
     let mut args = vec![0; info.param_bytes];
     let mut buffers = Vec::new();
     for (index, (argument, param)) in given.iter().zip(&info.params).enumerate() {
-        let contents = argument.contents().map_err(Failure::Usage)?;
+        let contents = argument.contents().map_err(|what| Failure::Usage(format!("argument {index}: {what}")))?;
         let bytes = match (argument, &contents) {
             (_, Some(contents)) => {
                 let address = buffer(machine, contents)?;
@@ -261,15 +322,39 @@ fn buffer(machine: &mut Machine, contents: &[u8]) -> Result<u64, Failure> {
     Ok(address)
 }
 
+/// Bytes around a buffer that count as beside it.
+const BESIDE: u64 = 1 << 16;
+
+/// Which argument's buffer an address outside all of them is beside, in words.
+fn beside(address: u64, buffers: &Buffers) -> Option<String> {
+    let named = |(index, &(start, bytes)): (usize, &(u64, usize))| {
+        let end = start + bytes as u64;
+        let what = format!("the buffer of argument {index}, which has {bytes} bytes");
+        match address {
+            _ if (start..end).contains(&address) => None,
+            _ if (end..end.saturating_add(BESIDE)).contains(&address) => {
+                Some((address - end, format!("{} bytes behind the end of {what}", address - end)))
+            }
+            _ if (start.saturating_sub(BESIDE)..start).contains(&address) => {
+                Some((start - address, format!("{} bytes before {what}", start - address)))
+            }
+            _ => None,
+        }
+    };
+    let buffers = buffers.iter().enumerate().filter_map(|(index, buffer)| Some((index, buffer.as_ref()?)));
+    buffers.filter_map(named).min().map(|(_, words)| words)
+}
+
 impl Failure {
     fn text(&self) -> String {
         match self {
-            Failure::Usage(text) | Failure::Stall(text) => text.clone(),
+            Failure::Usage(text) => text.clone(),
             Failure::Load(error) => error.to_string(),
-            Failure::Fault(fault) if matches!(fault.kind, FaultKind::Race(_)) => {
-                format!("{fault}\n  replay: {}", command_line())
+            Failure::Stall(text) => format!("{}\n  replay: {}", text.trim_end(), command_line()),
+            Failure::Fault { fault, beside } => {
+                let beside = beside.as_ref().map_or(String::new(), |words| format!("\n  the address is {words}"));
+                format!("{fault}{beside}\n  replay: {}", command_line())
             }
-            Failure::Fault(fault) => fault.to_string(),
         }
     }
 
@@ -281,7 +366,7 @@ impl Failure {
                 value["line"] = json!(line);
                 value["instruction"] = json!(instruction);
             }
-            Failure::Fault(fault) => {
+            Failure::Fault { fault, .. } => {
                 if let Some(at) = &fault.location {
                     value["file"] = json!(at.file);
                     value["line"] = json!(at.line);
@@ -323,8 +408,8 @@ impl Failure {
         match self {
             Failure::Usage(_) => "usage",
             Failure::Load(_) => "load",
-            Failure::Fault(fault) if matches!(fault.kind, FaultKind::Race(_)) => "race",
-            Failure::Fault(_) => "fault",
+            Failure::Fault { fault, .. } if matches!(fault.kind, FaultKind::Race(_)) => "race",
+            Failure::Fault { .. } => "fault",
             Failure::Stall(_) => "stall",
         }
     }

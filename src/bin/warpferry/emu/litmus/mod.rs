@@ -15,6 +15,9 @@ use warpferry_litmus_play::{parse_schedule, Plan, Unplayed};
 use crate::output::{complain, say};
 use seen::{Ask, Seen};
 
+/// Most runs of a test.
+const RUNS_MAX: u64 = 1_000_000;
+
 /// Options of `emu litmus`.
 #[derive(Debug, Clone, Parser)]
 pub struct LitmusOptions {
@@ -28,7 +31,7 @@ pub struct LitmusOptions {
     #[arg(long)]
     states: bool,
     /// How often the emulator plays each test in weak memory; 0: only the model is asked
-    #[arg(long, value_name = "N", default_value_t = 400)]
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(0..=RUNS_MAX))]
     runs: u64,
     /// Where the drawn ones of these runs come from
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -39,7 +42,7 @@ pub struct LitmusOptions {
     /// Memory model
     #[arg(long, value_enum, default_value_t = Model::Ptx)]
     model: Model,
-    /// Most partial executions checked per test
+    /// Most partial executions checked per test, and 16 choices of paths for each
     #[arg(long, default_value_t = Options::default().budget)]
     budget: u64,
     /// How often a loop that does more than read goes round

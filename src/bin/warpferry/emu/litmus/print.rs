@@ -1,6 +1,6 @@
 //! A test in lines for people.
 
-use warpferry_litmus::{Report, Verdict};
+use warpferry_litmus::{Liveness, Report, Verdict};
 use warpferry_litmus_play::{Judged, Standing};
 
 use super::{liveness, seen, verdict, Case, LitmusOptions};
@@ -16,6 +16,11 @@ fn notes(report: &Report, options: &LitmusOptions) -> Vec<String> {
     }
     if let Some((word, how)) = liveness(report) {
         notes.push(if how.is_empty() { word.to_string() } else { format!("{word}: {how}") });
+        if matches!(report.liveness, Some(Liveness::Terminates)) && report.race.is_some() {
+            notes.push(
+                "that holds where every load sees a write at last: of one that races it is not promised".to_string(),
+            );
+        }
     }
     if let Some(race) = &report.race {
         let access = |(who, line): &(String, usize)| match line {
@@ -42,6 +47,12 @@ pub fn print(case: &Case, width: usize, options: &LitmusOptions) {
     let observation = report.observation.word();
     let condition = test.condition.text(test);
     say(format_args!("{name:width$}  {word:9} {meaning:12} {observation:9} {positive}/{negative}  {condition}"));
+    if positive + negative == 0 && !matches!(report.verdict, Verdict::Undecided(_)) {
+        say(format_args!("{:width$}  - no execution ends: the condition is asked of nothing", ""));
+    }
+    for note in &test.assumed {
+        say(format_args!("{:width$}  - {note}", ""));
+    }
     for note in notes(report, options) {
         say(format_args!("{:width$}  - {note}", ""));
     }

@@ -13,6 +13,7 @@ mod logic;
 mod matrices;
 mod memory;
 pub mod programs;
+mod reductions;
 mod video;
 mod warp;
 
@@ -89,7 +90,7 @@ fn ptxas() -> Option<PathBuf> {
     if named.as_deref() == Some(Path::new("none")) {
         return None;
     }
-    let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/cuda/bin/ptxas");
+    let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/cuda/bin/ptxas");
     named.into_iter().chain([local]).find(|place| place.is_file())
 }
 

@@ -1,8 +1,8 @@
 //! `mma` of integers and of halves: drawn registers, spread out as the manual lays the fragments out, and multiplied.
 
-use crate::programs::run_module;
+use crate::programs::{run_module, try_module};
 use crate::{must_assemble, Draw};
-use warpferry_emu::{Launch, Machine, MachineConfig, StreamId};
+use warpferry_emu::MachineConfig;
 
 /// Shape, types of `a` and `b`, what follows them, registers of `a`, `b` and the sums, bits of an element.
 type Case = (&'static str, &'static str, &'static str, &'static str, [usize; 3], u32);
@@ -133,29 +133,12 @@ fn clamped_sums_are_exact_or_faults() {
     let run = |b: [u8; 4], c: u32| {
         let header = ".version 8.6\n.target sm_90\n.address_size 64\n";
         let body = module("mma.sync.aligned.m8n8k16.row.col.satfinite.s32.u8.s8.s32", [1, 1, 2], "u32");
-        must_assemble(&format!("{header}{body}"));
-        let mut machine = Machine::new(MachineConfig::new(1, 1)).expect("a valid machine");
-        let module = machine.load_module("test.ptx", &format!("{header}{body}")).unwrap_or_else(|e| panic!("{e}"));
-        let buffer = machine.alloc(0, 48 * 32).expect("memory");
+        let text = format!("{header}{body}");
+        must_assemble(&text);
         let lane = |i: usize| [0x0101_0101u32, u32::from_le_bytes(b), c, 0][[0, 3, 3, 3, 1, 3, 3, 3, 2, 2, 2, 2][i]];
-        let bytes: Vec<u8> = (0..12 * 32).flat_map(|i| lane(i % 12).to_le_bytes()).collect();
-        machine.write(buffer, &bytes).expect("memory");
-        let launch = Launch {
-            gpu: 0,
-            stream: StreamId::DEFAULT,
-            module,
-            entry: "k".into(),
-            grid: [1, 1, 1],
-            block: [32, 1, 1],
-            shared_bytes: 0,
-            args: buffer.to_le_bytes().to_vec(),
-            access: Vec::new(),
-        };
-        machine.launch(launch).expect("a launch");
-        machine.run_until_idle().map_err(|fault| fault.to_string())?;
-        let mut back = [0; 4];
-        machine.read(buffer, &mut back).expect("memory");
-        Ok::<u32, String>(u32::from_le_bytes(back))
+        let words = |i: usize| u64::from(lane(i % 12)) | u64::from(lane((i + 1) % 12)) << 32;
+        let input: Vec<u64> = (0..12 * 32).step_by(2).map(words).collect();
+        try_module(MachineConfig::new(1, 1), &text, [1, 1, 1], 32, &input).map(|back| back[0] as u32)
     };
     assert_eq!(run([3; 4], 0x7fff_ff00), Ok(0x7fff_ff30));
     assert_eq!(run([100; 4], 0x7fff_ff00), Ok(0x7fff_ffff));

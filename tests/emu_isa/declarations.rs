@@ -61,11 +61,20 @@ fn textures_hinder_only_the_entries_that_use_them() {
     let good = ".visible .entry k(.param .u64 buffer) {
         .reg .u64 p; ld.param.u64 p, [buffer]; st.global.u64 [p], 3; ret; }";
     assert_eq!(run_module(&format!("{text}{good}"), 1, &[0]), [3]);
-    let said = refusal(&text).expect("nothing is left to run");
+    let drawn = text.replace(".visible .entry given", "// ");
+    let said = refusal(&drawn).expect("nothing is left to run");
     assert!(said.contains("test.ptx:6") && said.contains("picture is a .texref"), "{said}");
     let given = text.replace(".visible .entry drawn", "// ");
     let said = refusal(&given).expect("nothing is left to run");
     assert!(said.contains("test.ptx:7") && said.contains("parameter one is a .texref"), "{said}");
+    // Of several that cannot run, the one that is asked for says why.
+    let config = MachineConfig { checks: Checks::NONE, ..MachineConfig::new(1, 1) };
+    let mut machine = Machine::new(config).expect("a valid machine");
+    let module = machine.load_module("test.ptx", &text).expect("what cannot run is told when it is asked for");
+    for (entry, words) in [("drawn", "test.ptx:6"), ("given", "test.ptx:7")] {
+        let said = machine.entry_info(module, entry).expect_err("it uses a texture").to_string();
+        assert!(said.contains(words), "{said}");
+    }
     let narrow = format!("{HEADER}{good}").replace(".address_size 64", ".address_size 32");
     let said = refusal(&narrow).expect("addresses have 64 bits");
     assert!(said.contains(".address_size 32"), "{said}");

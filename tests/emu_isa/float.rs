@@ -47,6 +47,28 @@ fn single_precision() {
     });
 }
 
+/// PTX ISA, "div": for 2^126 < |b| < 2^128 the approximate form gives 0, or NaN for an infinite dividend; the full form does
+/// not.
+#[test]
+fn quotients_by_the_largest_numbers() {
+    let edge = f32::from_bits(0x7e80_0000);
+    assert_eq!(edge, 2f32.powi(126));
+    let approximate = |a: f32, b: f32| if b.is_finite() && b.abs() > edge { a * 0f32.copysign(b) } else { a / b };
+    let with = |b: u32| {
+        check(&format!("mov.b32 b32, {b}; div.approx.f32 d32, a32, b32;"), "d32", move |a, _, _| {
+            bits(approximate(f(a), f32::from_bits(b)))
+        });
+        check(&format!("mov.b32 b32, {b}; div.full.f32 d32, a32, b32;"), "d32", move |a, _, _| {
+            bits(f(a) / f32::from_bits(b))
+        });
+    };
+    for divisor in [0x7e7f_ffff, 0x7e80_0000, 0x7e80_0001, 0xfe80_0001, 0x7f7f_ffff, 0x7f80_0000] {
+        with(divisor);
+    }
+    let ftz = "mov.b32 a32, 0x7f7fffff; mov.b32 b32, 0x7f000000; div.approx.ftz.f32 d32, a32, b32;";
+    check(ftz, "d32", |_, _, _| 0);
+}
+
 #[test]
 fn double_precision() {
     let d = f64::from_bits;

@@ -1,8 +1,9 @@
 //! What lanes do together. Loops go over lane numbers, since expected values are made of them.
 #![allow(clippy::needless_range_loop)]
 
+use crate::programs::try_module;
 use crate::{check, load, run, run_scheduled, Draw};
-use warpferry_emu::{Launch, Machine, MachineConfig, Schedule, StreamId};
+use warpferry_emu::{MachineConfig, Schedule};
 
 const M32: u64 = 0xffff_ffff;
 
@@ -197,28 +198,7 @@ fn old_targets_exchange_without_masks() {
             }}"
         )
     };
-    let run = |target: &str| -> Result<Vec<u64>, String> {
-        let mut machine = Machine::new(MachineConfig::new(1, 1)).expect("a valid machine");
-        let module = machine.load_module("old.ptx", &text(target)).map_err(|error| error.to_string())?;
-        let buffer = machine.alloc(0, 256).expect("memory");
-        machine.write(buffer, &[0; 256]).expect("memory");
-        let launch = Launch {
-            gpu: 0,
-            stream: StreamId::DEFAULT,
-            module,
-            entry: "k".into(),
-            grid: [1, 1, 1],
-            block: [32, 1, 1],
-            shared_bytes: 0,
-            args: buffer.to_le_bytes().to_vec(),
-            access: Vec::new(),
-        };
-        machine.launch(launch).map_err(|error| error.to_string())?;
-        machine.run_until_idle().map_err(|fault| fault.to_string())?;
-        let mut back = [0; 256];
-        machine.read(buffer, &mut back).expect("written");
-        Ok(back.chunks(8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes"))).collect())
-    };
+    let run = |target: &str| try_module(MachineConfig::new(1, 1), &text(target), [1, 1, 1], 32, &[0; 32]);
     let want = (0..32u64).map(|tid| if tid & 1 == 1 { (tid ^ 2) ^ 0xaaaa } else { 0 });
     assert_eq!(run("sm_35"), Ok(want.collect::<Vec<_>>()));
     let error = run("sm_70").expect_err("the mask is missing");

@@ -1,7 +1,7 @@
 //! Video instructions: bits that the assembler's code for each gives, and faults where that code leaves the manual.
 
-use crate::programs::run_module;
-use warpferry_emu::{Launch, Machine, MachineConfig, StreamId};
+use crate::programs::{run_module, try_module};
+use warpferry_emu::MachineConfig;
 
 /// Instruction, `a`, `b`, `c`, and `d` as the code gives it that ptxas puts in its place for `sm_90`. The
 /// manual's rules give the same.
@@ -171,24 +171,8 @@ fn fault(instruction: &str, a: u32, b: u32, c: u32) -> Option<String> {
     let header = ".version 8.6\n.target sm_90\n.address_size 64\n";
     let text = format!("{header}{}", module(&[instruction]));
     crate::must_assemble(&text);
-    let mut machine = Machine::new(MachineConfig::new(1, 1)).expect("a valid machine");
-    let module = machine.load_module("test.ptx", &text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let buffer = machine.alloc(0, 32).expect("memory");
-    let words: Vec<u8> = [a, b, c, 0].iter().flat_map(|word| u64::from(*word).to_le_bytes()).collect();
-    machine.write(buffer, &words).expect("memory");
-    let launch = Launch {
-        gpu: 0,
-        stream: StreamId::DEFAULT,
-        module,
-        entry: "k".into(),
-        grid: [1, 1, 1],
-        block: [1, 1, 1],
-        shared_bytes: 0,
-        args: buffer.to_le_bytes().to_vec(),
-        access: Vec::new(),
-    };
-    machine.launch(launch).expect("a launch");
-    machine.run_until_idle().err().map(|fault| fault.to_string())
+    let words = [a, b, c, 0].map(u64::from);
+    try_module(MachineConfig::new(1, 1), &text, [1, 1, 1], 1, &words).err()
 }
 
 #[test]

@@ -16,35 +16,44 @@ pub fn run_grid(text: &str, grid: [u32; 3], block: u32, input: &[u64]) -> Vec<u6
     for schedule in [Schedule::RoundRobin, Schedule::Random { seed: 3 }, Schedule::Random { seed: 4 }] {
         let mut config = MachineConfig { schedule, ..MachineConfig::new(1, 1) };
         config.checks = Checks { alignment: true, ..Checks::NONE };
-        let mut machine = Machine::new(config).expect("a valid machine");
-        let module = machine.load_module("test.ptx", &text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        let bytes: Vec<u8> = input.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let buffer = machine.alloc(0, bytes.len() as u64).unwrap();
-        machine.write(buffer, &bytes).unwrap();
-        let launch = Launch {
-            gpu: 0,
-            stream: StreamId::DEFAULT,
-            module,
-            entry: "k".into(),
-            grid,
-            block: [block, 1, 1],
-            shared_bytes: 0,
-            args: buffer.to_le_bytes().to_vec(),
-            access: Vec::new(),
-        };
-        machine.launch(launch).unwrap_or_else(|e| panic!("{e}"));
-        match machine.run_until_idle().unwrap_or_else(|f| panic!("{f}\n{text}")) {
-            RunOutcome::Stalled(report) => panic!("{report}"),
-            _ => {
-                let mut back = vec![0; bytes.len()];
-                machine.read(buffer, &mut back).unwrap();
-                let words: Vec<u64> = back.chunks(8).map(|w| u64::from_le_bytes(w.try_into().unwrap())).collect();
-                assert!(found.as_ref().is_none_or(|before| *before == words), "schedules disagree\n{text}");
-                found = Some(words);
-            }
-        }
+        let words = try_module(config, &text, grid, block, input).unwrap_or_else(|said| panic!("{said}\n{text}"));
+        assert!(found.as_ref().is_none_or(|before| *before == words), "schedules disagree\n{text}");
+        found = Some(words);
     }
     found.expect("a schedule ran")
+}
+
+/// Runs entry `k` of a whole module once with one buffer of `input` words; what they are then, or what the machine said.
+pub fn try_module(
+    config: MachineConfig,
+    text: &str,
+    grid: [u32; 3],
+    block: u32,
+    input: &[u64],
+) -> Result<Vec<u64>, String> {
+    let mut machine = Machine::new(config).expect("a valid machine");
+    let module = machine.load_module("test.ptx", text).map_err(|error| error.to_string())?;
+    let bytes: Vec<u8> = input.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let buffer = machine.alloc(0, bytes.len() as u64).expect("memory");
+    machine.write(buffer, &bytes).expect("memory");
+    let launch = Launch {
+        gpu: 0,
+        stream: StreamId::DEFAULT,
+        module,
+        entry: "k".into(),
+        grid,
+        block: [block, 1, 1],
+        shared_bytes: 0,
+        args: buffer.to_le_bytes().to_vec(),
+        access: Vec::new(),
+    };
+    machine.launch(launch).map_err(|error| error.to_string())?;
+    if let RunOutcome::Stalled(report) = machine.run_until_idle().map_err(|fault| fault.to_string())? {
+        return Err(report.to_string());
+    }
+    let mut back = vec![0; bytes.len()];
+    machine.read(buffer, &mut back).expect("memory");
+    Ok(back.chunks(8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes"))).collect())
 }
 
 /// An entry that gives each thread `x = input[tid]`, runs `body`, and puts `y` there.
@@ -399,23 +408,8 @@ fn functions_of_the_driver_are_faults_where_they_are_reached() {
     assert_eq!(run_module(&text("vprintf", 8), 1, &[7]), [8]);
     assert_eq!(run_module(&text("__assertfail", 8), 1, &[7]), [8]);
     let fault = |name: &str| {
-        let mut machine = Machine::new(MachineConfig::new(1, 1)).expect("a valid machine");
-        let module = machine.load_module("test.ptx", &text(name, 0)).expect("a module");
-        let buffer = machine.alloc(0, 8).expect("memory");
-        machine.write(buffer, &[0; 8]).expect("memory");
-        let launch = Launch {
-            gpu: 0,
-            stream: StreamId::DEFAULT,
-            module,
-            entry: "k".into(),
-            grid: [1, 1, 1],
-            block: [1, 1, 1],
-            shared_bytes: 0,
-            args: buffer.to_le_bytes().to_vec(),
-            access: Vec::new(),
-        };
-        machine.launch(launch).expect("a launch");
-        machine.run_until_idle().expect_err("the call is reached").to_string()
+        let run = try_module(MachineConfig::new(1, 1), &text(name, 0), [1, 1, 1], 1, &[0]);
+        run.expect_err("the call is reached")
     };
     assert!(fault("vprintf").contains("vprintf is a function of the driver"), "{}", fault("vprintf"));
     assert!(fault("__assertfail").contains("trap"), "{}", fault("__assertfail"));
