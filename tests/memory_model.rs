@@ -232,6 +232,27 @@ fn every_guard_exists() {
     }
 }
 
+/// Method: the table "By edge" of the page of mutants, whose third column says who caught how many.
+#[test]
+fn every_edge_has_a_caught_mutant() {
+    let page = read("docs/mutants.md");
+    let (_, table) = page.split_once("\n## By edge\n").expect("the page of mutants has a table by edge");
+    let rows: BTreeMap<&str, &str> = table
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| `")?.split(" | ").collect();
+            Some((cells[0].trim_end_matches('`'), *cells.get(2)?))
+        })
+        .collect();
+    let sections = sections();
+    let (have, want): (BTreeSet<_>, BTreeSet<_>) =
+        (rows.keys().copied().collect(), sections.keys().map(String::as_str).collect());
+    assert_eq!(have, want, "edges of docs/mutants.md and of {PAGE}; scripts/mutants.sh writes the former");
+    for (edge, caught) in rows {
+        assert!(caught.chars().any(|c| c.is_ascii_digit()), "{edge}: no mutant of its instructions was caught");
+    }
+}
+
 #[test]
 fn instructions_are_named_without_operands() {
     for (code, name) in [

@@ -57,6 +57,9 @@ pub struct RunOptions {
     #[arg(long, requires = "weak", conflicts_with_all = ["seed", "pct"], value_name = "RUNS",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub explore: Option<u64>,
+    /// Repeats one run of an exploration, by the choices that it printed
+    #[arg(long, requires = "weak", conflicts_with_all = ["seed", "pct", "explore"], value_name = "LIST")]
+    pub choices: Option<Choices>,
     /// Explores only runs with at most so many choices that are not the plain ones: what loops need
     #[arg(long, requires = "explore", value_name = "COUNT")]
     pub deviations: Option<usize>,
@@ -92,6 +95,22 @@ impl FromStr for Extent {
     }
 }
 
+/// Choices of a run, as `0,2,1`; `-` for none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choices(pub Vec<u32>);
+
+impl FromStr for Choices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Choices, String> {
+        if text == "-" {
+            return Ok(Choices(Vec::new()));
+        }
+        let choices = text.split(',').map(|choice| choice.parse().ok()).collect::<Option<_>>();
+        choices.map(Choices).ok_or_else(|| format!("`{text}`: valid is a list of numbers, such as 0,2,1, or -"))
+    }
+}
+
 /// A buffer to write out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dump {
@@ -123,14 +142,16 @@ pub(super) enum Failure {
     Fault { fault: Box<Fault>, beside: Option<String> },
     /// Nothing can move, or the limit is reached.
     Stall(String),
+    /// One of several runs failed: which, in words.
+    Among(Box<Failure>, String),
 }
 
 /// A run that went to its end.
 pub(super) struct Done {
     entry: String,
     pub machine: Machine,
-    /// What the buffers to be dumped hold, in the order of the options.
-    pub dumped: Vec<Vec<u8>>,
+    /// What each argument's buffer holds; nothing where it is none.
+    pub buffers: Vec<Option<Vec<u8>>>,
 }
 
 /// Runs and reports; false when the program did not run to its end.
@@ -150,16 +171,24 @@ pub fn run(options: &RunOptions) -> bool {
 
 /// One run by the schedule of the options.
 fn once(options: &RunOptions) -> Result<(), Failure> {
-    if options.weak && options.seed.is_none() {
-        let what = "--weak needs --seed N, which draws values and orders, or --explore RUNS, which goes through them";
+    if options.weak && options.seed.is_none() && options.choices.is_none() {
+        let what = "--weak needs --seed N, which draws values and orders, --explore RUNS, which goes through them, or \
+                    --choices LIST, which repeats one of those runs";
         return Err(Failure::Usage(what.to_string()));
     }
     if let Some(deviations) = options.deviations {
         return Err(Failure::Usage(format!("--deviations {deviations}: bounds what --explore RUNS goes through")));
     }
-    let done = execute(options, config(options))?;
-    for (dump, contents) in options.dumps.iter().zip(&done.dumped) {
-        save(&dump.file, contents)?;
+    let config = match &options.choices {
+        Some(Choices(choices)) => {
+            let schedule = Schedule::Explore { choices: choices.clone() };
+            MachineConfig { schedule, ..config(options) }
+        }
+        None => config(options),
+    };
+    let done = execute(options, config)?;
+    for dump in &options.dumps {
+        save(&dump.file, done.buffers[dump.index].as_deref().unwrap_or_default())?;
     }
     if options.json {
         say(json!({
@@ -227,16 +256,15 @@ pub(super) fn execute(options: &RunOptions, config: MachineConfig) -> Result<Don
             return Err(Failure::Fault { fault: Box::new(fault), beside });
         }
     }
-    let mut dumped = Vec::new();
-    for dump in &options.dumps {
-        let Some(Some((address, bytes))) = buffers.get(dump.index) else { continue };
-        let mut contents = vec![0; *bytes];
-        if *bytes > 0 {
-            machine.read_raw(*address, &mut contents).map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut contents = Vec::with_capacity(buffers.len());
+    for buffer in &buffers {
+        let mut bytes = buffer.map(|(_, bytes)| vec![0; bytes]);
+        if let (Some((address, 1..)), Some(bytes)) = (buffer, &mut bytes) {
+            machine.read_raw(*address, bytes).map_err(|error| Failure::Usage(error.to_string()))?;
         }
-        dumped.push(contents);
+        contents.push(bytes);
     }
-    Ok(Done { entry, machine, dumped })
+    Ok(Done { entry, machine, buffers: contents })
 }
 
 /// One GPU that finds what is wrong in any program: bounds, rights, alignment. What a legal program may read without
@@ -346,10 +374,19 @@ fn beside(address: u64, buffers: &Buffers) -> Option<String> {
 }
 
 impl Failure {
+    /// This one of several runs; what is wrong before anything ran is no run's.
+    pub fn among(self, which: String) -> Failure {
+        match self {
+            Failure::Usage(_) | Failure::Load(_) => self,
+            _ => Failure::Among(Box::new(self), which),
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Failure::Usage(text) => text.clone(),
             Failure::Load(error) => error.to_string(),
+            Failure::Among(failure, which) => format!("{}\n  {which}", failure.text()),
             Failure::Stall(text) => format!("{}\n  replay: {}", text.trim_end(), command_line()),
             Failure::Fault { fault, beside } => {
                 let beside = beside.as_ref().map_or(String::new(), |words| format!("\n  the address is {words}"));
@@ -359,6 +396,11 @@ impl Failure {
     }
 
     fn json(&self) -> Value {
+        if let Failure::Among(failure, which) = self {
+            let mut value = failure.json();
+            value["run"] = json!(which);
+            return value;
+        }
         let mut value = json!({ "status": self.kind(), "error": self.text() });
         match self {
             Failure::Load(LoadError::Instruction { file, line, instruction, .. }) => {
@@ -411,6 +453,7 @@ impl Failure {
             Failure::Fault { fault, .. } if matches!(fault.kind, FaultKind::Race(_)) => "race",
             Failure::Fault { .. } => "fault",
             Failure::Stall(_) => "stall",
+            Failure::Among(failure, _) => failure.kind(),
         }
     }
 }
