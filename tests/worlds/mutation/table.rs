@@ -48,10 +48,14 @@ pub fn write() {
     for (link, name) in [(Link::Mlx5, "mlx5"), (Link::Loopback, "loopback")] {
         let (lines, total) = known(link);
         let with = With { runs: hash(&format!("{:?}", runs(link))), machine: machine_hash() };
-        let earlier = lines.iter().filter(|line| line.with != with).count();
-        let of_which = match earlier {
-            0 => "all with the runs and the machine as they are".to_string(),
-            _ => format!("{earlier} of them with other runs, or with a machine before a change of its sources"),
+        let other_runs = lines.iter().filter(|line| line.with.runs != with.runs).count();
+        let earlier = lines.iter().filter(|line| line.with.runs == with.runs && line.with != with).count();
+        let of_which = match (other_runs, earlier) {
+            (0, 0) => "all with the runs and the machine as they are".to_string(),
+            _ => format!(
+                "{other_runs} of them when the runs were not all that they are now, {earlier} with these runs before the last \
+                 change of the emulator's or the host's sources"
+            ),
         };
         let _ = writeln!(out, "\n## Fabric {name}\n\n{} of {total} mutants tried, {of_which}.", lines.len());
         let _ = writeln!(out, "\n{}", summary(&lines));

@@ -247,7 +247,7 @@ pub(super) fn execute(options: &RunOptions, config: MachineConfig) -> Result<Don
     };
     machine
         .launch_clusters(launch, options.cluster.map(|cluster| cluster.0))
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+        .map_err(|error| Failure::Usage(format!("{error} (from {})", shape(options))))?;
     match machine.run_until_idle() {
         Ok(RunOutcome::Stalled(report)) => return Err(Failure::Stall(report.to_string())),
         Ok(_) => {}
@@ -265,6 +265,13 @@ pub(super) fn execute(options: &RunOptions, config: MachineConfig) -> Result<Don
         contents.push(bytes);
     }
     Ok(Done { entry, machine, buffers: contents })
+}
+
+/// The options of a launch's shape.
+fn shape(options: &RunOptions) -> String {
+    let words = |Extent([x, y, z]): Extent| format!("{x},{y},{z}");
+    let cluster = options.cluster.map_or(String::new(), |cluster| format!(" --cluster {}", words(cluster)));
+    format!("--grid {} --block {}{cluster} --shared {}", words(options.grid), words(options.block), options.shared)
 }
 
 /// One GPU that finds what is wrong in any program: bounds, rights, alignment. What a legal program may read without
@@ -385,6 +392,8 @@ impl Failure {
     fn text(&self) -> String {
         match self {
             Failure::Usage(text) => text.clone(),
+            // The parser names the file itself.
+            Failure::Load(LoadError::Parse { module, message }) if message.starts_with(module) => message.clone(),
             Failure::Load(error) => error.to_string(),
             Failure::Among(failure, which) => format!("{}\n  {which}", failure.text()),
             Failure::Stall(text) => format!("{}\n  replay: {}", text.trim_end(), command_line()),

@@ -76,10 +76,44 @@ pub fn run(options: &LitmusOptions) -> bool {
     let Model::Ptx = options.model;
     let width = options.files.iter().map(|file| file.display().to_string().len()).max().unwrap_or(0);
     // Every file is decided, whatever came of the ones before.
-    options.files.iter().filter(|file| !one(file, width, options)).count() == 0
+    let mut counts = Counts::default();
+    for file in &options.files {
+        let word = one(file, width, options, &mut counts.wrong);
+        *match word {
+            "Ok" => &mut counts.ok,
+            "No" => &mut counts.no,
+            "Undecided" => &mut counts.undecided,
+            _ => &mut counts.unread,
+        } += 1;
+    }
+    if !options.json && options.files.len() > 1 {
+        say(counts.text(options.files.len()));
+    }
+    counts.wrong + counts.undecided + counts.unread == 0
 }
 
-fn one(file: &Path, width: usize, options: &LitmusOptions) -> bool {
+/// What became of all files.
+#[derive(Debug, Default)]
+struct Counts {
+    ok: usize,
+    no: usize,
+    undecided: usize,
+    /// Could not be read.
+    unread: usize,
+    /// Not as expected, or seen on the emulator where the model forbids it.
+    wrong: usize,
+}
+
+impl Counts {
+    fn text(&self, files: usize) -> String {
+        let Counts { ok, no, undecided, unread, wrong } = self;
+        format!("{files} files: {ok} Ok, {no} No, {undecided} undecided, {unread} unread; {wrong} not as expected or seen though forbidden")
+    }
+}
+
+/// Decides and plays a file; its verdict's word, and none when it cannot be read. Counts it in `wrong` when it is not what
+/// it says it expects, or shows on the emulator what the model forbids.
+fn one(file: &Path, width: usize, options: &LitmusOptions, wrong: &mut usize) -> &'static str {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"));
     let test = match text.and_then(|text| parse(&name, &text).map_err(|error| error.to_string())) {
@@ -89,7 +123,7 @@ fn one(file: &Path, width: usize, options: &LitmusOptions) -> bool {
             if options.json {
                 say(json!({ "file": name, "verdict": "Unsupported", "reason": reason }));
             }
-            return false;
+            return "";
         }
     };
     let report = decide(&test, &options.model());
@@ -107,7 +141,8 @@ fn one(file: &Path, width: usize, options: &LitmusOptions) -> bool {
         print::print(&case, width, options);
     }
     let is_wrong = matches!(&case.seen, Some(Ok(seen)) if seen.is_wrong());
-    case.unmet.is_empty() && !is_wrong && !matches!(report.verdict, Verdict::Undecided(_))
+    *wrong += usize::from(!case.unmet.is_empty() || is_wrong);
+    verdict(&test, &report).0
 }
 
 /// What is known about one file.
