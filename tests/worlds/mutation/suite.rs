@@ -408,38 +408,7 @@ fn troubled(fabric: Link) -> Vec<Case> {
                 Case { depth_ib: 4, depth_nv: 4, chunk_ib: 2, chunk_nv: 2, channels: 1, hidden: 8, ..base.clone() };
             extra.push(Case { trouble, races: false, schedule: Some(schedule), ..small });
         }
-        // Slots of this call that were sound and are looked at a second time.
-        let again = Case {
-            depth_ib: 2,
-            depth_nv: 2,
-            chunk_ib: 1,
-            chunk_nv: 1,
-            channels: 1,
-            hidden: 8,
-            calls: 2,
-            fabric,
-            ..Case::default()
-        };
-        let times: [(u64, u32, u32, u32, u64); 5] = match (fabric, word) {
-            (Link::Loopback, Word::ReceiveTail | Word::PartialTail) => {
-                [(89, 3, 1, 2, 4910), (449, 2, 1, 8, 4614), (1, 3, 1, 2, 4700), (2, 3, 1, 2, 4800), (3, 2, 2, 3, 5000)]
-            }
-            (Link::Loopback, _) => {
-                [(412, 5, 2, 3, 4651), (222, 3, 2, 8, 4688), (1, 5, 2, 3, 4660), (2, 3, 2, 8, 4670), (3, 5, 2, 3, 4900)]
-            }
-            (Link::Mlx5, Word::ReceiveTail | Word::PartialTail) => {
-                [(13, 2, 1, 2, 10051), (438, 2, 1, 8, 8014), (1, 2, 1, 2, 9000), (2, 2, 1, 8, 8500), (3, 2, 2, 3, 7000)]
-            }
-            (Link::Mlx5, _) => {
-                [(287, 5, 2, 3, 6656), (18, 3, 2, 2, 3358), (1, 5, 2, 3, 6500), (2, 3, 2, 2, 3400), (3, 5, 2, 3, 7000)]
-            }
-        };
-        extra.extend(times.map(|(seed, depth, gpus, workers, after_ns)| {
-            let trouble = Some(Trouble::DamagedWithin { rank: 1, call: 1, word, after_ns });
-            let small = matches!(seed, 18 | 412 | 222 | 449);
-            let tokens = if small { vec![9, 12] } else { vec![24, 31] };
-            Case { schedule: Some(seed), pct: Some(depth), gpus, workers, tokens, trouble, ..again.clone() }
-        }));
+        extra.extend(slots_again(fabric, word));
         // Sends that wait for room, at ranks that see no trouble of their own.
         let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word });
         extra.extend((1..4).map(|seed| Case {
@@ -448,7 +417,7 @@ fn troubled(fabric: Link) -> Vec<Case> {
             tokens: vec![24, 31],
             schedule: Some(seed),
             trouble,
-            ..again.clone()
+            ..smallest_rings(fabric)
         }));
         // Rows of several pieces, of which the later ones are on their way when the first is looked at.
         let pieces = Case { hidden: 2056, trouble, ..base.clone() };
@@ -468,6 +437,46 @@ fn troubled(fabric: Link) -> Vec<Case> {
     });
     let weak: Vec<Case> = weak.collect();
     all.into_iter().flat_map(troubled).chain(weak).chain(extra).collect()
+}
+
+/// Rings of two slots, a message at a time.
+fn smallest_rings(fabric: Link) -> Case {
+    Case {
+        depth_ib: 2,
+        depth_nv: 2,
+        chunk_ib: 1,
+        chunk_nv: 1,
+        channels: 1,
+        hidden: 8,
+        calls: 2,
+        fabric,
+        ..Case::default()
+    }
+}
+
+/// Slots of a call that were sound and are looked at a second time, for a word of arrivals that runs ahead.
+pub fn slots_again(fabric: Link, word: Word) -> Vec<Case> {
+    let times: [(u64, u32, u32, u32, u64); 5] = match (fabric, word) {
+        (Link::Loopback, Word::ReceiveTail | Word::PartialTail) => {
+            [(89, 3, 1, 2, 4910), (449, 2, 1, 8, 4614), (1, 3, 1, 2, 4700), (2, 3, 1, 2, 4800), (3, 2, 2, 3, 5000)]
+        }
+        (Link::Loopback, _) => {
+            [(412, 5, 2, 3, 4651), (222, 3, 2, 8, 4688), (1, 5, 2, 3, 4660), (2, 3, 2, 8, 4670), (3, 5, 2, 3, 4900)]
+        }
+        (Link::Mlx5, Word::ReceiveTail | Word::PartialTail) => {
+            [(13, 2, 1, 2, 10051), (438, 2, 1, 8, 8014), (1, 2, 1, 2, 9000), (2, 2, 1, 8, 8500), (3, 2, 2, 3, 7000)]
+        }
+        (Link::Mlx5, _) => {
+            [(287, 5, 2, 3, 6656), (18, 3, 2, 2, 3358), (1, 5, 2, 3, 6500), (2, 3, 2, 2, 3400), (3, 5, 2, 3, 7000)]
+        }
+    };
+    let cases = times.map(|(seed, depth, gpus, workers, after_ns)| {
+        let trouble = Some(Trouble::DamagedWithin { rank: 1, call: 1, word, after_ns });
+        let small = matches!(seed, 18 | 412 | 222 | 449);
+        let tokens = if small { vec![9, 12] } else { vec![24, 31] };
+        Case { schedule: Some(seed), pct: Some(depth), gpus, workers, tokens, trouble, ..smallest_rings(fabric) }
+    });
+    cases.into()
 }
 
 /// Runs, tried with the sound kernels.

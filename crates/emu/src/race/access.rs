@@ -1,13 +1,16 @@
 //! Accesses of warps.
 
 use super::actor::{Actor, Who};
-use super::clock::carry;
+use super::clock::{carry, Released};
 use super::mark::{Mark, What};
 use super::shadow::{Conflict, Pattern};
 use super::{Checked, Race};
 use crate::park::Where;
 use crate::program::{lanes as each, Access, Atomic, Column, Order, Scope};
 use crate::warp::{CtaState, Warp};
+
+/// Most lanes whose releases at a word are kept.
+const PAST_MAX: usize = 256;
 
 /// The instruction that acts.
 #[derive(Debug, Clone, Copy)]
@@ -185,9 +188,14 @@ impl Race {
             Where::Shared => self.ctas[at.home as usize].words.get(&offset),
             Where::Global(storage) => self.words.get(&(storage, offset)),
         };
-        let Some(list) = list else { return };
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        warp.read(lanes, scope, acquires, list);
+        let word = (at.home, place, offset);
+        if acquires {
+            warp.acquire_again(lanes, scope, word);
+        }
+        if let Some(list) = list {
+            warp.read(lanes, scope, acquires, list, Some(word));
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -231,33 +239,44 @@ impl Race {
             return;
         }
         let slot = self.slot_of(at);
-        let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        let mut new = warp.fenced(lane);
-        if releases {
-            new.push(warp.release(lane, scope));
-        }
-        let (words, key) = match place {
-            Where::Shared => {
-                let list = self.ctas[at.home as usize].words.entry(offset);
-                if new.is_empty() && matches!(list, std::collections::hash_map::Entry::Vacant(_)) {
-                    return;
-                }
-                (list.or_default(), ())
-            }
-            Where::Global(storage) => {
-                let list = self.words.entry((storage, offset));
-                if new.is_empty() && matches!(list, std::collections::hash_map::Entry::Vacant(_)) {
-                    return;
-                }
-                (list.or_default(), ())
-            }
+        let began = self.running[slot as usize];
+        let Race { warps, ctas, words, past, .. } = self;
+        let warp = warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
+        let fenced = warp.fenced(lane);
+        let released = releases.then(|| warp.release(lane, scope));
+        let home = &mut ctas[at.home as usize];
+        // What the lane released here before is part of the same pattern.
+        let list = match place {
+            Where::Shared => home.past.get_mut(&offset),
+            Where::Global(storage) => past.get_mut(&(storage, offset)),
         };
-        let () = key;
-        if !atomic {
-            // A later store of the lane that released is part of the same pattern.
-            words.retain(|old| old.owner == (slot, lane) && !old.merged);
+        let own = |old: &&Released| old.owner == (slot, lane) && old.time >= began;
+        let before: Vec<Released> = list.map_or(Vec::new(), |list| list.iter().filter(own).cloned().collect());
+        if let Some(released) = &released {
+            let list = match place {
+                Where::Shared => home.past.entry(offset).or_default(),
+                Where::Global(storage) => past.entry((storage, offset)).or_default(),
+            };
+            // A later release of the lane has the earlier ones in it, unless it is narrower.
+            list.retain(|old| old.owner != (slot, lane) || (old.time >= began && old.scope > released.scope));
+            list.push(released.clone());
+            if list.len() > PAST_MAX {
+                list.remove(0);
+            }
         }
-        new.into_iter().for_each(|released| carry(words, released));
+        let new: Vec<Released> = before.into_iter().chain(fenced).chain(released).collect();
+        let nothing = new.is_empty();
+        let carried = match place {
+            Where::Shared if nothing => home.words.get_mut(&offset),
+            Where::Shared => Some(home.words.entry(offset).or_default()),
+            Where::Global(storage) if nothing => words.get_mut(&(storage, offset)),
+            Where::Global(storage) => Some(words.entry((storage, offset)).or_default()),
+        };
+        let Some(carried) = carried else { return };
+        if !atomic {
+            carried.clear();
+        }
+        new.into_iter().for_each(|released| carry(carried, released));
     }
 
     /// An atomic of one lane.

@@ -74,7 +74,7 @@ impl Race {
     pub fn acquire(&mut self, at: At, lanes: u32, scope: Scope, acquires: bool, list: &[Released]) {
         let slot = self.slot_at(at);
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        warp.read(lanes, scope, acquires, list);
+        warp.read(lanes, scope, acquires, list, None);
     }
 
     /// What a strong write of a lane carries. What the lane does afterwards is not in it.

@@ -139,6 +139,8 @@ struct CtaRace {
     slots: Vec<u32>,
     shared: Shadow,
     words: HashMap<usize, Vec<Released>>,
+    /// As [`Race::past`].
+    past: HashMap<usize, Vec<Released>>,
     barriers: HashMap<(u32, u64), Gather>,
     mbarriers: HashMap<usize, Phases>,
     groups: Vec<Vec<Group>>,
@@ -159,6 +161,9 @@ struct HostsKnow {
 pub(crate) struct Race {
     shadows: Vec<Shadow>,
     words: HashMap<(usize, usize), Vec<Released>>,
+    /// What lanes released at words: their later strong writes there are part of the same patterns, whoever wrote in
+    /// between.
+    past: HashMap<(usize, usize), Vec<Released>>,
     ctas: Vec<CtaRace>,
     free_ctas: Vec<u32>,
     /// By slot.
@@ -207,6 +212,7 @@ impl Race {
         let mut race = Race {
             shadows: Vec::new(),
             words: HashMap::new(),
+            past: HashMap::new(),
             ctas: Vec::new(),
             free_ctas: Vec::new(),
             warps: Vec::new(),
@@ -259,5 +265,6 @@ impl Race {
             shadow.clear();
         }
         self.words.retain(|(of, _), _| *of != storage);
+        self.past.retain(|(of, _), _| *of != storage);
     }
 }
