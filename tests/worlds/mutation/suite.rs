@@ -214,7 +214,8 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     }
     // Every token goes to every node, and the masks of the forwarded end where the handle ends.
     let full = Case { gpus: 1, hidden: 8, tokens: vec![16], experts_per_rank: 1, topk: 2, ..base.clone() };
-    all.push(Case { channels: 2, ..full });
+    all.push(Case { channels: 2, ..full.clone() });
+    all.push(Case { gpus: 2, topk: 4, channels: 3, workers: 2, calls: 2, ..full });
     all.push(Case {
         gpus: 1,
         nodes: 1,
