@@ -1,6 +1,7 @@
 //! The answer to a test: its states, whether its condition holds, races and liveness.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crate::ast::{Access, Order, Test};
 use crate::choice::{for_each_choice, Failure};
@@ -16,6 +17,8 @@ use crate::search::{search, Allowed, Effort, Stop};
 pub struct Options {
     /// The most partial executions that are checked.
     pub budget: u64,
+    /// How long it may take in all; without it, as long as the budget lasts.
+    pub time: Option<Duration>,
     /// How often a loop goes round that does more than read.
     pub loop_bound: usize,
     /// Leaves out, before they are complete, executions that cannot satisfy the axioms. Only a test of the enumeration
@@ -29,7 +32,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { budget: 2_000_000, loop_bound: 3, shortcuts: true, in_order: false }
+        Self { budget: 2_000_000, time: None, loop_bound: 3, shortcuts: true, in_order: false }
     }
 }
 
@@ -153,20 +156,21 @@ const DEEPER: usize = 6;
 /// Decides a test. A condition that rests on states which loops cut at the bound might still show is asked again one round
 /// deeper, until a round shows none that is new. A test of which no execution ends and one never does has no states.
 pub fn run(test: &Test, options: &Options) -> Report {
-    let mut report = run_to(test, options, true);
+    let deadline = options.time.map(|time| Instant::now() + time);
+    let mut report = run_to(test, options, true, deadline);
     if report.states.is_empty() && matches!(report.liveness, Some(Liveness::Stuck(_))) {
         return report;
     }
     let mut before: Option<Vec<FinalState>> = None;
     while report.bounded && !report.settled && rests_on_absence(test, &report) {
         let deeper = Options { loop_bound: report.rounds + 1, ..*options };
-        let next = run_to(test, &deeper, false);
+        let next = run_to(test, &deeper, false, deadline);
         let exceeds = matches!(next.verdict, Verdict::Undecided(_));
         if exceeds || report.rounds == options.loop_bound + DEEPER {
             // The round before this one tells too whether states still come.
             let shallower = || {
                 let options = Options { loop_bound: report.rounds.saturating_sub(1), ..*options };
-                run_to(test, &options, false).states
+                run_to(test, &options, false, deadline).states
             };
             report.settled = !report.states.is_empty() && before.unwrap_or_else(shallower) == report.states;
             if !report.settled {
@@ -198,7 +202,7 @@ fn rests_on_absence(test: &Test, report: &Report) -> bool {
 }
 
 /// Decides a test with loops followed up to the bound.
-fn run_to(test: &Test, options: &Options, with_liveness: bool) -> Report {
+fn run_to(test: &Test, options: &Options, with_liveness: bool, deadline: Option<Instant>) -> Report {
     let observed = test.observed();
     let mut report = Report {
         verdict: Verdict::Holds,
@@ -225,7 +229,7 @@ fn run_to(test: &Test, options: &Options, with_liveness: bool) -> Report {
         Ok(paths) => paths,
         Err(what) => return Report { verdict: too_much(what), ..report },
     };
-    let mut effort = Effort::new(options);
+    let mut effort = Effort::new(options, deadline);
     let mut collector = Collector { test, observed: &observed, states: BTreeMap::new(), race: None };
     let outcome = collector.collect(&paths, &mut effort);
     report.states = collector.states.into_iter().map(|(values, matches)| FinalState { values, matches }).collect();
@@ -252,13 +256,16 @@ fn run_to(test: &Test, options: &Options, with_liveness: bool) -> Report {
         _ => Verdict::Fails,
     };
     if with_liveness && (paths.loops || effort.blocked) {
-        report.liveness = Some(liveness::decide(test, &paths, effort.blocked, options));
+        report.liveness = Some(liveness::decide(test, &paths, effort.blocked, options, deadline));
     }
     report
 }
 
 fn too_much_or_budget(what: Failure, effort: &Effort) -> Verdict {
     Verdict::Undecided(match what {
+        Failure::Budget if effort.late => {
+            format!("the time is up after {} partial executions and {} choices", effort.checked, effort.choices)
+        }
         Failure::Budget => {
             format!("budget exceeded after {} partial executions and {} choices", effort.checked, effort.choices)
         }

@@ -1,5 +1,7 @@
 //! Loops that write: how far they are followed before a verdict rests on what was not seen.
 
+use std::time::Duration;
+
 use warpferry_litmus::{parse, run, Options, Report, Verdict};
 
 /// The verdict of a test of one thread that counts up to `last`, and of another.
@@ -57,6 +59,24 @@ fn states_that_come_for_ever_leave_the_verdict_open() {
         let report = counted(1000, other, leaves, "~exists (x == 77)");
         assert!(matches!(&report.verdict, Verdict::Undecided(why) if why.contains("followed")), "{report:?}");
     }
+}
+
+#[test]
+fn the_time_is_up_at_last() {
+    let place = |thread: usize| format!("P{thread}@cta {thread},gpu 0");
+    let columns: Vec<String> = (0..6).map(place).collect();
+    let row = |text: &dyn Fn(usize) -> String| (0..6).map(text).collect::<Vec<_>>().join(" | ");
+    let text = format!(
+        "PTX many\n{{ x=0; }}\n{} ;\n{} ;\n{} ;\n{} ;\n~exists (P0:r0 == 9)",
+        columns.join(" | "),
+        row(&|thread| format!("st.weak x, {}", thread + 1)),
+        row(&|_| "ld.weak r0, x".to_string()),
+        row(&|_| "ld.weak r1, x".to_string()),
+    );
+    let test = parse("many.litmus", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let options = Options { budget: u64::MAX, time: Some(Duration::from_millis(50)), ..Options::default() };
+    let report = run(&test, &options);
+    assert!(matches!(&report.verdict, Verdict::Undecided(why) if why.contains("the time is up")), "{report:?}");
 }
 
 #[test]

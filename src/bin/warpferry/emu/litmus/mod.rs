@@ -5,6 +5,7 @@ mod print;
 mod seen;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
@@ -45,7 +46,10 @@ pub struct LitmusOptions {
     /// Most partial executions checked per test, and 16 choices of paths for each
     #[arg(long, default_value_t = Options::default().budget)]
     budget: u64,
-    /// How often a loop that does more than read goes round
+    /// Seconds after which the model's verdict on a test is undecided
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    seconds: u64,
+    /// How often a loop that does more than read goes round, at least
     #[arg(long, default_value_t = Options::default().loop_bound)]
     loops: usize,
 }
@@ -58,7 +62,8 @@ enum Model {
 
 impl LitmusOptions {
     fn model(&self) -> Options {
-        Options { budget: self.budget, loop_bound: self.loops, ..Options::default() }
+        let time = Some(Duration::from_secs(self.seconds));
+        Options { budget: self.budget, time, loop_bound: self.loops, ..Options::default() }
     }
 
     fn ask(&self) -> Ask {
