@@ -278,6 +278,9 @@ fn late(base: &Case, credits: &Case) -> Vec<Case> {
         ..again.clone()
     });
     all.push(Case { tokens: vec![21, 20], calls: 2, read_before_post: true, schedule: Some(4), workers: 2, ..again });
+    let behind =
+        Case { tokens: vec![9, 13], calls: 2, pct: Some(1), schedule: Some(6), retransmit: false, ..late.clone() };
+    all.push(Case { gpus: 2, workers: 4, outstanding: 4, piece_bytes: 64, depth_ib: 4, chunk_ib: 2, ..behind });
     // Credit queues fill, and all orders of claim and completion come by.
     let orders = [(489, None, 1), (167, Some(4), 1), (241, Some(2), 2), (472, Some(4), 1), (129, Some(4), 1)];
     for (seed, pct, workers) in orders {
@@ -390,6 +393,11 @@ fn troubled(fabric: Link) -> Vec<Case> {
         let stalls = Trouble::Nic { rank: 0, node: 64, lane, requests: Requests::Any, after: 0, act: Act::Stalls };
         extra.push(Case { trouble: Some(stalls), ..narrow });
     }
+    // Several find their slots stale, while the scout writes down what the first of them found.
+    let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word: Word::DispatchCalls });
+    let stale = Case { nodes: 1, gpus: 2, experts_per_rank: 4, hidden: 8, tokens: vec![9, 12], ..Case::default() };
+    let stale = Case { fabric, races: true, channels: 4, calls: 2, workers: 4, ..stale };
+    extra.push(Case { schedule: Some(12), pct: Some(5), trouble, ..stale });
     // What is found at the first header of a flow, in a world where it can be only one thing.
     let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word: Word::DispatchCalls });
     let two = Case { nodes: 1, gpus: 2, hidden: 8, tokens: vec![1], topk: 6, trouble, ..base.clone() };
