@@ -394,10 +394,9 @@ fn troubled(fabric: Link) -> Vec<Case> {
         extra.push(Case { trouble: Some(stalls), ..narrow });
     }
     // Several find their slots stale, while the scout writes down what the first of them found.
-    let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word: Word::DispatchCalls });
-    let stale = Case { nodes: 1, gpus: 2, experts_per_rank: 4, hidden: 8, tokens: vec![9, 12], ..Case::default() };
-    let stale = Case { fabric, races: true, channels: 4, calls: 2, workers: 4, ..stale };
-    extra.push(Case { schedule: Some(12), pct: Some(5), trouble, ..stale });
+    let trouble = Some(Trouble::Damaged { rank: 0, call: 1, word: Word::DispatchCalls });
+    let stale = Case { experts_per_rank: 4, hidden: 8, tokens: vec![60], channels: 2, calls: 2, ..Case::default() };
+    extra.push(Case { fabric, races: true, schedule: Some(7), workers: 8, trouble, ..stale });
     // What is found at the first header of a flow, in a world where it can be only one thing.
     let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word: Word::DispatchCalls });
     let two = Case { nodes: 1, gpus: 2, hidden: 8, tokens: vec![1], topk: 6, trouble, ..base.clone() };
