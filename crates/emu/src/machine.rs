@@ -368,8 +368,8 @@ impl Machine {
     pub fn load_module(&mut self, name: &str, text: &str) -> Result<ModuleId, LoadError> {
         let module = warpferry_ptx::parse(name, text)
             .map_err(|e| LoadError::Parse { module: name.to_string(), message: e.to_string() })?;
-        let wide = module.address_size == 64;
-        let size = (!wide).then(|| format!(".address_size {}: only 64 is supported", module.address_size));
+        let narrow = module.address_size != 64;
+        let size = narrow.then(|| format!(".address_size {}: only 64 is supported", module.address_size));
         if let Some(message) = size.or_else(|| target::refused(&module.targets)) {
             return Err(LoadError::Parse { module: name.to_string(), message });
         }

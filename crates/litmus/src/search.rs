@@ -4,7 +4,6 @@
 //! Every choice only adds pairs, and every axiom forbids pairs, so a check that fails early fails for all that follows.
 
 use std::collections::BTreeSet;
-
 use std::time::Instant;
 
 use crate::barrier;

@@ -1,16 +1,12 @@
 //! Accesses of warps.
 
 use super::actor::{Actor, Who};
-use super::clock::{carry, Released};
 use super::mark::{Mark, What};
 use super::shadow::{Conflict, Pattern};
 use super::{Checked, Race};
 use crate::park::Where;
 use crate::program::{lanes as each, Access, Atomic, Column, Order, Scope};
 use crate::warp::{CtaState, Warp};
-
-/// Most lanes whose releases at a word are kept.
-const PAST_MAX: usize = 256;
 
 /// The instruction that acts.
 #[derive(Debug, Clone, Copy)]
@@ -184,17 +180,17 @@ impl Race {
             return;
         }
         let slot = self.slot_of(at);
-        let list = match place {
+        let word = match place {
             Where::Shared => self.ctas[at.home as usize].words.get(&offset),
             Where::Global(storage) => self.words.get(&(storage, offset)),
         };
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        let word = (at.home, place, offset);
+        let at = (at.home, place, offset);
         if acquires {
-            warp.acquire_again(lanes, scope, word);
+            warp.acquire_again(lanes, scope, at);
         }
-        if let Some(list) = list {
-            warp.read(lanes, scope, acquires, list, Some(word));
+        if let Some(word) = word {
+            warp.read(lanes, scope, acquires, &word.carried, Some(at));
         }
     }
 
@@ -240,43 +236,21 @@ impl Race {
         }
         let slot = self.slot_of(at);
         let began = self.running[slot as usize];
-        let Race { warps, ctas, words, past, .. } = self;
-        let warp = warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
+        let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
         let fenced = warp.fenced(lane);
         let released = releases.then(|| warp.release(lane, scope));
-        let home = &mut ctas[at.home as usize];
-        // What the lane released here before is part of the same pattern.
-        let list = match place {
-            Where::Shared => home.past.get_mut(&offset),
-            Where::Global(storage) => past.get_mut(&(storage, offset)),
+        // Where nobody ever released there is nothing to take away.
+        let nothing = fenced.is_empty() && released.is_none();
+        let local = &mut self.ctas[at.home as usize].words;
+        let word = match place {
+            Where::Shared if nothing => local.get_mut(&offset),
+            Where::Shared => Some(local.entry(offset).or_default()),
+            Where::Global(storage) if nothing => self.words.get_mut(&(storage, offset)),
+            Where::Global(storage) => Some(self.words.entry((storage, offset)).or_default()),
         };
-        let own = |old: &&Released| old.owner == (slot, lane) && old.time >= began;
-        let before: Vec<Released> = list.map_or(Vec::new(), |list| list.iter().filter(own).cloned().collect());
-        if let Some(released) = &released {
-            let list = match place {
-                Where::Shared => home.past.entry(offset).or_default(),
-                Where::Global(storage) => past.entry((storage, offset)).or_default(),
-            };
-            // A later release of the lane has the earlier ones in it, unless it is narrower.
-            list.retain(|old| old.owner != (slot, lane) || (old.time >= began && old.scope > released.scope));
-            list.push(released.clone());
-            if list.len() > PAST_MAX {
-                list.remove(0);
-            }
+        if let Some(word) = word {
+            word.write_by((slot, lane), began, fenced, released, atomic);
         }
-        let new: Vec<Released> = before.into_iter().chain(fenced).chain(released).collect();
-        let nothing = new.is_empty();
-        let carried = match place {
-            Where::Shared if nothing => home.words.get_mut(&offset),
-            Where::Shared => Some(home.words.entry(offset).or_default()),
-            Where::Global(storage) if nothing => words.get_mut(&(storage, offset)),
-            Where::Global(storage) => Some(words.entry((storage, offset)).or_default()),
-        };
-        let Some(carried) = carried else { return };
-        if !atomic {
-            carried.clear();
-        }
-        new.into_iter().for_each(|released| carry(carried, released));
     }
 
     /// An atomic of one lane.

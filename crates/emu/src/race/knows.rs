@@ -95,13 +95,14 @@ impl Race {
         if list.is_empty() {
             self.words.remove(&(storage, offset));
         } else {
-            self.words.insert((storage, offset), list.to_vec());
+            self.words.entry((storage, offset)).or_default().carried = list.to_vec();
         }
     }
 
     /// What the last values of bytes carry.
     pub fn released_on(&self, storage: usize, bytes: std::ops::Range<usize>) -> Vec<Released> {
-        bytes.filter_map(|at| self.words.get(&(storage, at))).flatten().cloned().collect()
+        let words = bytes.filter_map(|at| self.words.get(&(storage, at)));
+        words.flat_map(|word| &word.carried).cloned().collect()
     }
 
     /// What a value carries after an atomic that read one with `before` and released `own`.

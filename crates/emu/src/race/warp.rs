@@ -10,14 +10,14 @@ use std::sync::Arc;
 const PENDING_MAX: usize = 16;
 
 /// A word of memory: the CTA whose shared memory it is in, the memory, and the offset.
-pub(crate) type Word = (u32, Where, usize);
+pub(crate) type WordAt = (u32, Where, usize);
 
 /// A clock on a value that lanes read.
 #[derive(Debug, Clone)]
 struct Pending {
     lanes: u32,
     /// The word, where it is one and the clock is not joined with others'.
-    word: Option<Word>,
+    word: Option<WordAt>,
     released: Released,
 }
 
@@ -346,7 +346,7 @@ impl WarpClock {
     }
 
     /// Lanes read a value with these clocks: with an acquire, or for what may follow, a fence or an acquire of `word`.
-    pub fn read(&mut self, lanes: u32, scope: Scope, acquires: bool, list: &[Released], word: Option<Word>) {
+    pub fn read(&mut self, lanes: u32, scope: Scope, acquires: bool, list: &[Released], word: Option<WordAt>) {
         for released in list {
             if acquires {
                 self.acquire(lanes, scope, released);
@@ -368,7 +368,7 @@ impl WarpClock {
 
     /// Lanes acquire at a word what their earlier reads of it saw (PTX ISA, "Release and Acquire Patterns", the second kind
     /// of acquire pattern).
-    pub fn acquire_again(&mut self, lanes: u32, scope: Scope, word: Word) {
+    pub fn acquire_again(&mut self, lanes: u32, scope: Scope, word: WordAt) {
         let of_word = |p: &Pending| p.word == Some(word) && p.lanes & lanes != 0;
         if !self.pending.iter().any(of_word) {
             return;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{json, Value};
 use warpferry_emu::{Exploration, MachineConfig, Schedule};
 
-use super::run::{config, execute, save, Failure, RunOptions};
+use super::failure::Failure;
+use super::run::{config, execute, save, RunOptions};
 use crate::output::say;
 
 /// Words that are printed of a buffer.

@@ -2,6 +2,7 @@
 
 mod argument;
 mod explore;
+mod failure;
 mod litmus;
 mod run;
 

@@ -81,44 +81,29 @@ pub fn run(options: &LitmusOptions) -> bool {
     let Model::Ptx = options.model;
     let width = options.files.iter().map(|file| file.display().to_string().len()).max().unwrap_or(0);
     // Every file is decided, whatever came of the ones before.
-    let mut counts = Counts::default();
-    for file in &options.files {
-        let word = one(file, width, options, &mut counts.wrong);
-        *match word {
-            "Ok" => &mut counts.ok,
-            "No" => &mut counts.no,
-            "Undecided" => &mut counts.undecided,
-            _ => &mut counts.unread,
-        } += 1;
+    let all: Vec<Ended> = options.files.iter().map(|file| one(file, width, options)).collect();
+    if !options.json && all.len() > 1 {
+        let count = |one: Ended| all.iter().filter(|&&ended| ended == one).count();
+        let [ok, no] = ["Ok", "No"].map(|word| count(Ended::Decided(word)));
+        let [wrong, undecided, unread] = [Ended::Wrong, Ended::Undecided, Ended::Unread].map(count);
+        let well = format!("{ok} Ok and {no} No");
+        say(format_args!("{} files: {well}, {wrong} wrong, {undecided} undecided, {unread} unread", all.len()));
     }
-    if !options.json && options.files.len() > 1 {
-        say(counts.text(options.files.len()));
-    }
-    counts.wrong + counts.undecided + counts.unread == 0
+    all.iter().all(|ended| matches!(ended, Ended::Decided(_)))
 }
 
-/// What became of all files.
-#[derive(Debug, Default)]
-struct Counts {
-    ok: usize,
-    no: usize,
-    undecided: usize,
-    /// Could not be read.
-    unread: usize,
-    /// Not as expected, or seen on the emulator where the model forbids it.
-    wrong: usize,
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// By this word, and nothing speaks against it.
+    Decided(&'static str),
+    /// Not as it says it expects, or the emulator shows what the model forbids.
+    Wrong,
+    Undecided,
+    Unread,
 }
 
-impl Counts {
-    fn text(&self, files: usize) -> String {
-        let Counts { ok, no, undecided, unread, wrong } = self;
-        format!("{files} files: {ok} Ok, {no} No, {undecided} undecided, {unread} unread; {wrong} not as expected or seen though forbidden")
-    }
-}
-
-/// Decides and plays a file; its verdict's word, and none when it cannot be read. Counts it in `wrong` when it is not what
-/// it says it expects, or shows on the emulator what the model forbids.
-fn one(file: &Path, width: usize, options: &LitmusOptions, wrong: &mut usize) -> &'static str {
+fn one(file: &Path, width: usize, options: &LitmusOptions) -> Ended {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"));
     let test = match text.and_then(|text| parse(&name, &text).map_err(|error| error.to_string())) {
@@ -128,7 +113,7 @@ fn one(file: &Path, width: usize, options: &LitmusOptions, wrong: &mut usize) ->
             if options.json {
                 say(json!({ "file": name, "verdict": "Unsupported", "reason": reason }));
             }
-            return "";
+            return Ended::Unread;
         }
     };
     let report = decide(&test, &options.model());
@@ -146,8 +131,11 @@ fn one(file: &Path, width: usize, options: &LitmusOptions, wrong: &mut usize) ->
         print::print(&case, width, options);
     }
     let is_wrong = matches!(&case.seen, Some(Ok(seen)) if seen.is_wrong());
-    *wrong += usize::from(!case.unmet.is_empty() || is_wrong);
-    verdict(&test, &report).0
+    match report.verdict {
+        _ if is_wrong || !case.unmet.is_empty() => Ended::Wrong,
+        Verdict::Undecided(_) => Ended::Undecided,
+        Verdict::Holds | Verdict::Fails => Ended::Decided(verdict(&test, &report).0),
+    }
 }
 
 /// What is known about one file.
