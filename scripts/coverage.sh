@@ -9,6 +9,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+case "$#-${1:-}" in
+    1--h | 1---help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    0- | 1-[!-]*) ;;
+    *) sed -n 's/^#     /usage: /p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac
 folder=${1:-${CARGO_TARGET_DIR:-$PWD/target}/coverage}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)

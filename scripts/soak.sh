@@ -21,7 +21,7 @@ usage() {
 }
 
 whole() {
-    [[ $1 =~ ^[1-9][0-9]*$ ]] || usage
+    [[ $1 =~ ^[1-9][0-9]{0,8}$ ]] || { echo "soak: $1: valid is a whole number from 1 to 999999999" >&2; usage; }
 }
 
 case "$#-${1:-}" in

@@ -366,14 +366,36 @@ fn all_results_of_a_small_program_are_explored() {
                 format!("{}{}", bytes[8], bytes[12])
             })
             .collect();
+        for (number, result) in results.iter().enumerate() {
+            let choices = result["choices"].as_str().expect("words");
+            assert!(warpferry(&[&words[..], &["--choices", choices]].concat()).status.success(), "{choices}");
+            let again = std::fs::read(folder.join("store buffering.out")).expect("it was written");
+            assert_eq!(format!("{}{}", again[8], again[12]), seen[number], "{choices}");
+        }
         seen.sort();
         assert_eq!(seen, expected, "`{fence}`");
+        // What an exploration with more results left is gone.
+        let more = folder.join(format!("store buffering.out.{}", results.len()));
+        assert!(!more.exists(), "{}", more.display());
     }
+    // A run that fails is named by its choices, and they repeat it.
+    std::fs::write(
+        &file,
+        text.replace("FENCE", "")
+            .replace("st.global.u32 [mine+8], seen;", "setp.eq.u32 both, seen, 0; @both trap;")
+            .replace("seen;", "seen; .reg .pred both;"),
+    )
+    .expect("the folder is there");
+    let run = ["emu", "run", path, "--grid", "2", "--arg", "zeros:16", "--weak"];
+    let said = error(&[&run[..], &["--explore", "100"]].concat());
+    let choices = said.split("--choices ").nth(1).and_then(|rest| rest.lines().next()).expect("choices are named");
+    assert!(error(&[&run[..], &["--choices", choices]].concat()).contains("trap"), "{choices}");
     for (more, part) in [
         (&[][..], "--seed N"),
         (&["--explore", "0"], "0"),
         (&["--explore", "5", "--seed", "1"], "--seed"),
         (&["--deviations", "5", "--seed", "1"], "--explore"),
+        (&["--choices", "0,x"], "valid is a list of numbers"),
     ] {
         let said = error(&[&["emu", "run", path, "--grid", "2", "--arg", "zeros:16", "--weak"], more].concat());
         assert!(said.contains(part), "{more:?}: {said}");

@@ -1,6 +1,6 @@
 //! `docs/memory-model.md` and the kernels say the same: every instruction that makes an order names its edge, every edge
-//! has its section, and a section lists exactly the instructions of its edge and how often each stands there: one that is
-//! dropped or weakened shows.
+//! has its section, and a section lists exactly the instructions of its edge and how often each stands there, with a number
+//! made of their whole statements: one that is dropped, weakened, guarded or given other operands shows.
 //!
 //! Method: statements of `ptx/*.ptx` and `ptx/include/*.ptxh` are read as text, before the preprocessor, since the names
 //! stand in comments. Checks and probes use the same macros and need no names of their own.
@@ -162,15 +162,26 @@ fn every_order_names_its_edge() {
     assert!(count > 130, "{count} orders were found: the sources have more");
 }
 
+/// What the sources have of an edge.
+#[derive(Default)]
+struct Used {
+    /// How often each instruction stands there.
+    instructions: BTreeMap<String, usize>,
+    /// The statements, with guards, operations and operands.
+    statements: Vec<String>,
+}
+
 #[test]
 fn every_edge_lists_its_instructions() {
-    let mut used: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut used: BTreeMap<String, Used> = BTreeMap::new();
     for statement in sources().iter().flat_map(|path| statements(path)) {
         for edge in &statement.edges {
-            let instruction = instruction(&statement.code).unwrap_or_default();
-            *used.entry(edge.clone()).or_default().entry(instruction).or_default() += 1;
+            let used = used.entry(edge.clone()).or_default();
+            *used.instructions.entry(instruction(&statement.code).unwrap_or_default()).or_default() += 1;
+            used.statements.push(statement.code.split_whitespace().collect::<Vec<_>>().join(" "));
         }
     }
+    used.values_mut().for_each(|used| used.statements.sort());
     if std::env::var("WARPFERRY_MEMORY_MODEL").is_ok_and(|word| word == "write") {
         return write_orders(&used);
     }
@@ -187,17 +198,25 @@ fn every_edge_lists_its_instructions() {
 const AGAIN: &str =
     "WARPFERRY_MEMORY_MODEL=write cargo test --test memory_model writes them, once the arguments hold again";
 
-/// Instructions of an edge as the page lists them: how often each stands in the sources.
-fn written(instructions: &BTreeMap<String, usize>) -> String {
+/// Instructions of an edge as the page lists them: how often each stands in the sources, and a number that changes with
+/// any guard, operation or operand of theirs.
+fn written(used: &Used) -> String {
     let times = |(name, count): (&String, &usize)| match count {
         1 => format!("`{name}`"),
         _ => format!("`{name}` ({count} times)"),
     };
-    instructions.iter().map(times).collect::<Vec<_>>().join(", ")
+    let listed = used.instructions.iter().map(times).collect::<Vec<_>>().join(", ");
+    // FNV-1a, folded to 32 bits.
+    let hash = used
+        .statements
+        .join("\n")
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{listed}; as of {:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
 }
 
 /// Writes the list of every edge again.
-fn write_orders(used: &BTreeMap<String, BTreeMap<String, usize>>) {
+fn write_orders(used: &BTreeMap<String, Used>) {
     let mut page = Vec::new();
     let (mut edge, mut inside) = (String::new(), false);
     for line in read(PAGE).lines() {
@@ -229,6 +248,27 @@ fn every_guard_exists() {
             let (file, test) = guard.split_once("::").unwrap_or_else(|| panic!("{edge}: `{guard}` is no FILE::TEST"));
             assert!(read(file).contains(&format!("fn {test}()")), "{PAGE}: {edge}: {file} has no test `{test}`");
         }
+    }
+}
+
+/// Method: the table "By edge" of the page of mutants, whose third column says who caught how many.
+#[test]
+fn every_edge_has_a_caught_mutant() {
+    let page = read("docs/mutants.md");
+    let (_, table) = page.split_once("\n## By edge\n").expect("the page of mutants has a table by edge");
+    let rows: BTreeMap<&str, &str> = table
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| `")?.split(" | ").collect();
+            Some((cells[0].trim_end_matches('`'), *cells.get(2)?))
+        })
+        .collect();
+    let sections = sections();
+    let (have, want): (BTreeSet<_>, BTreeSet<_>) =
+        (rows.keys().copied().collect(), sections.keys().map(String::as_str).collect());
+    assert_eq!(have, want, "edges of docs/mutants.md and of {PAGE}; scripts/mutants.sh writes the former");
+    for (edge, caught) in rows {
+        assert!(caught.chars().any(|c| c.is_ascii_digit()), "{edge}: no mutant of its instructions was caught");
     }
 }
 

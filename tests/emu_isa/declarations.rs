@@ -112,3 +112,34 @@ fn packs_of_few_bits() {
         });
     }
 }
+
+#[test]
+fn what_is_too_large_is_refused() {
+    let entry = |param: &str| format!("{HEADER}.visible .entry k(.param {param}) {{ ret; }}");
+    assert_eq!(refusal(&entry(".align 4 .b8 p[32764]")), None);
+    for param in [".align 4 .b8 p[32768]", ".u64 p[0xffffffff]", ".align 8 .b8 p[0x7fffffffffffffff]"] {
+        assert!(refusal(&entry(param)).is_some_and(|why| why.contains("at most 32764")), "{param}");
+    }
+    let constant = |bytes: u64| {
+        let body = "{ .reg .u64 x; mov.u64 x, c; ret; }";
+        format!("{HEADER}.const .b8 c[{bytes}];\n.visible .entry k(.param .u64 p) {body}")
+    };
+    assert_eq!(refusal(&constant(65536)), None);
+    for bytes in [720897, 90_000_000_000] {
+        assert!(refusal(&constant(bytes)).is_some_and(|why| why.contains("a constant variable of")), "{bytes}");
+    }
+}
+
+/// ptxas puts the 32 bits of `0f..` where 64 belong.
+#[test]
+fn single_bits_are_no_double() {
+    let text = |line: &str, global: &str| {
+        format!("{HEADER}{global}\n.visible .entry k(.param .u64 p) {{ .reg .f64 x, y; {line} ret; }}")
+    };
+    assert_eq!(refusal(&text("mov.f64 x, 0d3FF0000000000000; add.f64 y, x, 1.5;", ".global .f64 g = 1.5;")), None);
+    for line in ["mov.f64 x, 0f3F800000;", "add.f64 y, x, 0f3F800000;"] {
+        let why = refusal(&text(line, "")).unwrap_or_else(|| panic!("{line} was taken"));
+        assert!(why.contains(".f64") && why.contains("operand"), "{line}: {why}");
+    }
+    assert!(refusal(&text("", ".global .f64 g = 0f3F800000;")).is_some_and(|why| why.contains("0d..")));
+}

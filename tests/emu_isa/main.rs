@@ -14,6 +14,8 @@ mod matrices;
 mod memory;
 pub mod programs;
 mod reductions;
+#[path = "../shared/skip.rs"]
+mod skip;
 mod video;
 mod warp;
 
@@ -98,10 +100,7 @@ fn ptxas() -> Option<PathBuf> {
 pub fn must_assemble(text: &str) {
     static SAID: std::sync::Once = std::sync::Once::new();
     let Some(ptxas) = ptxas() else {
-        SAID.call_once(|| {
-            let _ =
-                writeln!(std::io::stderr(), "skipped: test programs are not assembled: no PTXAS, no tools/cuda/bin");
-        });
+        SAID.call_once(|| skip::skipped("test programs are not assembled", "no PTXAS, no tools/cuda/bin"));
         return;
     };
     let target = if text.contains("sm_90a") { "sm_90a" } else { "sm_90" };

@@ -109,6 +109,43 @@ fn a_function_calls_itself_with_memory_of_its_own() {
     assert_eq!(got, input.iter().map(|n| fib(*n)).collect::<Vec<_>>());
 }
 
+/// The parameter of the last call lies behind the stack, though nobody reads it.
+#[test]
+fn a_stack_that_is_used_up_is_told() {
+    for deepest in [100, 513] {
+        let text = format!(
+            ".version 8.6\n.target sm_90a\n.address_size 64
+            .func f(.param .align 16 .b8 n[64], .param .b32 depth) {{
+                .reg .u32 d; .reg .pred last;
+                ld.param.u32 d, [depth]; sub.u32 d, d, 1; setp.eq.u32 last, d, 0;
+                @last ret;
+                {{ .param .align 16 .b8 q[64]; .param .b32 left; st.param.b32 [q+60], d; st.param.b32 [left], d;
+                   call f, (q, left); }}
+                ret;
+            }}
+            .visible .entry k(.param .u64 buffer) {{
+                .local .align 16 .b32 own[4];
+                .reg .u64 p, x; .reg .u32 tid; .reg .pred first;
+                ld.param.u64 p, [buffer]; mov.u32 tid, %tid.x; mad.wide.u32 p, tid, 8, p;
+                st.local.b32 [own], 7;
+                setp.eq.u32 first, tid, 0;
+                @!first bra met;
+                {{ .param .align 16 .b8 q[64]; .param .b32 left; st.param.b32 [q], 1; st.param.b32 [left], {deepest};
+                   call f, (q, left); }}
+            met:
+                bar.warp.sync 0xffffffff;
+                ld.local.b32 tid, [own]; cvt.u64.u32 x, tid; st.global.u64 [p], x; ret;
+            }}"
+        );
+        let config = MachineConfig { checks: Checks { alignment: true, ..Checks::NONE }, ..MachineConfig::new(1, 1) };
+        match (deepest, try_module(config, &text, [1, 1, 1], 32, &[0; 32])) {
+            (100, Ok(words)) => assert_eq!(words, [7; 32]),
+            (513, Err(said)) => assert!(said.contains("out of bounds"), "{said}"),
+            (_, other) => panic!("{deepest} calls deep: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn registers_as_parameters_survive_recursion() {
     // Ackermann's function with register parameters, two of them swapped on the way, under a guard.

@@ -16,8 +16,9 @@ use warpferry::{Communicator, Error, Fabric};
 use warpferry_nic::{cqe, FaultAction, FaultMatch};
 
 use crate::case::{Case, Link};
-use crate::damage::Under;
+use crate::damage::{Under, Word};
 use crate::lanes::{Cluster, Lane, Mishap};
+use crate::mutation::slots_again;
 use crate::play::{self, Call, Stop, TIMEOUT};
 use crate::random::{cases_that_are_valid, number, runner};
 use crate::soak::with_nic_trouble;
@@ -534,5 +535,17 @@ fn an_exchange_is_cancelled_wherever_it_waits() {
     {
         let trouble = Some(Trouble::CancelsWithin { rank: 3, call: 1, under: Under::Exchange, after_ns });
         play::check(&Case { fabric, trouble, seed: 30, calls: 2, ..busy() });
+    }
+}
+
+/// Arrivals that run ahead within a call lead to slots of the same call: only their position or token is an earlier one.
+#[test]
+fn slots_of_a_call_are_not_taken_twice() {
+    for fabric in [Link::Mlx5, Link::Loopback] {
+        for word in Word::ALL.into_iter().filter(|word| word.runs_ahead()) {
+            for case in slots_again(fabric, word) {
+                play::check(&case);
+            }
+        }
     }
 }

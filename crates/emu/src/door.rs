@@ -501,16 +501,19 @@ pub(crate) fn load_param(cta: &CtaState, warp: &mut Warp, access: &Access, activ
     Ok(())
 }
 
-/// Copies a parameter between the frames of caller and callee.
-pub(crate) fn copy_frame(warp: &mut Warp, args: &Args, active: u32) {
+/// Copies a parameter between the frames of caller and callee, which may lie behind the end of the stack.
+pub(crate) fn copy_frame(warp: &mut Warp, args: &Args, active: u32, pc: u32) -> Accessed {
     let frame = warp.local.bytes.len() / 32;
     let mut piece = crate::memory::Snapshot::default();
     for lane in each(active) {
-        let at = |column: u16| lane * frame + warp.registers.columns[column as usize][lane] as usize;
-        let (from, to) = (at(args.a), at(args.b));
-        warp.local.take(from, args.imm as usize, &mut piece);
-        warp.local.put(to, &piece);
+        let [from, to] = [args.a, args.b].map(|column| warp.registers.columns[column as usize][lane]);
+        if from.max(to).saturating_add(args.imm.into()) > frame as u64 {
+            return Err(trouble(FaultKind::OutOfBounds { bytes: args.imm.into() }, lane, pc, from.max(to)));
+        }
+        warp.local.take(lane * frame + from as usize, args.imm as usize, &mut piece);
+        warp.local.put(lane * frame + to as usize, &piece);
     }
+    Ok(())
 }
 
 /// `st`.

@@ -239,7 +239,7 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
         Op::Video(video) => crate::video::video(warp, video, args, active, pc)?,
         Op::Save(set) => save(warp, set, active, pc)?,
         Op::Restore(set) => restore(warp, set, active),
-        Op::CopyFrame => door::copy_frame(warp, args, active),
+        Op::CopyFrame => door::copy_frame(warp, args, active, pc)?,
         Op::Dynamic(dynamic) => {
             let value = dynamic_value(env, warp, *dynamic, active);
             for lane in lanes(active) {

@@ -90,6 +90,9 @@ impl std::fmt::Debug for Machine {
     }
 }
 
+/// Most bytes of a constant variable: eleven banks of 64 KiB (PTX ISA, "Constant State Space").
+const CONSTANT_BYTES_MAX: u64 = 11 << 16;
+
 impl Machine {
     /// An idle machine.
     pub fn new(config: MachineConfig) -> Result<Machine, ConfigError> {
@@ -365,8 +368,8 @@ impl Machine {
     pub fn load_module(&mut self, name: &str, text: &str) -> Result<ModuleId, LoadError> {
         let module = warpferry_ptx::parse(name, text)
             .map_err(|e| LoadError::Parse { module: name.to_string(), message: e.to_string() })?;
-        let wide = module.address_size == 64;
-        let size = (!wide).then(|| format!(".address_size {}: only 64 is supported", module.address_size));
+        let narrow = module.address_size != 64;
+        let size = narrow.then(|| format!(".address_size {}: only 64 is supported", module.address_size));
         if let Some(message) = size.or_else(|| target::refused(&module.targets)) {
             return Err(LoadError::Parse { module: name.to_string(), message });
         }
@@ -400,12 +403,19 @@ impl Machine {
         for gpu in 0..self.gpus.len() {
             let mut addresses = Vec::with_capacity(module.variables.len());
             for variable in &module.variables {
-                let bytes = variable.elements.map_or(0, |n| n * variable.ty.bytes() as u64);
+                let bytes = variable.elements.map_or(0, |n| n.saturating_mul(variable.ty.bytes() as u64));
                 if !matches!(variable.space, Space::Global | Space::Const) || bytes == 0 {
                     addresses.push(0);
                     continue;
                 }
                 let constant = variable.space == Space::Const;
+                if constant && bytes > CONSTANT_BYTES_MAX {
+                    return Err(memory_error(MachineError::Size {
+                        what: "a constant variable",
+                        bytes,
+                        max: CONSTANT_BYTES_MAX,
+                    }));
+                }
                 let kind = if constant { Kind::Constant } else { Kind::Device };
                 let label = format!("variable {} of {name}", variable.name);
                 let address = self.memory.allocate(Reach::Gpu(gpu), kind, !constant, bytes, label);

@@ -7,6 +7,7 @@
 //! threads share one location by morally strong operations; for the rest the answer says that it covers no more.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use crate::ast::{Instruction, Order, Scope, Test};
 use crate::choice::{for_each_choice, Failure};
@@ -28,7 +29,13 @@ pub enum Liveness {
 }
 
 /// Decides it.
-pub(crate) fn decide(test: &Test, paths: &Paths, blocked: bool, options: &Options) -> Liveness {
+pub(crate) fn decide(
+    test: &Test,
+    paths: &Paths,
+    blocked: bool,
+    options: &Options,
+    deadline: Option<Instant>,
+) -> Liveness {
     // Interleavings are executions of the model, so what gets stuck there does.
     let mut ends = Liveness::Terminates;
     if paths.cut {
@@ -37,22 +44,22 @@ pub(crate) fn decide(test: &Test, paths: &Paths, blocked: bool, options: &Option
             decided => return decided,
         }
     }
-    match spins(test, paths, options) {
+    match spins(test, paths, options, deadline) {
         Ok(Some(threads)) => return Liveness::Stuck(format!("{threads} would spin on the last value for ever")),
         Ok(None) if blocked => return Liveness::Stuck("a barrier would wait for more threads than come".to_string()),
         Ok(None) => {}
         Err(_) if ends != Liveness::Terminates => {}
-        Err(Failure::Budget) => ends = Liveness::Undecided("budget exceeded".to_string()),
+        Err(Failure::Budget) => ends = Liveness::Undecided("budget exceeded, or the time is up".to_string()),
         Err(Failure::Events) => ends = Liveness::Undecided("too many events".to_string()),
     }
     ends
 }
 
 /// Threads that spin for ever in some execution of the model.
-fn spins(test: &Test, paths: &Paths, options: &Options) -> Result<Option<String>, Failure> {
+fn spins(test: &Test, paths: &Paths, options: &Options, deadline: Option<Instant>) -> Result<Option<String>, Failure> {
     let threads: Vec<Vec<&Path>> =
         paths.threads.iter().map(|of| of.iter().filter(|path| path.end != End::Cut).collect()).collect();
-    let mut effort = Effort::new(options);
+    let mut effort = Effort::new(options, deadline);
     let mut stuck = None;
     for_each_choice(test, &threads, &mut effort, &mut |chosen, effort| {
         if stuck.is_some() || chosen.iter().all(|path| path.end == End::Complete) {

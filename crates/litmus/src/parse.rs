@@ -358,8 +358,19 @@ impl Parser<'_> {
         Some((self.columns + queue) as u32)
     }
 
-    /// Shared memory is one thread block's, and weak loads and stores are not for mbarriers.
+    /// A thread block is in one cluster, shared memory is one thread block's, and weak loads and stores are not for
+    /// mbarriers.
     fn places(&self, threads: &[Thread]) -> Result<(), Error> {
+        for (at, thread) in threads.iter().enumerate() {
+            let Place { gpu, cta, cluster, .. } = thread.place;
+            let apart =
+                |other: &&Thread| (other.place.gpu, other.place.cta) == (gpu, cta) && other.place.cluster != cluster;
+            if let Some(other) = threads[..at].iter().find(apart) {
+                let (a, b) = (other.name(), thread.name());
+                let message = format!("{a} and {b} are in cta {cta} of gpu {gpu} and not in the same cluster");
+                return Err(self.tokens.error(message));
+            }
+        }
         for (location, of) in self.names.locations.iter().enumerate() {
             if self.names.mbarriers[of.memory] == Some(0) {
                 return Err(self

@@ -4,6 +4,7 @@
 //! Every choice only adds pairs, and every axiom forbids pairs, so a check that fails early fails for all that follows.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use crate::barrier;
 use crate::frame::Frame;
@@ -43,14 +44,31 @@ pub(crate) struct Effort {
     pub(crate) checked: u64,
     /// The most that may be.
     pub(crate) budget: u64,
+    /// When it ends, if it does before.
+    deadline: Option<Instant>,
+    /// Whether it was the time that ended it.
+    pub(crate) late: bool,
     /// Whether a barrier waited for threads that never come.
     pub(crate) blocked: bool,
 }
 
+/// Checks, and choices by as many more as they are cheaper, between two looks at the clock.
+const CHECKS_PER_LOOK: u64 = 256;
+
 impl Effort {
-    pub(crate) fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options, deadline: Option<Instant>) -> Self {
         let Options { shortcuts, in_order, budget, .. } = *options;
-        Self { shortcuts, in_order, choices: 0, checked: 0, budget, blocked: false }
+        Self { shortcuts, in_order, choices: 0, checked: 0, budget, deadline, late: false, blocked: false }
+    }
+
+    /// Looks at the clock now and then.
+    fn look(&mut self, count: u64, period: u64) -> Result<(), Stop> {
+        let Some(deadline) = self.deadline.filter(|_| count.is_multiple_of(period)) else { return Ok(()) };
+        self.late = Instant::now() >= deadline;
+        if self.late {
+            return Err(Stop::Budget);
+        }
+        Ok(())
     }
 
     /// Counts a choice of a path.
@@ -59,7 +77,7 @@ impl Effort {
             return Err(Stop::Budget);
         }
         self.choices += 1;
-        Ok(())
+        self.look(self.choices, CHECKS_PER_LOOK * CHOICES_PER_CHECK)
     }
 
     /// Counts a check of a partial execution.
@@ -68,7 +86,7 @@ impl Effort {
             return Err(Stop::Budget);
         }
         self.checked += 1;
-        Ok(())
+        self.look(self.checked, CHECKS_PER_LOOK)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The answer to a test: its states, whether its condition holds, races and liveness.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crate::ast::{Access, Order, Test};
 use crate::choice::{for_each_choice, Failure};
@@ -16,6 +17,8 @@ use crate::search::{search, Allowed, Effort, Stop};
 pub struct Options {
     /// The most partial executions that are checked.
     pub budget: u64,
+    /// How long it may take in all; without it, as long as the budget lasts.
+    pub time: Option<Duration>,
     /// How often a loop goes round that does more than read.
     pub loop_bound: usize,
     /// Leaves out, before they are complete, executions that cannot satisfy the axioms. Only a test of the enumeration
@@ -29,7 +32,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { budget: 2_000_000, loop_bound: 3, shortcuts: true, in_order: false }
+        Self { budget: 2_000_000, time: None, loop_bound: 3, shortcuts: true, in_order: false }
     }
 }
 
@@ -101,6 +104,10 @@ pub struct Report {
     pub race: Option<Race>,
     /// Whether the bound on loops left executions out.
     pub bounded: bool,
+    /// How often loops that write were followed.
+    pub rounds: usize,
+    /// Whether the last of these rounds showed no state that those before had not shown.
+    pub settled: bool,
     /// Whether some execution waits at a barrier for ever.
     pub blocked: bool,
     /// Whether it always ends, for tests with loops or blocking barriers.
@@ -143,8 +150,59 @@ impl Report {
     }
 }
 
-/// Decides a test.
+/// Rounds by which loops are followed beyond the bound, to see whether states still come.
+const DEEPER: usize = 6;
+
+/// Decides a test. A condition that rests on states which loops cut at the bound might still show is asked again one round
+/// deeper, until a round shows none that is new. A test of which no execution ends and one never does has no states.
 pub fn run(test: &Test, options: &Options) -> Report {
+    let deadline = options.time.map(|time| Instant::now() + time);
+    let mut report = run_to(test, options, true, deadline);
+    if report.states.is_empty() && matches!(report.liveness, Some(Liveness::Stuck(_))) {
+        return report;
+    }
+    let mut before: Option<Vec<FinalState>> = None;
+    while report.bounded && !report.settled && rests_on_absence(test, &report) {
+        let deeper = Options { loop_bound: report.rounds + 1, ..*options };
+        let next = run_to(test, &deeper, false, deadline);
+        let exceeds = matches!(next.verdict, Verdict::Undecided(_));
+        if exceeds || report.rounds == options.loop_bound + DEEPER {
+            // The round before this one tells too whether states still come.
+            let shallower = || {
+                let options = Options { loop_bound: report.rounds.saturating_sub(1), ..*options };
+                run_to(test, &options, false, deadline).states
+            };
+            report.settled = !report.states.is_empty() && before.unwrap_or_else(shallower) == report.states;
+            if !report.settled {
+                report.verdict = still_open(&report, exceeds);
+            }
+            return report;
+        }
+        let settled = !next.states.is_empty() && next.states == report.states;
+        before = Some(std::mem::take(&mut report.states));
+        report = Report { settled, liveness: report.liveness, checked: report.checked + next.checked, ..next };
+    }
+    report
+}
+
+fn still_open(report: &Report, exceeds: bool) -> Verdict {
+    let what = if report.states.is_empty() { "no execution has ended" } else { "new states still come" };
+    let why = if exceeds { ", and one more exceeds the budget" } else { "" };
+    Verdict::Undecided(format!("loops that write were followed {} times: {what}{why}", report.rounds))
+}
+
+/// Whether another state could turn the verdict.
+fn rests_on_absence(test: &Test, report: &Report) -> bool {
+    let (positive, negative) = report.counts();
+    match (&report.verdict, test.condition.quantifier) {
+        (Verdict::Undecided(_), _) => false,
+        (_, Quantifier::Exists | Quantifier::NotExists) => positive == 0,
+        (_, Quantifier::Forall) => negative == 0,
+    }
+}
+
+/// Decides a test with loops followed up to the bound.
+fn run_to(test: &Test, options: &Options, with_liveness: bool, deadline: Option<Instant>) -> Report {
     let observed = test.observed();
     let mut report = Report {
         verdict: Verdict::Holds,
@@ -154,6 +212,8 @@ pub fn run(test: &Test, options: &Options) -> Report {
         complete: false,
         race: None,
         bounded: false,
+        rounds: options.loop_bound,
+        settled: false,
         blocked: false,
         liveness: None,
         checked: 0,
@@ -169,7 +229,7 @@ pub fn run(test: &Test, options: &Options) -> Report {
         Ok(paths) => paths,
         Err(what) => return Report { verdict: too_much(what), ..report },
     };
-    let mut effort = Effort::new(options);
+    let mut effort = Effort::new(options, deadline);
     let mut collector = Collector { test, observed: &observed, states: BTreeMap::new(), race: None };
     let outcome = collector.collect(&paths, &mut effort);
     report.states = collector.states.into_iter().map(|(values, matches)| FinalState { values, matches }).collect();
@@ -195,14 +255,17 @@ pub fn run(test: &Test, options: &Options) -> Report {
         _ if holds => Verdict::Holds,
         _ => Verdict::Fails,
     };
-    if paths.loops || effort.blocked {
-        report.liveness = Some(liveness::decide(test, &paths, effort.blocked, options));
+    if with_liveness && (paths.loops || effort.blocked) {
+        report.liveness = Some(liveness::decide(test, &paths, effort.blocked, options, deadline));
     }
     report
 }
 
 fn too_much_or_budget(what: Failure, effort: &Effort) -> Verdict {
     Verdict::Undecided(match what {
+        Failure::Budget if effort.late => {
+            format!("the time is up after {} partial executions and {} choices", effort.checked, effort.choices)
+        }
         Failure::Budget => {
             format!("budget exceeded after {} partial executions and {} choices", effort.checked, effort.choices)
         }

@@ -467,7 +467,10 @@ fn scalar_bytes(value: Value, ty: Type) -> Result<(u128, u32), String> {
             value.integer().unwrap_or_default() as u128
         }
         (Value::Float(FloatLiteral::Single(bits)), Type::F32 | Type::B32) => u128::from(bits),
-        (Value::Float(FloatLiteral::Single(bits)), Type::F64) => u128::from(f64::from(f32::from_bits(bits)).to_bits()),
+        (Value::Float(FloatLiteral::Single(_)), Type::F64) => {
+            // The assembler puts these 32 bits where 64 belong, which nobody means.
+            return Err("a literal 0f.. has 32 bits and cannot initialize a `.f64`: write 0d..".to_string());
+        }
         (Value::Float(FloatLiteral::Double(bits)), Type::F64 | Type::B64) => u128::from(bits),
         (Value::Float(FloatLiteral::Decimal(value)), Type::F32) => u128::from((value as f32).to_bits()),
         (Value::Float(FloatLiteral::Decimal(value)), Type::F64) => u128::from(value.to_bits()),

@@ -89,6 +89,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "FABRIC_CREDIT_FREE", text: "_queue", change: "dropped", ..WAITS_LONGER },
     Argument { place: "fabric_mlx5.ptxh:323 FABRIC_CREDIT_FREE", text: "sub.u64 need", change: "+1", ..WAITS_LONGER },
     Argument { place: "FABRIC_PUT", text: "add.u32 _low, _low, lane", change: "-1", ..WAITS_LONGER },
+    Argument { kernel: "combine", place: "FABRIC_PUT", text: "[_word], _posted", change: "+1", ..WAITS_LONGER },
     Argument { kernel: "combine", text: "add.u64 reach, reach, position", change: "+1", ..ONE_SLOT_MORE },
     Argument { kernel: "combine", text: "sub.u64 need_value, reach, depth", change: "+1", ..ONE_SLOT_MORE },
     Argument { kernel: "loopback", place: "combine.ptx", text: "sub.u64 before, sums, before", change: "+1", ..CREDIT_BEFORE_THE_QUARTER },
@@ -241,7 +242,8 @@ const WAITED_FOR_BY_THE_LAST: Argument = Argument {
 /// More is waited for than is needed.
 const WAITS_LONGER: Argument = Argument {
     why: "the stream waits for completions of more of the requests that are already posted than it must: they come by \
-          themselves, and then it goes on",
+          themselves, and then it goes on. A chunk is at most half of the ring (`Tuning::check`), so behind the chunk that used \
+          a slot another one is posted before the slot's turn comes again",
     ..ANY
 };
 

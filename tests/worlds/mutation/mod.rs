@@ -22,3 +22,5 @@ mod record;
 mod run;
 mod suite;
 mod table;
+
+pub use suite::slots_again;

@@ -42,7 +42,10 @@ impl Named {
 
     /// Reads `FABRIC:KERNEL:NUMBER`; a run of the suite behind it says nothing here.
     pub fn parse(text: &str) -> Result<Named, String> {
-        let wrong = || "valid is FABRIC:KERNEL:NUMBER, as scripts/mutants.sh prints it".to_string();
+        let wrong = || {
+            let form = "valid is FABRIC:KERNEL:NUMBER, as scripts/mutants.sh prints it";
+            format!("{form}: of mlx5 or loopback, {KERNELS:?}, and a number that `list` in its place names")
+        };
         let words: Vec<&str> = text.split(':').collect();
         let [fabric, kernel, number, ..] = words[..] else { return Err(wrong()) };
         let number: usize = number.parse().map_err(|_| wrong())?;

@@ -19,6 +19,7 @@ use super::record::{hash, Fate, Line, Record, With};
 use super::suite::{runs, Suite};
 use super::table;
 use crate::case::{Case, Link};
+use crate::play::replay_line;
 use crate::random::number;
 use crate::skip::skipped;
 
@@ -265,7 +266,9 @@ fn again() {
         return skipped("one mutant again", "WARPFERRY_MUTANT is not set");
     };
     let words: Vec<&str> = text.split(':').collect();
-    let wrong = || -> ! { panic!("WARPFERRY_MUTANT={text}: valid is FABRIC:KERNEL:NUMBER[:RUN]") };
+    let wrong = || -> ! {
+        panic!("WARPFERRY_MUTANT={text}: valid is FABRIC:KERNEL:NUMBER[:RUN], of mlx5 or loopback and {KERNELS:?}")
+    };
     let [fabric, kernel, number, run @ ..] = &words[..] else { wrong() };
     let link = link_named(fabric).unwrap_or_else(|| wrong());
     let kernel = KERNELS.iter().position(|name| name == kernel).unwrap_or_else(|| wrong());
@@ -279,20 +282,31 @@ fn again() {
         return;
     }
     let number: usize = number.parse().unwrap_or_else(|_| wrong());
-    let mutant = all.iter().find(|mutant| mutant.number == number).unwrap_or_else(|| wrong());
+    let mutant = all.iter().find(|mutant| mutant.number == number).unwrap_or_else(|| {
+        let most = all.iter().map(|mutant| mutant.number).max().unwrap_or_default();
+        panic!("WARPFERRY_MUTANT={text}: there is no mutant {number}: valid is what `list` names, up to {most}")
+    });
     let line = set.line(With::default(), kernel, mutant);
     println!("{} {} `{}` {} {}", line.kernel, line.place, line.text, line.kind, line.change);
     let runs = runs(link);
     let picked: Vec<usize> = match run {
         [] => (0..runs.len()).collect(),
-        [run] => vec![run.parse().unwrap_or_else(|_| wrong())],
+        [run] => {
+            let found = run.parse().ok().filter(|run| *run < runs.len());
+            let most = runs.len() - 1;
+            vec![found.unwrap_or_else(|| panic!("WARPFERRY_MUTANT={text}: there is no run {run}: valid is 0 to {most}"))]
+        }
         _ => wrong(),
     };
     let picked = picked.into_iter().map(|run| runs.get(run).cloned().unwrap_or_else(|| wrong())).collect();
     let suite = Suite::new(picked, &set.kernels, set.sound);
     let changed = set.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
     match suite.catch(&suite.by(kernel, mutant.at), changed, set.keeps_pace(kernel, mutant), mutant.kind.is_edge()) {
-        Some(caught) => println!("{}: {}\n  in {}", caught.checker.name(), caught.what, suite.tried[caught.run].case),
+        Some(caught) => {
+            println!("{}: {}", caught.checker.name(), caught.what);
+            let line = replay_line(&suite.tried[caught.run].case);
+            println!("  that run alone: WARPFERRY_MUTANT={fabric}:{}:{number} {line}", KERNELS[kernel]);
+        }
         None => println!("SURVIVES"),
     }
 }

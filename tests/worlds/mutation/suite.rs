@@ -214,7 +214,8 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     }
     // Every token goes to every node, and the masks of the forwarded end where the handle ends.
     let full = Case { gpus: 1, hidden: 8, tokens: vec![16], experts_per_rank: 1, topk: 2, ..base.clone() };
-    all.push(Case { channels: 2, ..full });
+    all.push(Case { channels: 2, ..full.clone() });
+    all.push(Case { gpus: 2, topk: 4, channels: 3, workers: 2, calls: 2, ..full });
     all.push(Case {
         gpus: 1,
         nodes: 1,
@@ -277,6 +278,9 @@ fn late(base: &Case, credits: &Case) -> Vec<Case> {
         ..again.clone()
     });
     all.push(Case { tokens: vec![21, 20], calls: 2, read_before_post: true, schedule: Some(4), workers: 2, ..again });
+    let behind =
+        Case { tokens: vec![9, 13], calls: 2, pct: Some(1), schedule: Some(6), retransmit: false, ..late.clone() };
+    all.push(Case { gpus: 2, workers: 4, outstanding: 4, piece_bytes: 64, depth_ib: 4, chunk_ib: 2, ..behind });
     // Credit queues fill, and all orders of claim and completion come by.
     let orders = [(489, None, 1), (167, Some(4), 1), (241, Some(2), 2), (472, Some(4), 1), (129, Some(4), 1)];
     for (seed, pct, workers) in orders {
@@ -389,6 +393,10 @@ fn troubled(fabric: Link) -> Vec<Case> {
         let stalls = Trouble::Nic { rank: 0, node: 64, lane, requests: Requests::Any, after: 0, act: Act::Stalls };
         extra.push(Case { trouble: Some(stalls), ..narrow });
     }
+    // Several find their slots stale, while the scout writes down what the first of them found.
+    let trouble = Some(Trouble::Damaged { rank: 0, call: 1, word: Word::DispatchCalls });
+    let stale = Case { experts_per_rank: 4, hidden: 8, tokens: vec![60], channels: 2, calls: 2, ..Case::default() };
+    extra.push(Case { fabric, races: true, schedule: Some(7), workers: 8, trouble, ..stale });
     // What is found at the first header of a flow, in a world where it can be only one thing.
     let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word: Word::DispatchCalls });
     let two = Case { nodes: 1, gpus: 2, hidden: 8, tokens: vec![1], topk: 6, trouble, ..base.clone() };
@@ -408,38 +416,7 @@ fn troubled(fabric: Link) -> Vec<Case> {
                 Case { depth_ib: 4, depth_nv: 4, chunk_ib: 2, chunk_nv: 2, channels: 1, hidden: 8, ..base.clone() };
             extra.push(Case { trouble, races: false, schedule: Some(schedule), ..small });
         }
-        // Slots of this call that were sound and are looked at a second time.
-        let again = Case {
-            depth_ib: 2,
-            depth_nv: 2,
-            chunk_ib: 1,
-            chunk_nv: 1,
-            channels: 1,
-            hidden: 8,
-            calls: 2,
-            fabric,
-            ..Case::default()
-        };
-        let times: [(u64, u32, u32, u32, u64); 5] = match (fabric, word) {
-            (Link::Loopback, Word::ReceiveTail | Word::PartialTail) => {
-                [(89, 3, 1, 2, 4910), (449, 2, 1, 8, 4614), (1, 3, 1, 2, 4700), (2, 3, 1, 2, 4800), (3, 2, 2, 3, 5000)]
-            }
-            (Link::Loopback, _) => {
-                [(412, 5, 2, 3, 4651), (222, 3, 2, 8, 4688), (1, 5, 2, 3, 4660), (2, 3, 2, 8, 4670), (3, 5, 2, 3, 4900)]
-            }
-            (Link::Mlx5, Word::ReceiveTail | Word::PartialTail) => {
-                [(13, 2, 1, 2, 10051), (438, 2, 1, 8, 8014), (1, 2, 1, 2, 9000), (2, 2, 1, 8, 8500), (3, 2, 2, 3, 7000)]
-            }
-            (Link::Mlx5, _) => {
-                [(287, 5, 2, 3, 6656), (18, 3, 2, 2, 3358), (1, 5, 2, 3, 6500), (2, 3, 2, 2, 3400), (3, 5, 2, 3, 7000)]
-            }
-        };
-        extra.extend(times.map(|(seed, depth, gpus, workers, after_ns)| {
-            let trouble = Some(Trouble::DamagedWithin { rank: 1, call: 1, word, after_ns });
-            let small = matches!(seed, 18 | 412 | 222 | 449);
-            let tokens = if small { vec![9, 12] } else { vec![24, 31] };
-            Case { schedule: Some(seed), pct: Some(depth), gpus, workers, tokens, trouble, ..again.clone() }
-        }));
+        extra.extend(slots_again(fabric, word));
         // Sends that wait for room, at ranks that see no trouble of their own.
         let trouble = Some(Trouble::Damaged { rank: 1, call: 1, word });
         extra.extend((1..4).map(|seed| Case {
@@ -448,7 +425,7 @@ fn troubled(fabric: Link) -> Vec<Case> {
             tokens: vec![24, 31],
             schedule: Some(seed),
             trouble,
-            ..again.clone()
+            ..smallest_rings(fabric)
         }));
         // Rows of several pieces, of which the later ones are on their way when the first is looked at.
         let pieces = Case { hidden: 2056, trouble, ..base.clone() };
@@ -468,6 +445,46 @@ fn troubled(fabric: Link) -> Vec<Case> {
     });
     let weak: Vec<Case> = weak.collect();
     all.into_iter().flat_map(troubled).chain(weak).chain(extra).collect()
+}
+
+/// Rings of two slots, a message at a time.
+fn smallest_rings(fabric: Link) -> Case {
+    Case {
+        depth_ib: 2,
+        depth_nv: 2,
+        chunk_ib: 1,
+        chunk_nv: 1,
+        channels: 1,
+        hidden: 8,
+        calls: 2,
+        fabric,
+        ..Case::default()
+    }
+}
+
+/// Slots of a call that were sound and are looked at a second time, for a word of arrivals that runs ahead.
+pub fn slots_again(fabric: Link, word: Word) -> Vec<Case> {
+    let times: [(u64, u32, u32, u32, u64); 5] = match (fabric, word) {
+        (Link::Loopback, Word::ReceiveTail | Word::PartialTail) => {
+            [(89, 3, 1, 2, 4910), (449, 2, 1, 8, 4614), (1, 3, 1, 2, 4700), (2, 3, 1, 2, 4800), (3, 2, 2, 3, 5000)]
+        }
+        (Link::Loopback, _) => {
+            [(412, 5, 2, 3, 4651), (222, 3, 2, 8, 4688), (1, 5, 2, 3, 4660), (2, 3, 2, 8, 4670), (3, 5, 2, 3, 4900)]
+        }
+        (Link::Mlx5, Word::ReceiveTail | Word::PartialTail) => {
+            [(13, 2, 1, 2, 10051), (438, 2, 1, 8, 8014), (1, 2, 1, 2, 9000), (2, 2, 1, 8, 8500), (3, 2, 2, 3, 7000)]
+        }
+        (Link::Mlx5, _) => {
+            [(287, 5, 2, 3, 6656), (18, 3, 2, 2, 3358), (1, 5, 2, 3, 6500), (2, 3, 2, 2, 3400), (3, 5, 2, 3, 7000)]
+        }
+    };
+    let cases = times.map(|(seed, depth, gpus, workers, after_ns)| {
+        let trouble = Some(Trouble::DamagedWithin { rank: 1, call: 1, word, after_ns });
+        let small = matches!(seed, 18 | 412 | 222 | 449);
+        let tokens = if small { vec![9, 12] } else { vec![24, 31] };
+        Case { schedule: Some(seed), pct: Some(depth), gpus, workers, tokens, trouble, ..smallest_rings(fabric) }
+    });
+    cases.into()
 }
 
 /// Runs, tried with the sound kernels.

@@ -44,13 +44,18 @@ pub fn write() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut out = String::from(HEAD);
     let mut quick_lines = Vec::new();
+    let mut all = Vec::new();
     for (link, name) in [(Link::Mlx5, "mlx5"), (Link::Loopback, "loopback")] {
         let (lines, total) = known(link);
         let with = With { runs: hash(&format!("{:?}", runs(link))), machine: machine_hash() };
-        let earlier = lines.iter().filter(|line| line.with != with).count();
-        let of_which = match earlier {
-            0 => "all with the runs and the machine as they are".to_string(),
-            _ => format!("{earlier} of them with other runs, or with a machine before a change of its sources"),
+        let other_runs = lines.iter().filter(|line| line.with.runs != with.runs).count();
+        let earlier = lines.iter().filter(|line| line.with.runs == with.runs && line.with != with).count();
+        let of_which = match (other_runs, earlier) {
+            (0, 0) => "all with the runs and the machine as they are".to_string(),
+            _ => format!(
+                "{other_runs} of them when the runs were not all that they are now, {earlier} with these runs before the last \
+                 change of the emulator's or the host's sources"
+            ),
         };
         let _ = writeln!(out, "\n## Fabric {name}\n\n{} of {total} mutants tried, {of_which}.", lines.len());
         let _ = writeln!(out, "\n{}", summary(&lines));
@@ -63,7 +68,9 @@ pub fn write() {
         let _ = writeln!(out, "{}", exceptions(&lines));
         let _ = writeln!(out, "{}", survivors(&lines));
         quick_lines.extend(quick::choose(name, &lines));
+        all.extend(lines);
     }
+    let _ = writeln!(out, "\n{}", by_edge(&all));
     save(&root.join("docs/mutants.md"), &(out.trim_end().to_string() + "\n"));
     save(&root.join(quick::LIST), &(quick_lines.join("\n") + "\n"));
 }
@@ -121,6 +128,33 @@ that no run reaches, all mutants survive. A mutant with an argument is tried wit
 with all. In a record that is not complete, what was not tried counts as nothing. `--afresh` tries again what was tried
 with other runs or before a change of the emulator, the NIC or the host's side.
 ";
+
+/// Mutants of the instructions of each edge, on both fabrics.
+fn by_edge(lines: &[Line]) -> String {
+    let mut edges: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
+    for line in lines {
+        for edge in line.edge.iter().flat_map(|names| names.split(", ")) {
+            edges.entry(edge).or_default().push(line);
+        }
+    }
+    let mut out = String::from(
+        "## By edge\n\nMutants of the instructions that carry an edge of [memory-model.md](memory-model.md), on both \
+         fabrics; `tests/memory_model.rs` demands a line for each edge there.\n\n\
+         | edge | mutants | caught by | equivalent |\n|---|---:|---|---:|\n",
+    );
+    for (edge, of) in edges {
+        let mut caught: BTreeMap<&str, usize> = BTreeMap::new();
+        for line in &of {
+            if let Fate::Caught { checker, .. } = &line.fate {
+                *caught.entry(checker).or_default() += 1;
+            }
+        }
+        let equivalent = of.len() - caught.values().sum::<usize>();
+        let caught: Vec<String> = caught.iter().map(|(checker, count)| format!("{checker} {count}")).collect();
+        let _ = writeln!(out, "| `{edge}` | {} | {} | {equivalent} |", of.len(), caught.join(", "));
+    }
+    out
+}
 
 /// What others saw than should have.
 fn exceptions(lines: &[Line]) -> String {

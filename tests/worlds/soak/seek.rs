@@ -68,7 +68,12 @@ pub fn seek(
     };
     let drawn = draw(cases, seed, number);
     let Err(why) = play(&drawn, true) else { return Ok(()) };
-    let (case, why) = smaller(&drawn, &why, effort, |case| play(case, false));
+    let (case, mut why) = smaller(&drawn, &why, effort, |case| play(case, false));
+    // Weak memory shows what comes of a missing order; the race check names the accesses.
+    let raced = case.weak.then(|| play(&Case { weak: false, races: true, ..case.clone() }, false));
+    if let Some(Err(race)) = raced {
+        why = format!("{why}\n  the same with the race check: {race}");
+    }
     Err(Box::new(Finding { seed, number, drawn, case, why, mutant: None }))
 }
 

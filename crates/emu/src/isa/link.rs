@@ -17,6 +17,8 @@ use warpferry_ptx::ast::{
 const MAX_COLUMNS: usize = 65_000;
 /// Stack of a thread for functions that may be entered again.
 const STACK_BYTES: u32 = 1 << 16;
+/// Most bytes of an entry's parameters (PTX ISA, "Kernel Function Parameters", from `sm_70` on).
+const PARAM_BYTES_MAX: usize = 32764;
 
 pub(crate) struct Linker<'m> {
     pub module: &'m Module,
@@ -96,6 +98,10 @@ pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Progra
         linker.code[at].op = Op::Call { target: starts_at[&callee] };
     }
     let (params, param_bytes) = param_layout(&function.params);
+    if param_bytes > PARAM_BYTES_MAX {
+        let reason = format!("its parameters have {param_bytes} bytes: valid is at most {PARAM_BYTES_MAX}");
+        return Err(symbol_error(module, &function.name, function.position, reason));
+    }
     let max_threads =
         function.required_threads.or(function.max_threads).map_or(1024, |t| t.iter().product::<u32>()).min(1024);
     let registers: usize =
@@ -461,8 +467,8 @@ fn param_layout(params: &[Variable]) -> (Vec<Param>, usize) {
     let mut placed = Vec::with_capacity(params.len());
     for param in params {
         let bytes = variable_bytes(param).unwrap_or(0) as usize;
-        let offset = end.next_multiple_of(param.align.max(1) as usize);
-        end = offset + bytes;
+        let offset = end.checked_next_multiple_of(param.align.max(1) as usize).unwrap_or(end);
+        end = offset.saturating_add(bytes);
         placed.push(Param { name: param.name.clone(), offset, bytes });
     }
     (placed, end)

@@ -395,7 +395,8 @@ pub(crate) fn literal(operand: &Operand, ty: Type) -> Result<u64, Reason> {
                     if matches!(ty, B32 | F32 | U32) {
                         return Ok(*bits as u64);
                     }
-                    f32::from_bits(*bits) as f64
+                    // The assembler puts these 32 bits where 64 belong, which nobody means.
+                    return Err(format!("a literal 0f.. has 32 bits and cannot be read as {ty:?}: write 0d.."));
                 }
                 FloatLiteral::Double(bits) => {
                     if matches!(ty, B64 | F64 | U64) {

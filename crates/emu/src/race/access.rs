@@ -1,7 +1,6 @@
 //! Accesses of warps.
 
 use super::actor::{Actor, Who};
-use super::clock::carry;
 use super::mark::{Mark, What};
 use super::shadow::{Conflict, Pattern};
 use super::{Checked, Race};
@@ -181,13 +180,18 @@ impl Race {
             return;
         }
         let slot = self.slot_of(at);
-        let list = match place {
+        let word = match place {
             Where::Shared => self.ctas[at.home as usize].words.get(&offset),
             Where::Global(storage) => self.words.get(&(storage, offset)),
         };
-        let Some(list) = list else { return };
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        warp.read(lanes, scope, acquires, list);
+        let at = (at.home, place, offset);
+        if acquires {
+            warp.acquire_again(lanes, scope, at);
+        }
+        if let Some(word) = word {
+            warp.read(lanes, scope, acquires, &word.carried, Some(at));
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -231,33 +235,22 @@ impl Race {
             return;
         }
         let slot = self.slot_of(at);
+        let began = self.running[slot as usize];
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        let mut new = warp.fenced(lane);
-        if releases {
-            new.push(warp.release(lane, scope));
-        }
-        let (words, key) = match place {
-            Where::Shared => {
-                let list = self.ctas[at.home as usize].words.entry(offset);
-                if new.is_empty() && matches!(list, std::collections::hash_map::Entry::Vacant(_)) {
-                    return;
-                }
-                (list.or_default(), ())
-            }
-            Where::Global(storage) => {
-                let list = self.words.entry((storage, offset));
-                if new.is_empty() && matches!(list, std::collections::hash_map::Entry::Vacant(_)) {
-                    return;
-                }
-                (list.or_default(), ())
-            }
+        let fenced = warp.fenced(lane);
+        let released = releases.then(|| warp.release(lane, scope));
+        // Where nobody ever released there is nothing to take away.
+        let nothing = fenced.is_empty() && released.is_none();
+        let local = &mut self.ctas[at.home as usize].words;
+        let word = match place {
+            Where::Shared if nothing => local.get_mut(&offset),
+            Where::Shared => Some(local.entry(offset).or_default()),
+            Where::Global(storage) if nothing => self.words.get_mut(&(storage, offset)),
+            Where::Global(storage) => Some(self.words.entry((storage, offset)).or_default()),
         };
-        let () = key;
-        if !atomic {
-            // A later store of the lane that released is part of the same pattern.
-            words.retain(|old| old.owner == (slot, lane) && !old.merged);
+        if let Some(word) = word {
+            word.write_by((slot, lane), began, fenced, released, atomic);
         }
-        new.into_iter().for_each(|released| carry(words, released));
     }
 
     /// An atomic of one lane.

@@ -1,7 +1,7 @@
 //! Launches, CTAs, NICs, streams and the host: where clocks begin, and where they end up.
 
 use super::actor::{Actor, Who, IDLE};
-use super::clock::{carry, Knowledge, Released, Seat};
+use super::clock::{Knowledge, Released, Seat};
 use super::late::Small;
 use super::mark::{Mark, What};
 use super::mbarrier::Phases;
@@ -273,7 +273,7 @@ impl Race {
         let words: Vec<Arc<Knowledge>> = [offset, offset + 4]
             .iter()
             .filter_map(|&at| self.words.get(&(storage, at)))
-            .flatten()
+            .flat_map(|word| &word.carried)
             .filter(|released| released.scope == Scope::Sys)
             .map(|released| released.know.clone())
             .collect();
@@ -293,11 +293,7 @@ impl Race {
         for at in (offset..offset + bytes).step_by(8) {
             let released =
                 Released { scope: Scope::Sys, seat: Seat::OUTSIDE, owner, time, know: know.clone(), merged: false };
-            let words = self.words.entry((storage, at)).or_default();
-            if !atomic {
-                words.clear();
-            }
-            carry(words, released);
+            self.words.entry((storage, at)).or_default().write([released], atomic);
         }
     }
 
@@ -333,7 +329,7 @@ impl Race {
             }
             let (seat, scope) = (Seat::OUTSIDE, Scope::Sys);
             let released = Released { scope, seat, owner: (slot, 0), time: now, know: Arc::new(know), merged: false };
-            self.words.insert((storage, offset), vec![released]);
+            self.words.entry((storage, offset)).or_default().write([released], false);
         }
         Ok(())
     }
@@ -367,7 +363,7 @@ impl Race {
                 let gpus = if self.one_host { 0..1 } else { gpus };
                 let words = (offset..offset + if word { bytes } else { 0 }).step_by(4);
                 let released: Vec<&Released> =
-                    words.filter_map(|at| self.words.get(&(storage, at))).flatten().collect();
+                    words.filter_map(|at| self.words.get(&(storage, at))).flat_map(|word| &word.carried).collect();
                 for index in gpus.clone() {
                     for r in released.iter().filter(|r| r.scope == Scope::Sys) {
                         if self.one_host || r.seat.gpu == index || r.seat == Seat::OUTSIDE {

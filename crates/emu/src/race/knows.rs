@@ -74,7 +74,7 @@ impl Race {
     pub fn acquire(&mut self, at: At, lanes: u32, scope: Scope, acquires: bool, list: &[Released]) {
         let slot = self.slot_at(at);
         let warp = self.warps[slot as usize].as_deref_mut().expect("a resident warp has a clock");
-        warp.read(lanes, scope, acquires, list);
+        warp.read(lanes, scope, acquires, list, None);
     }
 
     /// What a strong write of a lane carries. What the lane does afterwards is not in it.
@@ -95,13 +95,14 @@ impl Race {
         if list.is_empty() {
             self.words.remove(&(storage, offset));
         } else {
-            self.words.insert((storage, offset), list.to_vec());
+            self.words.entry((storage, offset)).or_default().carried = list.to_vec();
         }
     }
 
     /// What the last values of bytes carry.
     pub fn released_on(&self, storage: usize, bytes: std::ops::Range<usize>) -> Vec<Released> {
-        bytes.filter_map(|at| self.words.get(&(storage, at))).flatten().cloned().collect()
+        let words = bytes.filter_map(|at| self.words.get(&(storage, at)));
+        words.flat_map(|word| &word.carried).cloned().collect()
     }
 
     /// What a value carries after an atomic that read one with `before` and released `own`.

@@ -237,8 +237,8 @@ impl Phases {
                 later.push(given.released(*theirs, *seat));
             }
         }
-        clock.read(lanes, scope, false, &later);
-        clock.read(lanes, scope, acquires, &self.fenced_done);
+        clock.read(lanes, scope, false, &later, None);
+        clock.read(lanes, scope, acquires, &self.fenced_done, None);
         clock.now += 1;
         let seen: Vec<u32> = self.ended.iter().flatten().copied().collect();
         if !acquires {

@@ -48,6 +48,7 @@ mod report;
 mod shadow;
 mod sync;
 mod warp;
+mod word;
 
 pub(crate) use access::At;
 pub(crate) use clock::{join, Released, Seat};
@@ -72,6 +73,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use sync::Gather;
 use warp::WarpClock;
+use word::Word;
 
 /// Every check of an access: a race ends the run.
 pub(crate) type Checked = Result<(), Box<RaceReport>>;
@@ -138,7 +140,7 @@ struct CtaRace {
     launch: u64,
     slots: Vec<u32>,
     shared: Shadow,
-    words: HashMap<usize, Vec<Released>>,
+    words: HashMap<usize, Word>,
     barriers: HashMap<(u32, u64), Gather>,
     mbarriers: HashMap<usize, Phases>,
     groups: Vec<Vec<Group>>,
@@ -158,7 +160,7 @@ struct HostsKnow {
 #[derive(Debug)]
 pub(crate) struct Race {
     shadows: Vec<Shadow>,
-    words: HashMap<(usize, usize), Vec<Released>>,
+    words: HashMap<(usize, usize), Word>,
     ctas: Vec<CtaRace>,
     free_ctas: Vec<u32>,
     /// By slot.

@@ -2,11 +2,24 @@
 
 use super::clock::{join, Knowledge, Lanes, Released, Seat, View, GLOBAL, SHARED};
 use super::Scope;
+use crate::park::Where;
 use crate::program::lanes as each;
 use std::sync::Arc;
 
 /// Released clocks that a lane keeps for its next acquiring fence before they are joined.
 const PENDING_MAX: usize = 16;
+
+/// A word of memory: the CTA whose shared memory it is in, the memory, and the offset.
+pub(crate) type WordAt = (u32, Where, usize);
+
+/// A clock on a value that lanes read.
+#[derive(Debug, Clone)]
+struct Pending {
+    lanes: u32,
+    /// The word, where it is one and the clock is not joined with others'.
+    word: Option<WordAt>,
+    released: Released,
+}
 
 /// A release fence and the lanes that executed it.
 #[derive(Debug)]
@@ -62,8 +75,8 @@ pub(crate) struct WarpClock {
     /// Lanes with a thread that has not exited.
     pub live: u32,
     fences: Vec<Fence>,
-    /// Clocks on values that lanes read with relaxed order.
-    pending: Vec<(u32, Released)>,
+    /// Clocks on values that lanes read, for a later fence, or a later acquire of the same word.
+    pending: Vec<Pending>,
     /// Completions of copies that lanes found by waits without order, for an acquiring fence.
     pub waited: Vec<(u32, u32)>,
 }
@@ -246,13 +259,13 @@ impl WarpClock {
     /// A fence by lanes: releases for their later stores, acquires for their earlier loads.
     pub fn fence(&mut self, lanes: u32, scope: Scope, releases: bool, acquires: bool) {
         if acquires {
-            for (of, released) in std::mem::take(&mut self.pending) {
+            for Pending { lanes: of, word, released } in std::mem::take(&mut self.pending) {
                 let now = of & lanes;
                 if now != 0 {
                     self.acquire(now, scope, &released);
                 }
                 if of & !lanes != 0 {
-                    self.pending.push((of & !lanes, released));
+                    self.pending.push(Pending { lanes: of & !lanes, word, released });
                 }
             }
         }
@@ -332,8 +345,8 @@ impl WarpClock {
         self.learn(lanes, &released.know);
     }
 
-    /// Lanes read a value with these clocks: with an acquire, or for a fence that may follow.
-    pub fn read(&mut self, lanes: u32, scope: Scope, acquires: bool, list: &[Released]) {
+    /// Lanes read a value with these clocks: with an acquire, or for what may follow, a fence or an acquire of `word`.
+    pub fn read(&mut self, lanes: u32, scope: Scope, acquires: bool, list: &[Released], word: Option<WordAt>) {
         for released in list {
             if acquires {
                 self.acquire(lanes, scope, released);
@@ -342,9 +355,10 @@ impl WarpClock {
             if released.is_in(&self.common) {
                 continue;
             }
-            match self.pending.iter_mut().find(|(_, p)| Arc::ptr_eq(&p.know, &released.know)) {
-                Some((of, _)) => *of |= lanes,
-                None => self.pending.push((lanes, released.clone())),
+            let same = |p: &&mut Pending| p.word == word && Arc::ptr_eq(&p.released.know, &released.know);
+            match self.pending.iter_mut().find(same) {
+                Some(pending) => pending.lanes |= lanes,
+                None => self.pending.push(Pending { lanes, word, released: released.clone() }),
             }
         }
         if self.pending.len() > PENDING_MAX {
@@ -352,11 +366,24 @@ impl WarpClock {
         }
     }
 
+    /// Lanes acquire at a word what their earlier reads of it saw (PTX ISA, "Release and Acquire Patterns", the second kind
+    /// of acquire pattern).
+    pub fn acquire_again(&mut self, lanes: u32, scope: Scope, word: WordAt) {
+        let of_word = |p: &Pending| p.word == Some(word) && p.lanes & lanes != 0;
+        if !self.pending.iter().any(of_word) {
+            return;
+        }
+        let seen: Vec<Pending> = self.pending.iter().filter(|p| of_word(p)).cloned().collect();
+        for pending in seen {
+            self.acquire(pending.lanes & lanes, scope, &pending.released);
+        }
+    }
+
     /// Makes few of many pending clocks, by lanes and by where they are from.
     fn join_pending(&mut self) {
         let mut joined: Vec<(u32, Vec<Released>)> = Vec::new();
         let known = self.common.clone();
-        for (lanes, released) in std::mem::take(&mut self.pending) {
+        for Pending { lanes, released, .. } in std::mem::take(&mut self.pending) {
             if released.is_in(&known) {
                 continue;
             }
@@ -365,7 +392,10 @@ impl WarpClock {
                 None => joined.push((lanes, vec![released])),
             }
         }
-        self.pending = joined.into_iter().flat_map(|(of, list)| list.into_iter().map(move |r| (of, r))).collect();
+        let pending = |(lanes, list): (u32, Vec<Released>)| {
+            list.into_iter().map(move |released| Pending { lanes, word: None, released })
+        };
+        self.pending = joined.into_iter().flat_map(pending).collect();
     }
 
     /// `bar.warp.sync`: these lanes know what each of them knows and did.

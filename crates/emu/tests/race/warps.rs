@@ -94,6 +94,74 @@ fn a_release_carries_over_to_later_stores_of_the_same_thread_and_atomics_of_all(
     pair(chain, Shape::of(3, 32), "atom.release", "atom.relaxed", NO_PATH);
 }
 
+/// PTX ISA, "Release and Acquire Patterns": a release and a later strong write of the same thread at the same place are a
+/// pattern, whoever wrote there in between.
+#[test]
+fn a_release_carries_over_others_writes() {
+    let body = "
+        setp.eq.u32 here, lane, 0;
+        @!here bra over;
+        setp.eq.u32 there, cta, 1;
+        @there bra between;
+        setp.eq.u32 there, cta, 2;
+        @there bra reader;
+        st.global.u32 [data], 7;
+        st.release.gpu.global.u32 [flag], 1;
+    wait:
+        ld.relaxed.gpu.global.u32 seen, [flag];
+        setp.eq.u32 done, seen, 2;
+        @!done bra wait;
+        st.relaxed.gpu.global.u32 [flag], 3;
+        bra over;
+    between:
+        ld.relaxed.gpu.global.u32 seen, [flag];
+        setp.eq.u32 done, seen, 1;
+        @!done bra between;
+        st.relaxed.gpu.global.u32 [flag], 2;
+        bra over;
+    reader:
+        ld.acquire.gpu.global.u32 seen, [flag];
+        setp.eq.u32 done, seen, 3;
+        @!done bra reader;
+        ld.global.u32 value, [data];
+    over:";
+    let three = Shape::of(3, 32);
+    pair(body, three, "st.release.gpu", "st.relaxed.gpu", NO_PATH);
+    // Through a chain of atomics, of which the first is somebody else's.
+    let chain = body
+        .replace("st.release.gpu.global.u32 [flag], 1;", "atom.release.gpu.global.add.u32 value, [flag], 1;")
+        .replace("st.relaxed.gpu.global.u32 [flag], 2;", "atom.relaxed.gpu.global.add.u32 value, [flag], 1;");
+    pair(&chain, three, "atom.release", "atom.relaxed", NO_PATH);
+}
+
+/// A read and a later acquire of the same thread at the same place are a pattern, whatever the acquire sees.
+#[test]
+fn an_acquire_covers_earlier_reads_of_the_word() {
+    let body = "
+        setp.eq.u32 here, lane, 0;
+        @!here bra over;
+        setp.eq.u32 there, cta, 1;
+        @there bra reader;
+        st.global.u32 [data], 7;
+        st.release.gpu.global.u32 [flag], 1;
+    wait:
+        ld.relaxed.gpu.global.u32 seen, [other];
+        setp.eq.u32 done, seen, 1;
+        @!done bra wait;
+        bra over;
+    reader:
+        ld.relaxed.gpu.global.u32 seen, [flag];
+        setp.eq.u32 done, seen, 1;
+        @!done bra reader;
+        st.relaxed.gpu.global.u32 [flag], 5;
+        st.relaxed.gpu.global.u32 [other], 1;
+        ld.acquire.gpu.global.u32 seen, [flag]; // again
+        ld.global.u32 value, [data];
+    over:";
+    pair(body, TWO_CTAS, "ld.acquire.gpu.global.u32 seen, [flag]; // again", "", NO_PATH);
+    pair(body, TWO_CTAS, "seen, [flag]; // again", "seen, [other];", NO_PATH);
+}
+
 #[test]
 fn a_warp_needs_bar_warp_sync() {
     let body = "

@@ -524,12 +524,14 @@ impl Context<'_> {
     }
 }
 
-/// Literals by class: integers for integers, float bits for bits of their size, any float for `f32` and `f64`.
+/// Literals by class: integers for integers, float bits for bits of their size, floats for `f32` and `f64` (`0f` bits for
+/// `f32` only).
 fn literal_fits(operand: &Operand, class: Class, bits: u32) -> bool {
     match (operand, class) {
         (Operand::Integer(_), Class::Bits | Class::Integer) => true,
         (Operand::Float(FloatLiteral::Single(_)), Class::Bits) => bits == 32,
         (Operand::Float(FloatLiteral::Double(_)), Class::Bits) => bits == 64,
+        (Operand::Float(FloatLiteral::Single(_)), Class::Float(Type::F64)) => false,
         (Operand::Float(_), Class::Float(Type::F32 | Type::F64)) => true,
         _ => false,
     }

@@ -2,6 +2,7 @@
 
 mod argument;
 mod explore;
+mod failure;
 mod litmus;
 mod run;
 
@@ -17,7 +18,7 @@ pub struct EmuOptions {
 
 #[derive(Debug, Clone, Subcommand)]
 enum EmuCommand {
-    /// Runs an entry of a PTX file on one emulated GPU
+    /// Runs an entry of a PTX file on one emulated GPU: plainly, with a race check, or in weak memory
     Run(run::RunOptions),
     /// Decides litmus tests by the PTX memory model, and says which outcomes the emulator shows
     Litmus(litmus::LitmusOptions),

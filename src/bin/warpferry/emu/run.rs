@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Parser;
-use serde_json::{json, Value};
+use serde_json::json;
 use warpferry_emu::{
-    Checks, EntryInfo, Fault, FaultKind, Launch, LoadError, Machine, MachineConfig, MachineError, MemoryOrder,
-    ModuleId, RaceAccess, RunOutcome, Schedule, StreamId,
+    Checks, EntryInfo, Launch, Machine, MachineConfig, MachineError, MemoryOrder, ModuleId, RunOutcome, Schedule,
+    StreamId,
 };
 
 use super::argument::Argument;
 use super::explore::explore;
-use crate::output::{command_line, complain, say};
+use super::failure::{beside, Buffers, Failure};
+use crate::output::{complain, say};
 
 /// Options of `emu run`.
 #[derive(Debug, Clone, Parser)]
@@ -57,6 +58,9 @@ pub struct RunOptions {
     #[arg(long, requires = "weak", conflicts_with_all = ["seed", "pct"], value_name = "RUNS",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub explore: Option<u64>,
+    /// Repeats one run of an exploration, by the choices that it printed
+    #[arg(long, requires = "weak", conflicts_with_all = ["seed", "pct", "explore"], value_name = "LIST")]
+    pub choices: Option<Choices>,
     /// Explores only runs with at most so many choices that are not the plain ones: what loops need
     #[arg(long, requires = "explore", value_name = "COUNT")]
     pub deviations: Option<usize>,
@@ -92,6 +96,22 @@ impl FromStr for Extent {
     }
 }
 
+/// Choices of a run, as `0,2,1`; `-` for none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choices(pub Vec<u32>);
+
+impl FromStr for Choices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Choices, String> {
+        if text == "-" {
+            return Ok(Choices(Vec::new()));
+        }
+        let choices = text.split(',').map(|choice| choice.parse().ok()).collect::<Option<_>>();
+        choices.map(Choices).ok_or_else(|| format!("`{text}`: valid is a list of numbers, such as 0,2,1, or -"))
+    }
+}
+
 /// A buffer to write out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dump {
@@ -112,25 +132,12 @@ impl FromStr for Dump {
     }
 }
 
-/// Why a program did not run to its end.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The command line or a file is wrong.
-    Usage(String),
-    /// The module cannot be loaded.
-    Load(LoadError),
-    /// A thread did something wrong; which argument's buffer the address is beside.
-    Fault { fault: Box<Fault>, beside: Option<String> },
-    /// Nothing can move, or the limit is reached.
-    Stall(String),
-}
-
 /// A run that went to its end.
 pub(super) struct Done {
     entry: String,
     pub machine: Machine,
-    /// What the buffers to be dumped hold, in the order of the options.
-    pub dumped: Vec<Vec<u8>>,
+    /// What each argument's buffer holds; nothing where it is none.
+    pub buffers: Vec<Option<Vec<u8>>>,
 }
 
 /// Runs and reports; false when the program did not run to its end.
@@ -150,16 +157,24 @@ pub fn run(options: &RunOptions) -> bool {
 
 /// One run by the schedule of the options.
 fn once(options: &RunOptions) -> Result<(), Failure> {
-    if options.weak && options.seed.is_none() {
-        let what = "--weak needs --seed N, which draws values and orders, or --explore RUNS, which goes through them";
+    if options.weak && options.seed.is_none() && options.choices.is_none() {
+        let what = "--weak needs --seed N, which draws values and orders, --explore RUNS, which goes through them, or \
+                    --choices LIST, which repeats one of those runs";
         return Err(Failure::Usage(what.to_string()));
     }
     if let Some(deviations) = options.deviations {
         return Err(Failure::Usage(format!("--deviations {deviations}: bounds what --explore RUNS goes through")));
     }
-    let done = execute(options, config(options))?;
-    for (dump, contents) in options.dumps.iter().zip(&done.dumped) {
-        save(&dump.file, contents)?;
+    let config = match &options.choices {
+        Some(Choices(choices)) => {
+            let schedule = Schedule::Explore { choices: choices.clone() };
+            MachineConfig { schedule, ..config(options) }
+        }
+        None => config(options),
+    };
+    let done = execute(options, config)?;
+    for dump in &options.dumps {
+        save(&dump.file, done.buffers[dump.index].as_deref().unwrap_or_default())?;
     }
     if options.json {
         say(json!({
@@ -218,7 +233,7 @@ pub(super) fn execute(options: &RunOptions, config: MachineConfig) -> Result<Don
     };
     machine
         .launch_clusters(launch, options.cluster.map(|cluster| cluster.0))
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+        .map_err(|error| Failure::Usage(format!("{error} (from {})", shape(options))))?;
     match machine.run_until_idle() {
         Ok(RunOutcome::Stalled(report)) => return Err(Failure::Stall(report.to_string())),
         Ok(_) => {}
@@ -227,16 +242,22 @@ pub(super) fn execute(options: &RunOptions, config: MachineConfig) -> Result<Don
             return Err(Failure::Fault { fault: Box::new(fault), beside });
         }
     }
-    let mut dumped = Vec::new();
-    for dump in &options.dumps {
-        let Some(Some((address, bytes))) = buffers.get(dump.index) else { continue };
-        let mut contents = vec![0; *bytes];
-        if *bytes > 0 {
-            machine.read_raw(*address, &mut contents).map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut contents = Vec::with_capacity(buffers.len());
+    for buffer in &buffers {
+        let mut bytes = buffer.map(|(_, bytes)| vec![0; bytes]);
+        if let (Some((address, 1..)), Some(bytes)) = (buffer, &mut bytes) {
+            machine.read_raw(*address, bytes).map_err(|error| Failure::Usage(error.to_string()))?;
         }
-        dumped.push(contents);
+        contents.push(bytes);
     }
-    Ok(Done { entry, machine, dumped })
+    Ok(Done { entry, machine, buffers: contents })
+}
+
+/// The options of a launch's shape.
+fn shape(options: &RunOptions) -> String {
+    let words = |Extent([x, y, z]): Extent| format!("{x},{y},{z}");
+    let cluster = options.cluster.map_or(String::new(), |cluster| format!(" --cluster {}", words(cluster)));
+    format!("--grid {} --block {}{cluster} --shared {}", words(options.grid), words(options.block), options.shared)
 }
 
 /// One GPU that finds what is wrong in any program: bounds, rights, alignment. What a legal program may read without
@@ -270,9 +291,6 @@ fn entry(machine: &Machine, module: ModuleId, options: &RunOptions) -> Result<St
         (None, _) => Err(Failure::Usage(format!("--entry is one of: {}", names.join(" ")))),
     }
 }
-
-/// Address and size of each argument that is a buffer.
-type Buffers = Vec<Option<(u64, usize)>>;
 
 /// Packs the arguments as the entry wants them; makes and fills the buffers.
 fn pack(machine: &mut Machine, info: &EntryInfo, given: &[Argument]) -> Result<(Vec<u8>, Buffers), Failure> {
@@ -320,97 +338,4 @@ fn buffer(machine: &mut Machine, contents: &[u8]) -> Result<u64, Failure> {
     let address = machine.alloc(0, contents.len() as u64).map_err(usage)?;
     machine.write(address, contents).map_err(usage)?;
     Ok(address)
-}
-
-/// Bytes around a buffer that count as beside it.
-const BESIDE: u64 = 1 << 16;
-
-/// Which argument's buffer an address outside all of them is beside, in words.
-fn beside(address: u64, buffers: &Buffers) -> Option<String> {
-    let named = |(index, &(start, bytes)): (usize, &(u64, usize))| {
-        let end = start + bytes as u64;
-        let what = format!("the buffer of argument {index}, which has {bytes} bytes");
-        match address {
-            _ if (start..end).contains(&address) => None,
-            _ if (end..end.saturating_add(BESIDE)).contains(&address) => {
-                Some((address - end, format!("{} bytes behind the end of {what}", address - end)))
-            }
-            _ if (start.saturating_sub(BESIDE)..start).contains(&address) => {
-                Some((start - address, format!("{} bytes before {what}", start - address)))
-            }
-            _ => None,
-        }
-    };
-    let buffers = buffers.iter().enumerate().filter_map(|(index, buffer)| Some((index, buffer.as_ref()?)));
-    buffers.filter_map(named).min().map(|(_, words)| words)
-}
-
-impl Failure {
-    fn text(&self) -> String {
-        match self {
-            Failure::Usage(text) => text.clone(),
-            Failure::Load(error) => error.to_string(),
-            Failure::Stall(text) => format!("{}\n  replay: {}", text.trim_end(), command_line()),
-            Failure::Fault { fault, beside } => {
-                let beside = beside.as_ref().map_or(String::new(), |words| format!("\n  the address is {words}"));
-                format!("{fault}{beside}\n  replay: {}", command_line())
-            }
-        }
-    }
-
-    fn json(&self) -> Value {
-        let mut value = json!({ "status": self.kind(), "error": self.text() });
-        match self {
-            Failure::Load(LoadError::Instruction { file, line, instruction, .. }) => {
-                value["file"] = json!(file);
-                value["line"] = json!(line);
-                value["instruction"] = json!(instruction);
-            }
-            Failure::Fault { fault, .. } => {
-                if let Some(at) = &fault.location {
-                    value["file"] = json!(at.file);
-                    value["line"] = json!(at.line);
-                    value["instruction"] = json!(at.instruction);
-                }
-                if let Some(thread) = &fault.thread {
-                    value["cta"] = json!(thread.cta);
-                    value["thread"] = json!(thread.thread);
-                }
-                value["address"] = json!(fault.address);
-                if let FaultKind::Race(report) = &fault.kind {
-                    let access = |access: &RaceAccess| {
-                        json!({
-                            "agent": access.agent,
-                            "kind": access.kind,
-                            "order": access.order,
-                            "scope": access.scope,
-                            "proxy": access.proxy,
-                            "file": access.location.as_ref().map(|at| &at.file),
-                            "line": access.location.as_ref().map(|at| at.line),
-                            "instruction": access.location.as_ref().map(|at| &at.instruction),
-                        })
-                    };
-                    value["race"] = json!({
-                        "missing": report.missing,
-                        "first": access(&report.first),
-                        "second": access(&report.second),
-                        "schedule": report.schedule,
-                        "replay": command_line(),
-                    });
-                }
-            }
-            _ => {}
-        }
-        value
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Failure::Usage(_) => "usage",
-            Failure::Load(_) => "load",
-            Failure::Fault { fault, .. } if matches!(fault.kind, FaultKind::Race(_)) => "race",
-            Failure::Fault { .. } => "fault",
-            Failure::Stall(_) => "stall",
-        }
-    }
 }

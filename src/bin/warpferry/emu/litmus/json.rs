@@ -59,6 +59,8 @@ pub fn text(case: &Case) -> Value {
         "race": race,
         "liveness": liveness(report).map(|(word, how)| json!({ "verdict": word, "how": how })),
         "bounded": report.bounded,
+        "rounds": report.rounds,
+        "settled": report.settled,
         "blocked": report.blocked,
         "checked": report.checked,
         "unmet": unmet,

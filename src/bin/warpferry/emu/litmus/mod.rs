@@ -5,6 +5,7 @@ mod print;
 mod seen;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
@@ -45,7 +46,10 @@ pub struct LitmusOptions {
     /// Most partial executions checked per test, and 16 choices of paths for each
     #[arg(long, default_value_t = Options::default().budget)]
     budget: u64,
-    /// How often a loop that does more than read goes round
+    /// Seconds after which the model's verdict on a test is undecided
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    seconds: u64,
+    /// How often a loop that does more than read goes round, at least
     #[arg(long, default_value_t = Options::default().loop_bound)]
     loops: usize,
 }
@@ -58,7 +62,8 @@ enum Model {
 
 impl LitmusOptions {
     fn model(&self) -> Options {
-        Options { budget: self.budget, loop_bound: self.loops, ..Options::default() }
+        let time = Some(Duration::from_secs(self.seconds));
+        Options { budget: self.budget, time, loop_bound: self.loops, ..Options::default() }
     }
 
     fn ask(&self) -> Ask {
@@ -76,10 +81,29 @@ pub fn run(options: &LitmusOptions) -> bool {
     let Model::Ptx = options.model;
     let width = options.files.iter().map(|file| file.display().to_string().len()).max().unwrap_or(0);
     // Every file is decided, whatever came of the ones before.
-    options.files.iter().filter(|file| !one(file, width, options)).count() == 0
+    let all: Vec<Ended> = options.files.iter().map(|file| one(file, width, options)).collect();
+    if !options.json && all.len() > 1 {
+        let count = |one: Ended| all.iter().filter(|&&ended| ended == one).count();
+        let [ok, no] = ["Ok", "No"].map(|word| count(Ended::Decided(word)));
+        let [wrong, undecided, unread] = [Ended::Wrong, Ended::Undecided, Ended::Unread].map(count);
+        let well = format!("{ok} Ok and {no} No");
+        say(format_args!("{} files: {well}, {wrong} wrong, {undecided} undecided, {unread} unread", all.len()));
+    }
+    all.iter().all(|ended| matches!(ended, Ended::Decided(_)))
 }
 
-fn one(file: &Path, width: usize, options: &LitmusOptions) -> bool {
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// By this word, and nothing speaks against it.
+    Decided(&'static str),
+    /// Not as it says it expects, or the emulator shows what the model forbids.
+    Wrong,
+    Undecided,
+    Unread,
+}
+
+fn one(file: &Path, width: usize, options: &LitmusOptions) -> Ended {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}"));
     let test = match text.and_then(|text| parse(&name, &text).map_err(|error| error.to_string())) {
@@ -89,7 +113,7 @@ fn one(file: &Path, width: usize, options: &LitmusOptions) -> bool {
             if options.json {
                 say(json!({ "file": name, "verdict": "Unsupported", "reason": reason }));
             }
-            return false;
+            return Ended::Unread;
         }
     };
     let report = decide(&test, &options.model());
@@ -107,7 +131,11 @@ fn one(file: &Path, width: usize, options: &LitmusOptions) -> bool {
         print::print(&case, width, options);
     }
     let is_wrong = matches!(&case.seen, Some(Ok(seen)) if seen.is_wrong());
-    case.unmet.is_empty() && !is_wrong && !matches!(report.verdict, Verdict::Undecided(_))
+    match report.verdict {
+        _ if is_wrong || !case.unmet.is_empty() => Ended::Wrong,
+        Verdict::Undecided(_) => Ended::Undecided,
+        Verdict::Holds | Verdict::Fails => Ended::Decided(verdict(&test, &report).0),
+    }
 }
 
 /// What is known about one file.

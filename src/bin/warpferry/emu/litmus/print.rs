@@ -9,7 +9,7 @@ use crate::output::say;
 /// Outcomes that are listed without being asked for.
 const LISTED: usize = 16;
 
-fn notes(report: &Report, options: &LitmusOptions) -> Vec<String> {
+fn notes(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
     if let Verdict::Undecided(why) = &report.verdict {
         notes.push(why.clone());
@@ -31,7 +31,8 @@ fn notes(report: &Report, options: &LitmusOptions) -> Vec<String> {
         notes.push(format!("data race on {} ({}, {})", race.location, access(a), access(b)));
     }
     if report.bounded {
-        notes.push(format!("loops that write are followed {} times", options.loops));
+        let settled = if report.settled { "; the last round showed no other state" } else { "" };
+        notes.push(format!("loops that write are followed {} times{settled}", report.rounds));
     }
     if report.blocked {
         notes.push("a barrier may wait for ever".to_string());
@@ -53,7 +54,7 @@ pub fn print(case: &Case, width: usize, options: &LitmusOptions) {
     for note in &test.assumed {
         say(format_args!("{:width$}  - {note}", ""));
     }
-    for note in notes(report, options) {
+    for note in notes(report) {
         say(format_args!("{:width$}  - {note}", ""));
     }
     for what in &case.unmet {
