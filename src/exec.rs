@@ -31,7 +31,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dis
         None => Arc::new(Buffer::new(&shared.driver, shared.plan.handle.bytes)?),
     };
     let mut tensors = vec![op.x.clone(), op.topk_idx.clone()];
-    tensors.extend(op.topk_weights.clone());
+    tensors.extend(op.x_scales.iter().chain(&op.topk_weights).cloned());
     let mut keep = Keep { status, routing, tensors };
     // From the first launch on peers count on this rank: an error must end the kernels and the communicator, and
     // what the kernels use must outlive them.
@@ -80,6 +80,7 @@ fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) 
     let output = |dtype, columns| Tensor::empty(&owner, dtype, &[rows, columns]);
     let dispatched = Dispatched {
         x: output(payload.dtype(), payload.columns(shape.hidden()) as usize)?,
+        x_scales: payload.scales().map(|kind| output(kind.dtype(), shape.scale_columns() as usize)).transpose()?,
         topk_idx: output(DType::I32, topk)?,
         topk_weights: op.topk_weights.as_ref().map(|_| output(DType::F32, topk)).transpose()?,
         source: output(DType::I32, 2)?,
@@ -88,7 +89,7 @@ fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) 
         handle,
     };
     keep.tensors.extend([&dispatched.x, &dispatched.topk_idx, &dispatched.source].map(Tensor::clone));
-    keep.tensors.extend(dispatched.topk_weights.clone());
+    keep.tensors.extend(dispatched.x_scales.iter().chain(&dispatched.topk_weights).cloned());
     launch_dispatch(shared, op, &dispatched, &keep.status)?;
     Ok(dispatched)
 }
@@ -97,12 +98,18 @@ fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) 
 pub(crate) fn combine(shared: &Arc<Shared>, op: Combine) -> Result<Pending<Combined>> {
     shared.check_usable()?;
     op.check(shared)?;
-    let hidden = shared.plan.shape.hidden() as usize;
-    let out = Tensor::empty(&owner(shared), shared.plan.shape.sum().dtype(), &[op.handle.tokens(), hidden])?;
+    let shape = &shared.plan.shape;
+    let output = |dtype, columns: u32| Tensor::empty(&owner(shared), dtype, &[op.handle.tokens(), columns as usize]);
+    let combined = Combined {
+        x: output(shape.sum().dtype(), shape.hidden())?,
+        topk_weights: op.rows_weights.as_ref().map(|_| output(DType::F32, shape.topk())).transpose()?,
+    };
     let status = shared.take_status()?;
     let routing = Arc::clone(&op.handle.inner.buffer);
-    let keep = Keep { status, routing, tensors: vec![op.rows_x.clone(), out.clone()] };
-    if let Err(error) = launch_combine(shared, &op, &out, &keep.status) {
+    let mut tensors = vec![op.rows_x.clone(), combined.x.clone()];
+    tensors.extend(op.biases.iter().chain(&op.rows_weights).chain(&combined.topk_weights).cloned());
+    let keep = Keep { status, routing, tensors };
+    if let Err(error) = launch_combine(shared, &op, &combined, &keep.status) {
         shared.keep_stray(keep);
         shared.fail(&error);
         return Err(error);
@@ -111,10 +118,10 @@ pub(crate) fn combine(shared: &Arc<Shared>, op: Combine) -> Result<Pending<Combi
     let parts = vec![StatusPart { source: Source::Op(Op::Combine), first: PRELUDE_LINES, lines }];
     let ticket = shared.begin("combine", parts, keep, patience(op.timeout));
     let ticket = ticket.inspect_err(|error| shared.fail(error))?;
-    Ok(Pending::new(shared, "combine", ticket, Combined { x: out }))
+    Ok(Pending::new(shared, "combine", ticket, combined))
 }
 
-fn launch_combine(shared: &Shared, op: &Combine, out: &Tensor, status: &HostBuffer) -> Result<()> {
+fn launch_combine(shared: &Shared, op: &Combine, out: &Combined, status: &HostBuffer) -> Result<()> {
     let plan = &shared.plan.combine;
     let status_at = line(status, PRELUDE_LINES);
     let args = args::Combine {
@@ -122,16 +129,24 @@ fn launch_combine(shared: &Shared, op: &Combine, out: &Tensor, status: &HostBuff
         launch: shared.addresses.combine.address(),
         handle: op.handle.inner.buffer.ptr().address(),
         rows_x: op.rows_x.ptr().address(),
-        out: out.ptr().address(),
+        rows_weights: address(op.rows_weights.as_ref()),
+        bias0: address(op.biases.first()),
+        bias1: address(op.biases.get(1)),
+        out: out.x.ptr().address(),
+        out_weights: address(out.topk_weights.as_ref()),
+        weighs: op.rows_weights.is_some().into(),
         status: status_at.address(),
         deadline_ns: nanoseconds(op.timeout),
     };
-    let regions = [
+    let mut regions = vec![
         buffer("handle", &op.handle.inner.buffer),
         tensor("rows_x", &op.rows_x),
-        tensor("out", out),
+        tensor("out", &out.x),
         Region { arg: "status", address: status_at, bytes: status_bytes(plan.sms) },
     ];
+    regions.extend(op.rows_weights.as_ref().map(|weights| tensor("rows_weights", weights)));
+    regions.extend(out.topk_weights.as_ref().map(|weights| tensor("out_weights", weights)));
+    regions.extend(["bias0", "bias1"].into_iter().zip(&op.biases).map(|(name, bias)| tensor(name, bias)));
     shared.functions.combine.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)
 }
 
@@ -184,15 +199,16 @@ fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &Hos
 fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &HostBuffer) -> Result<()> {
     let plan = &shared.plan.dispatch;
     let status_at = line(status, PRELUDE_LINES);
-    let address = |tensor: Option<&Tensor>| tensor.map_or(DevicePtr::NULL, Tensor::ptr).address();
     let args = args::Dispatch {
         comm: shared.addresses.comm.address(),
         launch: shared.addresses.dispatch.address(),
         handle: out.handle.inner.buffer.ptr().address(),
         x: op.x.ptr().address(),
+        x_scales: address(op.x_scales.as_ref()),
         topk_idx: op.topk_idx.ptr().address(),
         topk_weights: address(op.topk_weights.as_ref()),
         rows_x: out.x.ptr().address(),
+        rows_scales: address(out.x_scales.as_ref()),
         rows_idx: out.topk_idx.ptr().address(),
         rows_weights: address(out.topk_weights.as_ref()),
         rows_source: out.source.ptr().address(),
@@ -209,6 +225,8 @@ fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &Ho
         tensor("rows_source", &out.source),
         Region { arg: "status", address: status_at, bytes: status_bytes(plan.sms) },
     ];
+    regions.extend(op.x_scales.as_ref().map(|scales| tensor("x_scales", scales)));
+    regions.extend(out.x_scales.as_ref().map(|scales| tensor("rows_scales", scales)));
     regions.extend(op.topk_weights.as_ref().map(|weights| tensor("topk_weights", weights)));
     regions.extend(out.topk_weights.as_ref().map(|weights| tensor("rows_weights", weights)));
     shared.functions.dispatch.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)
@@ -276,6 +294,11 @@ fn buffer(arg: &'static str, buffer: &Buffer) -> Region {
 
 fn tensor(arg: &'static str, tensor: &Tensor) -> Region {
     Region { arg, address: tensor.ptr(), bytes: tensor.bytes() }
+}
+
+/// Where a tensor is, 0 for none.
+fn address(tensor: Option<&Tensor>) -> u64 {
+    tensor.map_or(DevicePtr::NULL, Tensor::ptr).address()
 }
 
 fn nanoseconds(timeout: Duration) -> u64 {

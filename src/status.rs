@@ -59,6 +59,11 @@ pub enum Cause {
         /// Rows there is room for.
         have: u64,
     },
+    /// Some ranks gave weights to a combine and others did not.
+    Weights {
+        /// Whether this rank gave any.
+        here: bool,
+    },
     /// Another CTA or an earlier kernel of this rank gave up.
     Aborted,
     /// A number this version does not know.
@@ -163,6 +168,7 @@ impl StatusLine {
             6 => Cause::Expert { token: detail, choice: expected as u32, expert: seen as i64 },
             7 => Cause::Disagree { rank: detail, expected, seen },
             8 => Cause::Overflow { need: expected, have: seen },
+            10 => Cause::Weights { here: expected != 0 },
             9 => Cause::Aborted,
             other => Cause::Unknown(other),
         };
@@ -257,6 +263,10 @@ impl fmt::Display for Cause {
                 write!(f, "rank {rank} uses another plan (hash {seen:#018x}, here {expected:#018x})")
             }
             Cause::Overflow { need, have } => write!(f, "{need} rows arrive, the output holds {have}"),
+            Cause::Weights { here } => {
+                let [own, others] = if *here { ["has", "none"] } else { ["has no", "some"] };
+                write!(f, "this rank's combine {own} weights, and rows came with {others}: all ranks give them, or none")
+            }
             Cause::Aborted => write!(f, "an earlier kernel of this rank gave up"),
             Cause::Unknown(code) => write!(f, "unknown status code {code}"),
         }

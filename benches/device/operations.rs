@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use half::bf16;
 use serde_json::{json, Value};
-use warpferry::plan::shape::COMBINE_HEADER_BYTES;
 use warpferry::plan::tuning::Roles;
 use warpferry::reference::Layout;
 use warpferry::{Combine, Dispatch, Dispatched, Handle, Tensor, Topology, Tuning};
@@ -61,7 +60,7 @@ pub fn bytes(inputs: &Inputs) -> Result<[Bytes; 2], Failure> {
         stored: between * used + rows * used + rows * row,
     };
     // send: row -> ring; forward and receive: every row once, sums of other nodes once more; one row a token comes out.
-    let used = row + u64::from(COMBINE_HEADER_BYTES);
+    let used = row + u64::from(shape.combine_header_bytes());
     let tokens: u64 = inputs.layouts.iter().map(|layout| u64::from(layout.tokens())).sum();
     let combine = Bytes {
         loaded: rows * row + rows * used + between * used,

@@ -102,14 +102,18 @@ args! {
         launch: u64,
         /// Handle that the exchange completed.
         handle: u64,
-        /// bf16 `[tokens, hidden]`, aligned to 16 bytes.
+        /// `[tokens, hidden]`, aligned to 16 bytes.
         x: u64,
+        /// `[tokens, scales]`, or 0 where none are given.
+        x_scales: u64,
         /// i32 `[tokens, topk]`.
         topk_idx: u64,
         /// f32 `[tokens, topk]`, or 0.
         topk_weights: u64,
-        /// bf16 `[rows, hidden]`.
+        /// `[rows, hidden]`.
         rows_x: u64,
+        /// `[rows, scales]`, or 0 where rows have none.
+        rows_scales: u64,
         /// i32 `[rows, topk]`: local expert, or -1.
         rows_idx: u64,
         /// f32 `[rows, topk]`, or 0 without weights.
@@ -126,7 +130,7 @@ args! {
 }
 
 args! {
-    /// `combine_staged_bf16_*`: results back to the tokens' ranks, summed.
+    /// `combine_staged_*`: results back to the tokens' ranks, summed.
     Combine {
         /// `CommBlock`.
         comm: u64,
@@ -134,10 +138,20 @@ args! {
         launch: u64,
         /// Handle of the dispatch.
         handle: u64,
-        /// bf16 `[rows, hidden]`.
+        /// `[rows, hidden]`.
         rows_x: u64,
-        /// bf16 `[tokens, hidden]`.
+        /// f32 `[rows, topk]`, or 0.
+        rows_weights: u64,
+        /// `[tokens, hidden]`, or 0.
+        bias0: u64,
+        /// Another, or 0.
+        bias1: u64,
+        /// `[tokens, hidden]`.
         out: u64,
+        /// f32 `[tokens, topk]`, or 0.
+        out_weights: u64,
+        /// 1 when weights travel.
+        weighs: u32,
         /// Status lines, one a CTA.
         status: u64,
         /// Longest time without progress.

@@ -8,7 +8,7 @@ use super::image::KernelImage;
 use crate::driver::{AccessRule, Driver, FunctionId, Launch, StreamId};
 use crate::error::{Error, Result};
 use crate::mem::DevicePtr;
-use crate::plan::{Fabric, Sum};
+use crate::plan::{Fabric, Payload, Shape, Sum};
 
 /// Grid, block, shared memory and stream of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,24 +127,31 @@ pub struct KernelSet {
 }
 
 impl KernelSet {
-    /// The embedded kernels for a fabric, whose combine sums bf16.
+    /// The embedded kernels for a fabric and rows of bf16.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the build has not all of them.
     pub fn embedded(fabric: Fabric) -> Result<KernelSet> {
-        KernelSet::summing(fabric, Sum::Bf16)
+        KernelSet::of_types(fabric, Payload::Bf16, Sum::Bf16)
     }
 
-    /// The embedded kernels for a fabric and a type of sums.
+    /// The embedded kernels for a fabric and what is moved.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when the build has not all of them.
-    pub fn summing(fabric: Fabric, sum: Sum) -> Result<KernelSet> {
+    /// As [`KernelSet::embedded`].
+    pub fn of_shape(fabric: Fabric, shape: &Shape) -> Result<KernelSet> {
+        KernelSet::of_types(fabric, shape.payload(), shape.sum())
+    }
+
+    fn of_types(fabric: Fabric, payload: Payload, sum: Sum) -> Result<KernelSet> {
         let find = |stem: &str| super::find(&format!("{stem}_{}", fabric.name()));
         Ok(KernelSet {
             layout: super::find("layout")?,
             exchange: find("exchange")?,
-            dispatch: find("dispatch_staged")?,
+            dispatch: find(&match payload.quantization() {
+                Some(how) => format!("dispatch_staged_{}", how.format()),
+                None => "dispatch_staged".to_string(),
+            })?,
             combine: find(&format!("combine_staged_{}", sum.name()))?,
         })
     }

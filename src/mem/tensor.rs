@@ -29,13 +29,19 @@ pub enum DType {
     I32,
     /// Byte.
     U8,
+    /// 8-bit float with 4 bits of exponent.
+    E4m3,
+    /// 8-bit float with 5 bits of exponent.
+    E5m2,
+    /// Scale of one byte, a power of two.
+    Ue8m0,
 }
 
 impl DType {
     /// Bytes of an element.
     pub const fn bytes(self) -> u64 {
         match self {
-            DType::U8 => 1,
+            DType::U8 | DType::E4m3 | DType::E5m2 | DType::Ue8m0 => 1,
             DType::Bf16 | DType::F16 => 2,
             DType::F32 | DType::I32 => 4,
         }
@@ -50,6 +56,9 @@ impl fmt::Display for DType {
             DType::F32 => "f32",
             DType::I32 => "i32",
             DType::U8 => "u8",
+            DType::E4m3 => "e4m3",
+            DType::E5m2 => "e5m2",
+            DType::Ue8m0 => "ue8m0",
         })
     }
 }

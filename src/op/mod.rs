@@ -13,6 +13,8 @@ use crate::mem::{Buffer, DType, HostBuffer, Tensor};
 
 /// Longest time without progress before kernels give up, unless an operation says otherwise.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(100);
+/// Most biases of a combine.
+const BIASES_MAX: usize = 2;
 /// Alignment of rows: bulk copies move 16 bytes.
 const ROW_ALIGN_BYTES: u64 = 16;
 
@@ -30,6 +32,7 @@ pub(crate) struct Keep {
 #[must_use]
 pub struct Dispatch {
     pub(crate) x: Tensor,
+    pub(crate) x_scales: Option<Tensor>,
     pub(crate) topk_idx: Tensor,
     pub(crate) topk_weights: Option<Tensor>,
     pub(crate) cached: Option<Handle>,
@@ -41,11 +44,18 @@ impl Dispatch {
     pub fn new(x: &Tensor, topk_idx: &Tensor) -> Dispatch {
         Dispatch {
             x: x.clone(),
+            x_scales: None,
             topk_idx: topk_idx.clone(),
             topk_weights: None,
             cached: None,
             timeout: TIMEOUT_DEFAULT,
         }
+    }
+
+    /// Scales of the rows, `[tokens, ceil(hidden / 128)]`, which [`Payload::Fp8`](crate::plan::Payload::Fp8) needs.
+    pub fn scales(mut self, x_scales: &Tensor) -> Dispatch {
+        self.x_scales = Some(x_scales.clone());
+        self
     }
 
     /// Weights of the choices, f32 `[tokens, topk]`, to travel with the rows.
@@ -72,7 +82,7 @@ impl Dispatch {
         let shape = &shared.plan.shape;
         let payload = shape.payload();
         let columns = payload.columns(shape.hidden()) as usize;
-        let tokens = rows_of("x", &self.x, payload.dtype(), columns, shared)?;
+        let tokens = rows_of("x", &self.x, payload.given(), columns, shared)?;
         if tokens > shape.max_tokens() as usize {
             return Err(Error::argument(
                 "x",
@@ -81,16 +91,23 @@ impl Dispatch {
             ));
         }
         check_align("x", &self.x)?;
-        let mut choices = vec![("topk_idx", &self.topk_idx, DType::I32)];
-        choices.extend(self.topk_weights.as_ref().map(|weights| ("topk_weights", weights, DType::F32)));
-        for (name, tensor, dtype) in choices {
-            if rows_of(name, tensor, dtype, shape.topk() as usize, shared)? != tokens {
-                return Err(Error::argument(
-                    name,
-                    format!("{} rows", tensor.shape()[0]),
-                    format!("{tokens}, the tokens of x"),
-                ));
+        let topk = shape.topk() as usize;
+        check_rows("topk_idx", &self.topk_idx, DType::I32, topk, tokens, shared)?;
+        if let Some(weights) = &self.topk_weights {
+            check_rows("topk_weights", weights, DType::F32, topk, tokens, shared)?;
+        }
+        match (&self.x_scales, payload.scales().filter(|_| payload.takes_scales())) {
+            (Some(scales), Some(kind)) => {
+                check_rows("scales", scales, kind.dtype(), shape.scale_columns() as usize, tokens, shared)?;
             }
+            (None, Some(kind)) => {
+                let valid = format!("{kind} [tokens, {}], which rows of {payload} need", shape.scale_columns());
+                return Err(Error::argument("scales", "none", valid));
+            }
+            (Some(scales), None) => {
+                return Err(Error::argument("scales", scales.dtype(), format!("none: nobody gives scales with {payload}")));
+            }
+            (None, None) => {}
         }
         if let Some(handle) = &self.cached {
             handle.check_owner(shared)?;
@@ -110,8 +127,10 @@ impl Dispatch {
 /// Rows that arrived, in order of (source rank, token).
 #[derive(Debug)]
 pub struct Dispatched {
-    /// `[rows, hidden]`, of the type that was given: bit for bit.
+    /// `[rows, hidden]`, of [`Payload::dtype`](crate::plan::Payload::dtype): bit for bit what was given, or that quantized.
     pub x: Tensor,
+    /// `[rows, ceil(hidden / 128)]`, where rows have scales.
+    pub x_scales: Option<Tensor>,
     /// i32 `[rows, topk]`: number of a local expert, or -1 for choices of other ranks.
     pub topk_idx: Tensor,
     /// f32 `[rows, topk]`, when the dispatch carried weights.
@@ -131,6 +150,8 @@ pub struct Dispatched {
 #[must_use]
 pub struct Combine {
     pub(crate) rows_x: Tensor,
+    pub(crate) rows_weights: Option<Tensor>,
+    pub(crate) biases: Vec<Tensor>,
     pub(crate) handle: Handle,
     pub(crate) timeout: Duration,
 }
@@ -138,7 +159,26 @@ pub struct Combine {
 impl Combine {
     /// Rows `x`, of the communicator's [`Sum`](crate::plan::Sum), `[rows, hidden]` in the order in which the dispatch delivered them, back along `handle`.
     pub fn new(x: &Tensor, handle: &Handle) -> Combine {
-        Combine { rows_x: x.clone(), handle: handle.clone(), timeout: TIMEOUT_DEFAULT }
+        Combine {
+            rows_x: x.clone(),
+            rows_weights: None,
+            biases: Vec::new(),
+            handle: handle.clone(),
+            timeout: TIMEOUT_DEFAULT,
+        }
+    }
+
+    /// Weights of the rows, f32 `[rows, topk]`, to be summed for each token and choice. All ranks give them, or none.
+    pub fn weights(mut self, topk_weights: &Tensor) -> Combine {
+        self.rows_weights = Some(topk_weights.clone());
+        self
+    }
+
+    /// Adds `bias`, `[tokens, hidden]` of the communicator's [`Sum`](crate::plan::Sum), to the result before it is rounded;
+    /// twice at most. Ranks need not do the same.
+    pub fn bias(mut self, bias: &Tensor) -> Combine {
+        self.biases.push(bias.clone());
+        self
     }
 
     /// Longest time without progress before the kernels give up.
@@ -160,6 +200,16 @@ impl Combine {
             ));
         }
         check_align("x", &self.rows_x)?;
+        if let Some(weights) = &self.rows_weights {
+            check_rows("topk_weights", weights, DType::F32, shape.topk() as usize, rows, shared)?;
+        }
+        if self.biases.len() > BIASES_MAX {
+            return Err(Error::argument("bias", format!("{} biases", self.biases.len()), format!("0 to {BIASES_MAX}")));
+        }
+        for bias in &self.biases {
+            check_rows("bias", bias, shape.sum().dtype(), shape.hidden() as usize, handle.tokens, shared)?;
+            check_align("bias", bias)?;
+        }
         check_timeout(self.timeout)
     }
 }
@@ -167,8 +217,11 @@ impl Combine {
 /// What combine gives.
 #[derive(Debug)]
 pub struct Combined {
-    /// `[tokens, hidden]`, of the type that was given: for each own token the sum of its rows; zero for a token that went nowhere.
+    /// `[tokens, hidden]`, of the type that was given: for each own token the sum of its rows and biases; zero where there
+    /// are none.
     pub x: Tensor,
+    /// f32 `[tokens, topk]`: for each own token and choice the sum of its rows' weights, when weights were given.
+    pub topk_weights: Option<Tensor>,
 }
 
 /// The routing of a dispatch. Any number may be alive; clones share it.
@@ -231,6 +284,21 @@ fn rows_of(name: &str, tensor: &Tensor, dtype: DType, columns: usize, shared: &S
     match tensor.shape() {
         [rows, found] if *found == columns => Ok(*rows),
         shape => Err(Error::argument(name, format!("shape {shape:?}"), format!("[rows, {columns}]"))),
+    }
+}
+
+/// Checks a tensor as [`rows_of`] does, and the number of its rows.
+fn check_rows(
+    name: &str,
+    tensor: &Tensor,
+    dtype: DType,
+    columns: usize,
+    rows: usize,
+    shared: &Shared,
+) -> Result<()> {
+    match rows_of(name, tensor, dtype, columns, shared)? {
+        found if found == rows => Ok(()),
+        found => Err(Error::argument(name, format!("{found} rows"), format!("{rows}, as the others have"))),
     }
 }
 

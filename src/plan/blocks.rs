@@ -16,6 +16,7 @@ pub const CODES: &[(&str, u32)] = &[
     ("DISAGREE", 7),
     ("OVERFLOW", 8),
     ("ABORTED", 9),
+    ("WEIGHTS", 10),
 ];
 
 trait Put {
@@ -92,10 +93,14 @@ block! {
         max_tokens: u32,
         /// Bytes of a row on its way to the experts, and on its way back.
         dispatch_row_bytes: u32, combine_row_bytes: u32,
+        /// Bytes of a row that is given to dispatch.
+        given_row_bytes: u32,
+        /// Scales of a row, bytes of one, where they are in a dispatch slot; whether they are made powers of two.
+        scales: u32, scale_bytes: u32, scales_at: u32, scale_power_of_two: u32,
         /// Dispatch slot: header, header and row, padded.
         dispatch_header_bytes: u32, dispatch_used_bytes: u32, dispatch_slot_bytes: u32,
-        /// Combine slot: header and row, padded.
-        combine_used_bytes: u32, combine_slot_bytes: u32,
+        /// Combine slot: header, header and row, padded.
+        combine_header_bytes: u32, combine_used_bytes: u32, combine_slot_bytes: u32,
         /// Ring depths in slots, powers of two, and the credit quantum between nodes.
         depth_ib: u32, depth_nv: u32, credit_ib: u32,
         /// Bytes of an exchange box between nodes, and of one within a node.

@@ -122,7 +122,10 @@ impl LaunchPlan {
         let stages = (streams + all_words * 32 * StreamRecord::BYTES as u32).next_multiple_of(128);
         let results = stages + workers * tuning.stage_bytes;
         let shared_bytes = results + if op == Op::Combine { workers * RESULT_BYTES } else { 0 };
-        let used = shape.dispatch_header_bytes(topology) + shape.dispatch_row_bytes();
+        let used = match op {
+            Op::Dispatch => shape.dispatch_header_bytes(topology) + shape.dispatch_row_bytes(),
+            Op::Combine => shape.combine_header_bytes() + shape.combine_row_bytes(),
+        };
         let mut role_words = [0; 32];
         for (word, kinds) in role_words.iter_mut().zip(&roles[..workers as usize]) {
             *word = kinds.iter().rev().fold(0, |code, &kind| code << 4 | (kind as u32 + 1));

@@ -4,6 +4,7 @@
 //! what the kernels read; one function a zone ([`window`], [`state`], [`handle`]) computes every offset.
 
 pub mod blocks;
+pub mod fp8;
 pub mod handle;
 pub mod launch;
 pub mod payload;
@@ -12,6 +13,7 @@ pub mod state;
 pub mod tuning;
 pub mod window;
 
+pub use fp8::{Fp8, Quantization, ScaleKind};
 pub use launch::{LaunchPlan, Op};
 pub use payload::{Payload, Sum};
 pub use shape::Shape;
@@ -92,7 +94,7 @@ impl Plan {
         let t = &self.tuning;
         let s = &self.shape;
         let words = [
-            2, // version of the wire format
+            3, // version of the wire format
             u64::from(self.topology.nodes()),
             u64::from(self.topology.gpus_per_node()),
             s.payload().code(),

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::fp8::{Fp8, Quantization, ScaleKind};
 use crate::mem::DType;
 
-/// What dispatch carries for each token. Kernels move bytes: no bit of a row changes.
+/// What dispatch carries for each token. Kernels move bytes: no bit of a row changes, unless they quantize it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Payload {
@@ -17,16 +18,52 @@ pub enum Payload {
     Fp32,
     /// u8 `[tokens, N]`: rows of N bytes that nobody looks into, a multiple of 16.
     Bytes(u32),
+    /// FP8 `[tokens, hidden]` beside scales `[tokens, ceil(hidden / 128)]`, both given by the caller.
+    Fp8(Fp8, ScaleKind),
+    /// bf16 `[tokens, hidden]` that the sending warps turn into FP8 with scales, see [`Quantization`].
+    Quantize(Quantization),
 }
 
 impl Payload {
-    /// Type of the tensors.
+    /// Type of the rows that are given.
+    pub fn given(self) -> DType {
+        match self {
+            Payload::Quantize(_) => DType::Bf16,
+            other => other.dtype(),
+        }
+    }
+
+    /// Type of the rows that arrive.
     pub fn dtype(self) -> DType {
         match self {
             Payload::Bf16 => DType::Bf16,
             Payload::Fp16 => DType::F16,
             Payload::Fp32 => DType::F32,
             Payload::Bytes(_) => DType::U8,
+            Payload::Fp8(format, _) => format.dtype(),
+            Payload::Quantize(how) => how.format().dtype(),
+        }
+    }
+
+    /// Type of the scales that arrive with the rows, where there are any.
+    pub fn scales(self) -> Option<ScaleKind> {
+        match self {
+            Payload::Fp8(_, scales) => Some(scales),
+            Payload::Quantize(how) => Some(how.scales()),
+            _ => None,
+        }
+    }
+
+    /// Whether the caller gives the scales.
+    pub fn takes_scales(self) -> bool {
+        matches!(self, Payload::Fp8(..))
+    }
+
+    /// How rows are quantized, if they are.
+    pub fn quantization(self) -> Option<Quantization> {
+        match self {
+            Payload::Quantize(how) => Some(how),
+            _ => None,
         }
     }
 
@@ -38,13 +75,16 @@ impl Payload {
         }
     }
 
-    /// Number in the agreement of all ranks.
+    /// Number in the agreement of all ranks: bits 0 to 7 the kind, then format, scales, whether powers of two.
     pub(crate) fn code(self) -> u64 {
+        let fp8 = |format: Fp8, scales: ScaleKind| (format as u64) << 8 | (scales as u64) << 16;
         match self {
             Payload::Bf16 => 0,
             Payload::Fp16 => 1,
             Payload::Fp32 => 2,
             Payload::Bytes(_) => 3,
+            Payload::Fp8(format, scales) => 4 | fp8(format, scales),
+            Payload::Quantize(how) => 5 | fp8(how.format(), how.scales()) | u64::from(how.is_power_of_two()) << 24,
         }
     }
 }
@@ -56,6 +96,8 @@ impl fmt::Display for Payload {
             Payload::Fp16 => f.write_str("fp16"),
             Payload::Fp32 => f.write_str("fp32"),
             Payload::Bytes(bytes) => write!(f, "bytes:{bytes}"),
+            Payload::Fp8(format, scales) => write!(f, "fp8 {format} with {scales} scales"),
+            Payload::Quantize(how) => write!(f, "bf16 as {how}"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is moved: row size, experts, top-k, token bound.
 
+use super::fp8::ScaleKind;
 use super::payload::{Payload, Sum};
 use crate::error::{Error, Result};
 use crate::mem::DType;
@@ -13,8 +14,8 @@ pub const MAX_HIDDEN_BYTES: u32 = 1 << 20;
 pub const MAX_TOKENS: u32 = 1 << 20;
 /// Bytes of a bf16 element.
 const BF16_BYTES: u32 = 2;
-/// Bytes of a combine slot's header: call number, index in the flow, padding to 16.
-pub const COMBINE_HEADER_BYTES: u32 = 16;
+/// Bytes of a combine slot's header before the weights: call number, index in the flow, whether weights follow, zero.
+const COMBINE_HEAD_BYTES: u32 = 16;
 
 /// Shape of a Mixture-of-Experts exchange: rows of [`Payload`] for `[tokens]` out, rows of [`Sum`] for them back,
 /// `topk_idx [tokens, topk]`.
@@ -133,9 +134,29 @@ impl Shape {
         self.experts / topology.ranks()
     }
 
-    /// Header of a dispatch slot: call, token, destination mask, then (expert, weight) pairs; padded to 16 bytes.
+    /// Bytes of a row that is given to dispatch.
+    pub fn given_row_bytes(&self) -> u32 {
+        row_bytes(self.payload.columns(self.hidden), self.payload.given()) as u32
+    }
+
+    /// Scales of a row.
+    pub fn scale_columns(&self) -> u32 {
+        self.payload.scales().map_or(0, |scales| scales.columns(self.hidden))
+    }
+
+    /// Bytes of one scale.
+    pub fn scale_bytes(&self) -> u32 {
+        self.payload.scales().map_or(0, ScaleKind::bytes)
+    }
+
+    /// Where the scales are in a dispatch slot: behind call, token, destination mask and (expert, weight) pairs.
+    pub fn dispatch_scales_at(&self, topology: Topology) -> u32 {
+        8 + 4 * topology.mask_words() + 8 * self.topk
+    }
+
+    /// Header of a dispatch slot, scales included; padded to 16 bytes.
     pub fn dispatch_header_bytes(&self, topology: Topology) -> u32 {
-        (8 + 4 * topology.mask_words() + 8 * self.topk).next_multiple_of(16)
+        (self.dispatch_scales_at(topology) + self.scale_columns() * self.scale_bytes()).next_multiple_of(16)
     }
 
     /// Bytes of a dispatch slot, padded to 128.
@@ -143,9 +164,14 @@ impl Shape {
         (self.dispatch_header_bytes(topology) + self.dispatch_row_bytes()).next_multiple_of(128)
     }
 
+    /// Header of a combine slot: call, position, whether weights follow, zero, topk weights; padded to 16 bytes.
+    pub fn combine_header_bytes(&self) -> u32 {
+        COMBINE_HEAD_BYTES + (4 * self.topk).next_multiple_of(16)
+    }
+
     /// Bytes of a combine slot, padded to 128.
     pub fn combine_slot_bytes(&self) -> u32 {
-        (COMBINE_HEADER_BYTES + self.combine_row_bytes()).next_multiple_of(128)
+        (self.combine_header_bytes() + self.combine_row_bytes()).next_multiple_of(128)
     }
 }
 

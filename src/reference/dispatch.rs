@@ -1,15 +1,18 @@
 //! Rows at each rank.
 
 use super::layout::Layout;
+use super::quantize::quantize;
 use crate::error::{Error, Result};
 use crate::plan::Shape;
 use crate::topology::Topology;
 
 /// What one rank gives to a dispatch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct DispatchInput<'a> {
     /// Rows of `[tokens]`, as bytes.
     pub x: &'a [u8],
+    /// Their scales, as bytes, where the payload takes any.
+    pub scales: &'a [u8],
     /// `[tokens, topk]`.
     pub topk_idx: &'a [i32],
     /// `[tokens, topk]`.
@@ -21,6 +24,8 @@ pub struct DispatchInput<'a> {
 pub struct DispatchOutput {
     /// Rows of `[rows]`, as bytes.
     pub x: Vec<u8>,
+    /// Their scales, as bytes.
+    pub scales: Vec<u8>,
     /// `[rows, topk]`: local expert, -1 for a choice that lives elsewhere or is masked.
     pub topk_idx: Vec<i32>,
     /// `[rows, topk]`: the choice's weight, 0 where `topk_idx` is -1 or no weights were given.
@@ -64,16 +69,38 @@ pub fn dispatch(topology: Topology, shape: Shape, inputs: &[DispatchInput]) -> R
 
 fn checked_layout(topology: Topology, shape: Shape, input: &DispatchInput) -> Result<Layout> {
     let layout = Layout::new(topology, shape, input.topk_idx)?;
-    let bytes = layout.tokens() as usize * shape.dispatch_row_bytes() as usize;
-    if input.x.len() != bytes {
-        let valid = format!("{bytes} (tokens of topk_idx x bytes of a row)");
-        return Err(Error::argument("x", format!("{} bytes", input.x.len()), valid));
+    let scales = if shape.payload().takes_scales() { scales_bytes(shape) } else { 0 };
+    for (name, given, row) in [("x", input.x, shape.given_row_bytes() as usize), ("scales", input.scales, scales)] {
+        let bytes = layout.tokens() as usize * row;
+        if given.len() != bytes {
+            let valid = format!("{bytes} (tokens of topk_idx x bytes of a row)");
+            return Err(Error::argument(name, format!("{} bytes", given.len()), valid));
+        }
     }
     if let Some(weights) = input.topk_weights.filter(|weights| weights.len() != input.topk_idx.len()) {
         let valid = format!("{}, as topk_idx", input.topk_idx.len());
         return Err(Error::argument("topk_weights", format!("{} elements", weights.len()), valid));
     }
     Ok(layout)
+}
+
+/// Bytes of a row's scales.
+fn scales_bytes(shape: Shape) -> usize {
+    (shape.scale_columns() * shape.scale_bytes()) as usize
+}
+
+/// A token's row as it arrives, and its scales.
+fn carried(shape: Shape, input: &DispatchInput, token: usize) -> (Vec<u8>, Vec<u8>) {
+    let part = |bytes: &[u8], row: usize| bytes[token * row..(token + 1) * row].to_vec();
+    let given = part(input.x, shape.given_row_bytes() as usize);
+    match shape.payload().quantization() {
+        Some(how) => {
+            let row = quantize(how, &given);
+            (row.elements, row.scales)
+        }
+        None if shape.payload().takes_scales() => (given, part(input.scales, scales_bytes(shape))),
+        None => (given, Vec::new()),
+    }
 }
 
 fn output(topology: Topology, shape: Shape, rank: u32, inputs: &[DispatchInput], layouts: &[Layout]) -> DispatchOutput {
@@ -83,6 +110,7 @@ fn output(topology: Topology, shape: Shape, rank: u32, inputs: &[DispatchInput],
     let source = rows(rank, layouts);
     let mut output = DispatchOutput {
         x: Vec::with_capacity(source.len() * row_bytes),
+        scales: Vec::with_capacity(source.len() * scales_bytes(shape)),
         topk_idx: Vec::with_capacity(source.len() * topk),
         topk_weights: Vec::with_capacity(source.len() * topk),
         source,
@@ -90,7 +118,9 @@ fn output(topology: Topology, shape: Shape, rank: u32, inputs: &[DispatchInput],
     };
     for row in &output.source {
         let (input, token) = (&inputs[row.rank as usize], row.token as usize);
-        output.x.extend_from_slice(&input.x[token * row_bytes..(token + 1) * row_bytes]);
+        let (row, scales) = carried(shape, input, token);
+        output.x.extend(row);
+        output.scales.extend(scales);
         for choice in token * topk..(token + 1) * topk {
             let local = input.topk_idx[choice] - first;
             let here = input.topk_idx[choice] >= 0 && (0..own).contains(&local);
@@ -117,7 +147,7 @@ mod tests {
         let idx: [&[i32]; 2] = [&[3, 0, 2, -1, -1, 1], &[2, -1, 0]];
         let weights: [&[f32]; 2] = [&[0.5, 0.25, 0.125, 9.0, 9.0, 1.0], &[2.0, 9.0, 4.0]];
         let inputs =
-            [0, 1].map(|rank| DispatchInput { x: &x[rank], topk_idx: idx[rank], topk_weights: Some(weights[rank]) });
+            [0, 1].map(|rank| DispatchInput { x: &x[rank], topk_idx: idx[rank], topk_weights: Some(weights[rank]), ..DispatchInput::default() });
         let outputs = dispatch(topology, shape, &inputs).expect("valid");
         let row = |rank, token| Row { rank, token };
         assert_eq!(outputs[0].source, [row(0, 0), row(0, 1), row(1, 0)]);
@@ -134,9 +164,9 @@ mod tests {
     fn refuses_lengths_that_disagree() {
         let topology = Topology::new(1, 1).expect("valid");
         let shape = Shape::new(8, 4, 2, 4).expect("valid");
-        let short = DispatchInput { x: &[0; 15], topk_idx: &[0, 1], topk_weights: None };
+        let short = DispatchInput { x: &[0; 15], topk_idx: &[0, 1], ..DispatchInput::default() };
         assert!(dispatch(topology, shape, &[short]).is_err());
-        let weights = DispatchInput { x: &[0; 16], topk_idx: &[0, 1], topk_weights: Some(&[1.0]) };
+        let weights = DispatchInput { topk_weights: Some(&[1.0]), x: &[0; 16], ..short };
         assert!(dispatch(topology, shape, &[weights]).is_err());
         assert!(dispatch(topology, shape, &[]).is_err());
     }

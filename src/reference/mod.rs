@@ -14,10 +14,13 @@
 pub mod bf16;
 mod combine;
 mod dispatch;
+pub mod fp8;
 mod layout;
 mod number;
+mod quantize;
 
-pub use combine::combine;
+pub use combine::{combine, CombineInput, CombineOutput};
 pub use dispatch::{dispatch, rows, DispatchInput, DispatchOutput, Row};
 pub use layout::{channel_tokens, Exchange, Layout};
 pub use number::{round, widen};
+pub use quantize::{dequantize, quantize, Quantized, AMAX_MIN};

@@ -91,12 +91,12 @@ const MUTANTS: &[Mutant] = &[
     of("mover", "bare headers are stored", "max.u32 low, piece_offset, skip_out;", "mov.u32 low, piece_offset;"),
     of("mover", "the ring does not wrap", "and.b32 slot, slot, depth_mask;", ""),
     of("mover", "loads of a claim cut short stay", "mov.pred drops, 0;", "mov.pred drops, 0; mov.u32 in_flight, 0;"),
-    of("summer", "a sum starts from its second term", "mov.pred fresh, 0;", ""),
+    of("summer", "a sum starts from its second term", "mov.pred _fresh, 0;", ""),
     of(
         "summer",
         "a node's sum is not rounded",
-        "setp.ge.u32 in_home, number, home_first;",
-        "setp.lt.u32 in_home, number, number;",
+        "setp.ge.u32 _in_home, _number, home_first;",
+        "setp.lt.u32 _in_home, _number, _number;",
     ),
     of("summer", "a result is overwritten while its store reads it", "@leader cp.async.bulk.wait_group.read 1;", ""),
     of(
@@ -105,6 +105,17 @@ const MUTANTS: &[Mutant] = &[
         "setp.ne.u32 bad, found_call, call;",
         "setp.ne.u32 bad, call, call;",
     ),
+    of(
+        "summer",
+        "whether weights follow is not looked at",
+        "setp.ne.or.u32 bad, found_weighs, weighs, bad;",
+        "",
+    ),
+    of("summer", "weights of the terms are not added", "setp.eq.u32 is, weighs, 0;", "setp.eq.u32 is, weighs, weighs;"),
+    of("summer", "a weight is stored one place on", "[from + 4], v1;", "[from + 8], v1;"),
+    of("summer", "more weights are stored than there are", "setp.gt.u32 is, low, 3;", "setp.gt.u32 is, low, 0;"),
+    of("summer", "a bias is left out", "add.u32 adds, terms, biases;", "mov.u32 adds, terms;"),
+    of("summer", "biases are loaded with a header", "max.u32 low, load_offset, header_bytes;", "mov.u32 low, load_offset;"),
     of(
         "eight",
         "two elements change places",

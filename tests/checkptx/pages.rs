@@ -23,6 +23,8 @@ const BARRIERS_AT: u32 = 256;
 const TERMS_MAX: u64 = 32;
 /// `CODE_STALE_SLOT` of a status line.
 const STALE_SLOT: u32 = 3;
+/// `CODE_WEIGHTS`.
+const WEIGHTS: u32 = 10;
 
 /// Launch block for `warps` warps, and the bytes of their shared memory.
 fn launch(warps: u32, piece_bytes: u32, stage_bytes: u32) -> (LaunchBlock, u32) {
@@ -143,7 +145,12 @@ fn sums(more: u64) -> Vec<Case> {
     let mut add = |stage: u64, used: u64, terms: u64, bare: u64, messages: u64, stale: u64| {
         for seed in seeds(1, more) {
             let at = all.len() as u64;
+            let used = used.max(64);
             let case = Case::new("summer").with("stage", stage).with("used", used).with("pad", 16 * (at % 5));
+            // Headers of no, some and as many weights as leave a column of row.
+            let topk = [0, 1, 5, 8, (used - 32).min(128) / 4][at as usize % 5];
+            let case = case.with("topk", topk).with("weighs", (at / 3 % 2).min(topk)).with("biases", at / 2 % 3);
+            let case = case.with("flag", at % 2);
             let case = case.with("terms", terms).with("bare", bare).with("messages", messages).with("stale", stale);
             all.push(case.with("warps", [1, 3, 16][at as usize % 3]).with("seed", seed * 1000 + at));
         }
@@ -166,6 +173,8 @@ fn sums(more: u64) -> Vec<Case> {
 fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
     let (seed, used, messages) = (case.number("seed")?, case.number("used")?, case.number("messages")?);
     let (terms_max, bare) = (case.number("terms")?, case.number("bare")? > 0);
+    let (topk, weighs, biases) = (case.number("topk")?, case.number("weighs")?, case.number("biases")?);
+    let header = HEADER + (4 * topk).next_multiple_of(16);
     let (stale, slot) = (case.number("stale")?, used + case.number("pad")?);
     let warps = case.word("warps")?;
     let (block, shared_bytes) = launch(warps, 0, case.word("stage")?);
@@ -184,26 +193,38 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
             }
         })
         .collect();
-    let hidden = (used - HEADER) as usize / 2;
+    let hidden = (used - header) as usize / 2;
     let values = draws::bf16s(seed, 1, (messages * TERMS_MAX) as usize * hidden);
     let term = |message: u64, term: u64| &values[((message * TERMS_MAX + term) as usize * hidden)..][..hidden];
+    let weights: Vec<f32> =
+        draws::words(seed, 5, (messages * TERMS_MAX * topk) as usize).iter().map(|&word| f32::from_bits(word as u32)).collect();
+    let weights_of = |message: u64, term: u64| &weights[((message * TERMS_MAX + term) * topk) as usize..][..topk as usize];
+    let bias_values = draws::bf16s(seed, 6, (biases * messages) as usize * hidden);
+    let bias = |message: u64, bias: u64| &bias_values[(bias * messages + message) as usize * hidden..][..hidden];
+    // What is wrong with the message that is stale: an earlier call, or weights where there are none.
+    let flag = case.number("flag")? > 0;
     let mut slots = draws::bytes(seed, 2, (messages * TERMS_MAX * slot) as usize);
     for message in 0..messages {
         for number in 0..TERMS_MAX {
             let at = ((message * TERMS_MAX + number) * slot) as usize;
             // One header of the message `stale` is of an earlier call.
             let old = message == stale && number + 1 == groups[message as usize][0];
-            let header = draws::bytes_of32([call.wrapping_sub(old.into()), message as u32]);
-            slots[at..at + 8].copy_from_slice(&header);
-            let row = at + HEADER as usize;
+            let (old, odd) = (old && !flag, old && flag);
+            let head = draws::bytes_of32([call.wrapping_sub(old.into()), message as u32, weighs as u32 ^ u32::from(odd)]);
+            slots[at..at + 12].copy_from_slice(&head);
+            let given = draws::bytes_of32(weights_of(message, number).iter().map(|weight| weight.to_bits()));
+            slots[at + HEADER as usize..][..given.len()].copy_from_slice(&given);
+            let row = at + header as usize;
             slots[row..row + 2 * hidden].copy_from_slice(&draws::bytes_of16(term(message, number)));
         }
     }
     let source = rig.input("from", &slots, 16 * (seed % 8))?;
     let table = groups.iter().flat_map(|group| [group[0] as u32, group[1] as u32, group[2] as u32, 0]);
     let table = rig.input("groups", &draws::bytes_of32(table), 16)?;
-    let pitch = if bare { used - HEADER } else { slot };
+    let pitch = if bare { used - header } else { slot };
+    let bias_rows = rig.input("biases", &draws::bytes_of16(&bias_values), 16 * (seed % 3))?;
     let output = rig.output("to", messages * pitch, 16 * (seed % 7))?;
+    let weights_out = rig.output("weights", 4 * messages * topk, 4 * (seed % 5))?;
     let kept = rig.output("kept", 32, 0)?;
     rig.run(Run {
         kernel: "summer",
@@ -214,10 +235,15 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
             ("launch", Arg::Zone(launch)),
             ("from", Arg::Zone(source)),
             ("groups", Arg::Zone(table)),
+            ("biases", Arg::Zone(bias_rows)),
             ("to", Arg::Zone(output)),
+            ("weights", Arg::Zone(weights_out)),
             ("kept", Arg::Zone(kept)),
             ("slot", Arg::Word(slot)),
             ("used", Arg::Word(used)),
+            ("topk", Arg::Word(topk)),
+            ("weighs", Arg::Word(weighs)),
+            ("bias", Arg::Word(biases)),
             ("messages", Arg::Word(messages)),
             ("call", Arg::Word(call.into())),
             ("bare", Arg::Word(bare.into())),
@@ -225,46 +251,79 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
         reach: &[],
     })?;
 
-    let mut expected_line = draws::bytes_of32(if stale < messages { [STALE_SLOT, stale as u32] } else { [0, 0] });
     let word = |call: u32| u64::from(call) << 32 | stale;
-    let words = if stale < messages { [word(call), word(call.wrapping_sub(1))] } else { [0, 0] };
+    let (code, words) = match flag {
+        true => (WEIGHTS, [weighs, weighs ^ 1]),
+        false => (STALE_SLOT, [word(call), word(call.wrapping_sub(1))]),
+    };
+    let mut expected_line = draws::bytes_of32(if stale < messages { [code, stale as u32] } else { [0, 0] });
+    let words = if stale < messages { words } else { [0, 0] };
     expected_line.extend(draws::bytes_of(words));
     expected_line.extend(draws::bytes_of32([(stale < messages).into(), 0]));
     rig.expect(kept, &expected_line)?;
 
     let have = rig.read(output)?;
     let mut expected = have.clone();
+    let have_weights = rig.read(weights_out)?;
+    let mut expected_weights = have_weights.clone();
     for message in 0..messages {
         // A warp ends with the message that has a stale slot: its later ones are not done.
         if stale < messages && message % u64::from(warps) == stale % u64::from(warps) && message >= stale {
             continue;
         }
         let at = (message * pitch) as usize;
-        let terms: Vec<&[u16]> = (0..TERMS_MAX).map(|number| term(message, number)).collect();
-        let row = draws::bytes_of16(&total(groups[message as usize], hidden, &terms));
+        let group = groups[message as usize];
+        let terms: Vec<&[u16]> = (0..group[0]).map(|number| term(message, number)).collect();
+        let added: Vec<&[u16]> = (0..biases).map(|number| bias(message, number)).collect();
+        let row = draws::bytes_of16(&total(group, hidden, &[&terms[..], &added].concat()));
+        let weights: Vec<&[f32]> = (0..group[0]).map(|number| weights_of(message, number)).collect();
+        let weights = match weighs {
+            0 => vec![0; topk as usize],
+            _ => total_weights(group, topk as usize, &weights),
+        };
+        if weighs > 0 {
+            let at = (4 * message * topk) as usize;
+            expected_weights[at..][..4 * topk as usize].copy_from_slice(&draws::bytes_of32(weights.iter().copied()));
+        }
         if bare {
             expected[at..at + row.len()].copy_from_slice(&row);
         } else {
-            let header = draws::bytes_of32([call, message as u32 + 1000, 0, 0]);
-            expected[at..at + HEADER as usize].copy_from_slice(&header);
-            expected[at + HEADER as usize..][..row.len()].copy_from_slice(&row);
+            let mut head = draws::bytes_of32([call, message as u32 + 1000, weighs as u32, 0]);
+            head.extend(draws::bytes_of32(weights.iter().copied()));
+            // What pads the weights is the sum of what padded the terms': nobody reads it.
+            head.extend_from_slice(&have[at + head.len()..at + header as usize]);
+            expected[at..at + head.len()].copy_from_slice(&head);
+            expected[at + header as usize..][..row.len()].copy_from_slice(&row);
             let pad = at + used as usize..at + slot as usize;
             let untouched: Vec<u8> = pad.clone().map(|at| poison(at as u64)).collect();
             expected[pad].copy_from_slice(&untouched);
         }
     }
+    rig.expect(weights_out, &expected_weights)?;
     rig.expect(output, &expected)
 }
 
-/// The home node's terms are summed and rounded by themselves, and join where the first of them stands.
-fn total([terms, home, home_end]: [u64; 3], hidden: usize, rows_all: &[&[u16]]) -> Vec<u16> {
+/// Weights as [`total`] adds rows, in f32: bits.
+fn total_weights([terms, home, home_end]: [u64; 3], topk: usize, all: &[&[f32]]) -> Vec<u32> {
+    let sum = |values: &mut dyn Iterator<Item = f32>| values.reduce(bf16::add);
+    let column = |at: usize| {
+        let part = |from: u64, to: u64| all[from as usize..to as usize].iter().map(move |row| row[at]);
+        let home_sum = sum(&mut part(home, home_end));
+        let mut terms = part(0, home).chain(home_sum).chain(part(home_end, terms));
+        sum(&mut terms).unwrap_or(0.0).to_bits()
+    };
+    (0..topk).map(column).collect()
+}
+
+/// The home node's terms are summed and rounded by themselves, and join where the first of them stands; biases come last.
+fn total([_, home, home_end]: [u64; 3], hidden: usize, rows_all: &[&[u16]]) -> Vec<u16> {
     let part = |from: u64, to: u64| &rows_all[from as usize..to as usize];
     let home_sum = sum(part(home, home_end), hidden);
     let mut rows = part(0, home).to_vec();
     if home < home_end {
         rows.push(&home_sum);
     }
-    rows.extend(part(home_end, terms));
+    rows.extend(part(home_end, rows_all.len() as u64));
     let sums = sum(&rows, hidden);
     // One term alone is rounded too: a NaN becomes the one NaN.
     sums.into_iter().map(|bits| bf16::from_f32(bf16::to_f32(bits))).collect()

@@ -146,7 +146,7 @@ fn two_communicators_on_the_same_gpus() {
             let mut its = play::begin_combine(other, &second, theirs, &its.handle)?;
             let mine = play::verify(one, &first, ours, mine.wait(PATIENCE)?)?;
             play::combine(one, &first, ours, &mine.handle)?;
-            play::verify_combined(other, &second, theirs, &its.wait(PATIENCE)?)?;
+            play::verify_combined(other, theirs, &its.wait(PATIENCE)?)?;
         }
         Ok(())
     });

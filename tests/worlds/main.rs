@@ -35,4 +35,5 @@ mod soak;
 #[path = "../shared/standin.rs"]
 mod standin;
 mod trouble;
+mod types;
 mod weak;

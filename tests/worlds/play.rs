@@ -307,7 +307,7 @@ pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatc
 /// One combine at one rank, compared.
 pub fn combine(rank: &mut Communicator, case: &Case, call: &Call, handle: &Handle) -> Result<(), Stop> {
     let combined = begin_combine(rank, case, call, handle)?.wait(PATIENCE)?;
-    verify_combined(rank, case, call, &combined)
+    verify_combined(rank, call, &combined)
 }
 
 /// Begins a combine at one rank.
@@ -323,7 +323,7 @@ pub fn begin_combine(
 }
 
 /// Compares what a combine gave to one rank.
-pub fn verify_combined(rank: &Communicator, case: &Case, call: &Call, combined: &Combined) -> Result<(), Stop> {
+pub fn verify_combined(rank: &Communicator, call: &Call, combined: &Combined) -> Result<(), Stop> {
     let want = &call.combined[rank.rank() as usize];
     compare("combined x bytes", &combined.x.to_bytes()?, want, rank.plan().shape.combine_row_bytes() as usize)
 }

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-use crate::case::{Case, Link, Numbers, Pattern, Warps};
+use crate::case::{Added, Carried, Case, Link, Numbers, Pattern, Warps};
 use crate::play::play;
 
 /// Cases without `WARPFERRY_CASES`.
@@ -84,6 +84,18 @@ fn patterns() -> impl Strategy<Value = Pattern> {
     ]
 }
 
+/// What rows hold: mostly bf16 both ways, else any pair.
+pub fn held() -> impl Strategy<Value = (Carried, Added)> {
+    let carried = prop_oneof![
+        Just(Carried::Bf16),
+        Just(Carried::Fp16),
+        Just(Carried::Fp32),
+        (1..=40u32).prop_map(|sixteens| Carried::Bytes(16 * sixteens)),
+    ];
+    let added = prop_oneof![Just(Added::Bf16), Just(Added::Fp16), Just(Added::Fp32)];
+    prop_oneof![2 => Just((Carried::Bf16, Added::Bf16)), 3 => (carried, added)]
+}
+
 prop_compose! {
     fn moved()(
         seed in seeds(),
@@ -96,10 +108,25 @@ prop_compose! {
         any in any::<bool>(),
         weights in prop::collection::vec(any::<bool>(), 1..=3),
         views in any::<bool>(),
+        (payload, sum) in held(),
     ) -> Case {
         let numbers = if any { Numbers::Any } else { Numbers::Usual };
         let hidden = 8 * eighths;
-        Case { seed, calls, hidden, experts_per_rank, topk, tokens, pattern, numbers, weights, views, ..Case::default() }
+        Case {
+            seed,
+            calls,
+            hidden,
+            payload,
+            sum,
+            experts_per_rank,
+            topk,
+            tokens,
+            pattern,
+            numbers,
+            weights,
+            views,
+            ..Case::default()
+        }
     }
 }
 
@@ -172,6 +199,8 @@ pub fn cases_that_are_valid() -> impl Strategy<Value = Case> {
             seed: moved.seed,
             calls: moved.calls,
             hidden: moved.hidden,
+            payload: moved.payload,
+            sum: moved.sum,
             experts_per_rank: moved.experts_per_rank,
             tokens: moved.tokens.iter().map(|&tokens| tokens.min(tokens_max)).collect(),
             pattern: moved.pattern,

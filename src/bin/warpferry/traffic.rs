@@ -1,7 +1,6 @@
 //! Payload between GPUs: the least possible, and what was counted.
 
 use warpferry::fabric::NicCounters;
-use warpferry::plan::shape::COMBINE_HEADER_BYTES;
 use warpferry::plan::{Fabric, Op, Plan};
 use warpferry::reference::Layout;
 use warpferry::Topology;
@@ -115,7 +114,7 @@ impl Slots {
             Op::Dispatch => {
                 (shape.dispatch_slot_bytes(topology), shape.dispatch_header_bytes(topology), shape.dispatch_row_bytes())
             }
-            Op::Combine => (shape.combine_slot_bytes(), COMBINE_HEADER_BYTES, shape.combine_row_bytes()),
+            Op::Combine => (shape.combine_slot_bytes(), shape.combine_header_bytes(), shape.combine_row_bytes()),
         };
         let whole = |bytes: u64, unit: u32, what: &str| match bytes % u64::from(unit) {
             0 => Ok(bytes / u64::from(unit)),

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::case::{Case, Numbers, Pattern, Warps};
+use crate::case::{Added, Carried, Case, Numbers, Pattern, Warps};
 
 /// How far a case that goes wrong is made smaller.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,8 @@ const CHANGES: &[Change] = &[
     |case| Some(Case { tokens: case.tokens.iter().map(|own| own.saturating_sub(1)).collect(), ..case.clone() }),
     |case| Some(Case { hidden: 8, ..case.clone() }),
     |case| Some(Case { hidden: case.hidden / 16 * 8, ..case.clone() }),
+    |case| Some(Case { payload: Carried::Bf16, ..case.clone() }),
+    |case| Some(Case { sum: Added::Bf16, ..case.clone() }),
     |case| drawn_routing(case, Case { topk: 1, ..case.clone() }),
     |case| drawn_routing(case, Case { topk: case.topk / 2, ..case.clone() }),
     |case| drawn_routing(case, Case { experts_per_rank: 1, ..case.clone() }),

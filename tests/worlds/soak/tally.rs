@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::json;
 
-use crate::case::{Case, Link, Numbers, Pattern, Warps};
+use crate::case::{Carried, Case, Link, Numbers, Pattern, Warps};
 use crate::play::Cost;
 use crate::trouble::Suffered;
 
@@ -92,6 +92,14 @@ fn dimensions(case: &Case) -> Vec<(&'static str, String)> {
         ),
         ("calls", case.calls.to_string()),
         ("hidden", bucket(case.hidden, &[8, 16, 32, 64, 256, 1024])),
+        (
+            "payload",
+            match case.payload {
+                Carried::Bytes(_) => "bytes".to_string(),
+                other => other.payload().to_string(),
+            },
+        ),
+        ("sum", case.sum.sum().to_string()),
         ("top-k", bucket(case.topk, &[1, 2, 4, 8, 16, 32])),
         ("experts a rank", bucket(case.experts_per_rank, &[1, 2, 5, 32, 256])),
         ("most tokens", bucket(case.tokens.iter().copied().max().unwrap_or(0), &[0, 1, 4, 10, 40])),
