@@ -4,6 +4,7 @@
 //! what the kernels read; one function a zone ([`window`], [`state`], [`handle`]) computes every offset.
 
 pub mod blocks;
+pub mod fp8;
 pub mod handle;
 pub mod launch;
 pub mod payload;
@@ -12,6 +13,7 @@ pub mod state;
 pub mod tuning;
 pub mod window;
 
+pub use fp8::{Fp8, Quantization, ScaleKind};
 pub use launch::{LaunchPlan, Op};
 pub use payload::{Payload, Sum};
 pub use shape::Shape;
