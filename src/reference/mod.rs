@@ -5,6 +5,7 @@
 //! - [`Layout`] and [`Exchange`]: what the layout and exchange kernels write into a handle.
 //! - [`dispatch`]: rows at each rank, ordered by (source rank, token), one row for each (token, destination rank).
 //! - [`combine`]: two sums in fp32, each rounded to the rows' type once: over the ranks of a node, then over nodes.
+//! - [`quantize()`] and [`dequantize`]: rows of bf16 as FP8 with a scale for each 128 elements, and back.
 //!
 //! Rows are bytes as tensors hold them: [`Shape::dispatch_row_bytes`] a row out, [`Shape::combine_row_bytes`] a row back.
 //!
@@ -14,10 +15,13 @@
 pub mod bf16;
 mod combine;
 mod dispatch;
+pub mod fp8;
 mod layout;
 mod number;
+mod quantize;
 
 pub use combine::combine;
 pub use dispatch::{dispatch, rows, DispatchInput, DispatchOutput, Row};
 pub use layout::{channel_tokens, Exchange, Layout};
 pub use number::{round, widen};
+pub use quantize::{dequantize, quantize, Quantized, AMAX_MIN};
