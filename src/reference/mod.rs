@@ -5,6 +5,7 @@
 //! - [`Layout`] and [`Exchange`]: what the layout and exchange kernels write into a handle.
 //! - [`dispatch`]: rows at each rank, ordered by (source rank, token), one row for each (token, destination rank).
 //! - [`combine`]: two sums in fp32, each rounded to the rows' type once: over the ranks of a node, then over nodes.
+//! - [`quantize()`] and [`dequantize`]: rows of bf16 as FP8 with a scale for each 128 elements, and back.
 //!
 //! Rows are bytes as tensors hold them: [`Shape::dispatch_row_bytes`] a row out, [`Shape::combine_row_bytes`] a row back.
 //!

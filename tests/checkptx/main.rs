@@ -51,6 +51,7 @@ mod eight;
 mod fabric;
 mod kernels;
 mod pages;
+mod quant;
 mod ring;
 mod room;
 mod stop;
@@ -74,6 +75,8 @@ static ALL: &[&check::Check] = &[
     &pages::MOVER,
     &pages::SUMMER,
     &eight::EIGHT,
+    &quant::E4M3,
+    &quant::E5M2,
     &bytes::BITS,
     &addresses::MLX5,
     &addresses::LOOPBACK,

@@ -16,6 +16,8 @@ const F16: Format = Format { precision: 11, least: -14, greatest: 15 };
 const BF16: Format = Format { precision: 8, least: -126, greatest: 127 };
 const TF32: Format = Format { precision: 11, least: -126, greatest: 127 };
 const E5M2: Format = Format { precision: 3, least: -14, greatest: 15 };
+/// E4M3 with room above its greatest number, 0x7e: its top exponent holds numbers, and nothing rounds to an infinity.
+const E4M3_WIDER: Format = Format { precision: 4, least: -6, greatest: 15 };
 
 /// Sign, mantissa and exponent of a finite number.
 type Exact = (bool, u128, i32);
@@ -281,6 +283,17 @@ fn conversions_to_narrow_floats() {
         };
         one(a) << 8 | one(b)
     });
+    check("cvt.rn.satfinite.e4m3x2.f32 d16, a32, b32;", "d16", |a, b, _| {
+        let one = |v: u64| match F32.exact(v & 0xffff_ffff) {
+            Some(exact) => {
+                let bits = E4M3_WIDER.round(exact, "rn", false);
+                (bits & 0x100) >> 1 | (bits & 0xff).min(0x7e)
+            }
+            None if v & 0x7f_ffff == 0 => (v >> 31 & 1) << 7 | 0x7e,
+            None => 0x7f,
+        };
+        one(a) << 8 | one(b)
+    });
     check("cvt.rna.tf32.f32 d32, a32;", "d32", |a, _, _| match a & 0x7fff_ffff > 0x7f80_0000 {
         true => a & 0xffff_e000,
         false => ((a & 0xffff_ffff) + 0x1000) & 0xffff_e000,
@@ -331,6 +344,19 @@ fn packed_integers_and_reductions_to_zero() {
     check("testp.normal.f32 p, a32;", "p", |a, _, _| {
         let v = f32::from_bits(a as u32);
         (v.is_normal() || v == 0.0) as u64
+    });
+    // Of bf16 the larger magnitude, NaN left out, with the product's sign; where both are NaN, 0x7fff.
+    let largest = |x: u64, y: u64| {
+        let sign = (x ^ y) & 0x8000;
+        match (x & 0x7fff, y & 0x7fff) {
+            (x, y) if x > 0x7f80 && y > 0x7f80 => 0x7fff,
+            (x, y) if x > 0x7f80 => y | sign,
+            (x, y) if y > 0x7f80 => x | sign,
+            (x, y) => x.max(y) | sign,
+        }
+    };
+    check("max.xorsign.abs.bf16x2 d32, a32, b32;", "d32", |a, b, _| {
+        largest(a >> 16 & 0xffff, b >> 16 & 0xffff) << 16 | largest(a & 0xffff, b & 0xffff)
     });
     check("set.gt.and.bf16x2.bf16x2 d32, a32, b32, pa;", "d32", |a, b, _| {
         let half = |a: u64, b: u64| {
