@@ -145,7 +145,7 @@ block! {
         /// Shared memory offsets.
         barriers: u32, completed: u32, scratch: u32, streams: u32, stages: u32, results: u32,
         /// Shared memory of one worker.
-        scratch_bytes: u32, stage_bytes: u32,
+        scratch_bytes: u32, stage_bytes: u32, result_bytes: u32,
         /// Bytes of a moving piece: a quarter of the stages.
         piece_bytes: u32,
         /// Order in which each worker looks for work: 4 bits a kind, kind + 1, low first, 0 ends.

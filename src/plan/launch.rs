@@ -1,6 +1,7 @@
 //! Launch of dispatch and combine: threads, shared memory, roles.
 
 use super::blocks::{LaunchBlock, StreamRecord};
+use super::fp8::GROUP_ELEMENTS;
 use super::shape::Shape;
 use super::tuning::{Role, Tuning};
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ pub const SHARED_BYTES_MAX: u32 = 232_448;
 pub const KIND_WORDS_MAX: u32 = 31;
 /// Stages of a moving worker, each with an mbarrier.
 pub const STAGES: u32 = 4;
-/// Buffers of a sum's result.
+/// A worker's two buffers for results of sums.
 pub const RESULT_BYTES: u32 = 2048;
 /// Most words of all kinds: each of the fewest threads of a CTA, one worker and the scout, clears one.
 const WORDS_MAX: u32 = 64;
@@ -80,6 +81,11 @@ impl LaunchPlan {
                 ),
             ));
         }
+        let header = shape.dispatch_header_bytes(topology);
+        if op == Op::Dispatch && header > tuning.stage_bytes / STAGES {
+            let valid = format!("at least {}: a quarter holds a slot's header", (header * STAGES).next_multiple_of(1024));
+            return Err(Error::argument("stage_bytes", tuning.stage_bytes, valid));
+        }
         let roles = tuning.worker_roles(feeds_nic);
         let mut workers = tuning.workers;
         loop {
@@ -121,11 +127,18 @@ impl LaunchPlan {
         let streams = scratch + workers * scratch_bytes;
         let stages = (streams + all_words * 32 * StreamRecord::BYTES as u32).next_multiple_of(128);
         let results = stages + workers * tuning.stage_bytes;
-        let shared_bytes = results + if op == Op::Combine { workers * RESULT_BYTES } else { 0 };
-        let used = match op {
-            Op::Dispatch => shape.dispatch_header_bytes(topology) + shape.dispatch_row_bytes(),
-            Op::Combine => shape.combine_header_bytes() + shape.combine_row_bytes(),
+        let header = shape.dispatch_header_bytes(topology);
+        let quantizes = shape.payload().quantization().is_some();
+        let (used, result_bytes) = match op {
+            // Rows are read and quantized in whole groups; two headers are made beside them.
+            Op::Dispatch if quantizes => (
+                shape.given_row_bytes().max(header + shape.dispatch_row_bytes()).next_multiple_of(2 * GROUP_ELEMENTS),
+                2 * header.next_multiple_of(128),
+            ),
+            Op::Dispatch => (header + shape.dispatch_row_bytes(), 0),
+            Op::Combine => (shape.combine_header_bytes() + shape.combine_row_bytes(), RESULT_BYTES),
         };
+        let shared_bytes = results + workers * result_bytes;
         let mut role_words = [0; 32];
         for (word, kinds) in role_words.iter_mut().zip(&roles[..workers as usize]) {
             *word = kinds.iter().rev().fold(0, |code, &kind| code << 4 | (kind as u32 + 1));
@@ -151,6 +164,7 @@ impl LaunchPlan {
                 results,
                 scratch_bytes,
                 stage_bytes: tuning.stage_bytes,
+                result_bytes,
                 piece_bytes: (tuning.stage_bytes / STAGES).min(used.next_multiple_of(16)),
                 roles: role_words,
             },

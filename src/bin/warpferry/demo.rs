@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use warpferry::plan::{Op, Plan, Shape};
-use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout};
+use warpferry::reference::{self, CombineInput, CombineOutput, DispatchInput, DispatchOutput, Layout};
 use warpferry::{Result, WorldConfig};
 use warpferry_emu::{Checks, Hosts, Schedule};
 use warpferry_nic::Ordering;
@@ -57,7 +57,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
     let mut mismatches = Vec::new();
     for (rank, (output, combined)) in done.ranks.iter().enumerate() {
         compare_dispatch(rank, output, &expected.dispatched[rank], &mut mismatches);
-        compare(&format!("rank {rank}: combined x bytes"), combined, &expected.combined[rank], &mut mismatches);
+        compare_combine(rank, combined, &expected.combined[rank], &mut mismatches);
     }
     let emulated = backend.is_emulator();
     let report = Report {
@@ -118,7 +118,7 @@ fn config(options: &DemoOptions, shape: Shape, sms_of_rank: Option<u32>) -> Resu
 /// What the reference makes of the inputs.
 struct Expected {
     dispatched: Vec<DispatchOutput>,
-    combined: Vec<Vec<u8>>,
+    combined: Vec<CombineOutput>,
     least: Least,
 }
 
@@ -128,25 +128,47 @@ impl Expected {
         let given: Vec<DispatchInput> = inputs
             .ranks
             .iter()
-            .map(|rank| DispatchInput { x: &rank.x, topk_idx: &rank.topk_idx, topk_weights: Some(&rank.topk_weights) })
+            .map(|rank| DispatchInput {
+                x: &rank.x,
+                scales: &rank.scales,
+                topk_idx: &rank.topk_idx,
+                topk_weights: Some(&rank.topk_weights),
+            })
             .collect();
         let layouts =
             given.iter().map(|rank| Layout::new(topology, shape, rank.topk_idx)).collect::<Result<Vec<Layout>>>()?;
         let dispatched = reference::dispatch(topology, shape, &given)?;
         let rows: Vec<Vec<u8>> = dispatched.iter().map(|output| experts(&shape, output)).collect();
-        let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-        let combined = reference::combine(topology, shape, &layouts, &rows)?;
+        let biases: Vec<Vec<&[u8]>> =
+            inputs.ranks.iter().map(|rank| rank.biases.iter().map(Vec::as_slice).collect()).collect();
+        let given: Vec<CombineInput> = rows
+            .iter()
+            .zip(&dispatched)
+            .zip(&biases)
+            .map(|((rows, arrived), biases)| CombineInput { rows, weights: Some(&arrived.topk_weights), biases })
+            .collect();
+        let combined = reference::combine(topology, shape, &layouts, &given)?;
         Ok(Expected { dispatched, combined, least: Least::new(topology, &layouts) })
     }
 }
 
 fn compare_dispatch(rank: usize, have: &DispatchOutput, want: &DispatchOutput, mismatches: &mut Vec<String>) {
-    let bits = |weights: &[f32]| weights.iter().map(|weight| weight.to_bits()).collect::<Vec<u32>>();
+    compare(&format!("rank {rank}: scale bytes"), &have.scales, &want.scales, mismatches);
     compare(&format!("rank {rank}: source"), &have.source, &want.source, mismatches);
     compare(&format!("rank {rank}: x bytes"), &have.x, &want.x, mismatches);
     compare(&format!("rank {rank}: topk_idx"), &have.topk_idx, &want.topk_idx, mismatches);
     compare(&format!("rank {rank}: topk_weights"), &bits(&have.topk_weights), &bits(&want.topk_weights), mismatches);
     compare(&format!("rank {rank}: expert_counts"), &have.expert_counts, &want.expert_counts, mismatches);
+}
+
+fn compare_combine(rank: usize, have: &CombineOutput, want: &CombineOutput, mismatches: &mut Vec<String>) {
+    compare(&format!("rank {rank}: combined x bytes"), &have.x, &want.x, mismatches);
+    let weights = |output: &CombineOutput| bits(output.topk_weights.as_deref().unwrap_or_default());
+    compare(&format!("rank {rank}: combined topk_weights"), &weights(have), &weights(want), mismatches);
+}
+
+fn bits(weights: &[f32]) -> Vec<u32> {
+    weights.iter().map(|weight| weight.to_bits()).collect()
 }
 
 /// Notes the first element that differs.

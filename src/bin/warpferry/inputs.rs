@@ -1,8 +1,8 @@
 //! What the ranks of a demo send: expert choices and rows.
 
 use warpferry::gate::{Gate, Load};
-use warpferry::plan::{Payload, Shape, Sum};
-use warpferry::reference::{self, Layout};
+use warpferry::plan::{Payload, Quantization, Shape, Sum};
+use warpferry::reference::{self, Layout, Quantized};
 use warpferry::routing::Routing;
 use warpferry::{Error, Result, Topology};
 
@@ -28,23 +28,29 @@ pub struct Inputs {
 pub struct RankInputs {
     /// Rows of `[tokens]`, as bytes.
     pub x: Vec<u8>,
+    /// Their scales, as bytes, where they are given.
+    pub scales: Vec<u8>,
     /// `[tokens, topk]`.
     pub topk_idx: Vec<i32>,
     /// `[tokens, topk]`.
     pub topk_weights: Vec<f32>,
+    /// What combine adds, `[tokens]` rows each, as bytes.
+    pub biases: Vec<Vec<u8>>,
 }
 
 impl Inputs {
     /// Draws the rows that go with `choices`.
     pub fn new(options: &DemoOptions, source: Source, choices: Choices) -> Inputs {
-        let payload = source.shape.payload();
-        let elements = options.tokens as usize * payload.columns(options.hidden) as usize;
+        let shape = source.shape;
+        let elements = options.tokens as usize * shape.payload().columns(options.hidden) as usize;
+        let sums = options.tokens as usize * options.hidden as usize;
         let ranks = (0_u64..)
             .zip(choices.0)
             .map(|(rank, (topk_idx, topk_weights))| {
                 let mut random = Random::new(options.seed.unwrap_or(0) ^ (rank + 1) << 32);
-                let x = random.rows(payload, elements);
-                RankInputs { x, topk_idx, topk_weights }
+                let (x, scales) = random.rows(&shape, elements);
+                let biases = (0..options.bias).map(|_| random.numbers(shape.sum(), sums)).collect();
+                RankInputs { x, scales, topk_idx, topk_weights, biases }
             })
             .collect();
         Inputs { origin: source.origin, ranks }
@@ -142,13 +148,19 @@ fn recorded(routing: &Routing, tokens: u32, topology: Topology) -> Result<Choice
     Ok(Choices(ranks))
 }
 
-/// The numbers in a row, when it holds any.
-pub fn as_sum(payload: Payload) -> Option<Sum> {
-    match payload {
-        Payload::Bf16 => Some(Sum::Bf16),
-        Payload::Fp16 => Some(Sum::Fp16),
-        Payload::Fp32 => Some(Sum::Fp32),
-        _ => None,
+/// The numbers in a row that arrived. Opaque bytes count as numbers about 0.
+pub fn numbers(shape: &Shape, row: &[u8], scales: &[u8]) -> Vec<f32> {
+    let quantized = |format, kind| {
+        let row = Quantized { elements: row.to_vec(), scales: scales.to_vec() };
+        reference::dequantize(Quantization::new(format, kind), &row)
+    };
+    match shape.payload() {
+        Payload::Bf16 => reference::widen(Sum::Bf16, row),
+        Payload::Fp16 => reference::widen(Sum::Fp16, row),
+        Payload::Fp32 => reference::widen(Sum::Fp32, row),
+        Payload::Fp8(format, kind) => quantized(format, kind),
+        Payload::Quantize(how) => quantized(how.format(), how.scales()),
+        _ => (0..shape.hidden() as usize).map(|at| (f32::from(row[at % row.len()]) - 128.0) / 64.0).collect(),
     }
 }
 
@@ -173,12 +185,29 @@ impl Random {
         (self.next() >> 40) as f32 / (1 << 24) as f32
     }
 
-    /// Activations as a layer has them: most within -2 to 2, with all mantissas. Bytes are any.
-    fn rows(&mut self, payload: Payload, elements: usize) -> Vec<u8> {
+    /// Activations as a layer has them: most within -2 to 2, with all mantissas.
+    fn numbers(&mut self, sum: Sum, elements: usize) -> Vec<u8> {
         let mut number = || (self.unit() + self.unit() + self.unit() - 1.5) * 2.0;
-        match as_sum(payload) {
-            Some(sum) => reference::round(sum, &(0..elements).map(|_| number()).collect::<Vec<f32>>()),
-            None => (0..elements).map(|_| self.next() as u8).collect(),
+        reference::round(sum, &(0..elements).map(|_| number()).collect::<Vec<f32>>())
+    }
+
+    /// Rows that are given, and their scales. Opaque bytes are any.
+    fn rows(&mut self, shape: &Shape, elements: usize) -> (Vec<u8>, Vec<u8>) {
+        match shape.payload() {
+            Payload::Bf16 | Payload::Quantize(_) => (self.numbers(Sum::Bf16, elements), Vec::new()),
+            Payload::Fp16 => (self.numbers(Sum::Fp16, elements), Vec::new()),
+            Payload::Fp32 => (self.numbers(Sum::Fp32, elements), Vec::new()),
+            Payload::Fp8(format, kind) => {
+                let numbers = self.numbers(Sum::Bf16, elements);
+                let rows = numbers.chunks(2 * shape.hidden() as usize);
+                let rows = rows.map(|row| reference::quantize(Quantization::new(format, kind), row));
+                rows.fold((Vec::new(), Vec::new()), |(mut x, mut scales), row| {
+                    x.extend(row.elements);
+                    scales.extend(row.scales);
+                    (x, scales)
+                })
+            }
+            _ => ((0..elements).map(|_| self.next() as u8).collect(), Vec::new()),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use warpferry::gate::Gate;
 use warpferry::plan::tuning::MAX_CHUNK;
-use warpferry::plan::{Fabric, Payload, Role, Roles, Shape, Sum, Tuning};
+use warpferry::plan::{Fabric, Fp8, Payload, Quantization, Role, Roles, ScaleKind, Shape, Sum, Tuning};
 use warpferry::{Error, Result, Topology};
 
 /// SMs of a launch unless told otherwise.
@@ -44,12 +44,19 @@ pub struct DemoOptions {
     /// Channels of the model: elements of a row
     #[arg(long, default_value_t = 7168)]
     pub hidden: u32,
-    /// What rows hold on their way to the experts: `bf16`, `fp16`, `fp32` or `bytes:N`
+    /// What rows hold on their way to the experts: `bf16`, `fp16`, `fp32`, `bytes:N`, `fp8-e4m3` or `fp8-e5m2` (with
+    /// scales that are given), or `fp8-quantize` (bf16 that the sending warps turn into e4m3)
     #[arg(long, default_value = "bf16")]
     pub payload: PayloadOption,
+    /// Scales of fp8 rows, one for each 128 channels
+    #[arg(long, value_enum)]
+    pub scales: Option<ScalesOption>,
     /// What rows hold on their way back, and are summed in fp32 to: `bf16`, `fp16` or `fp32`
     #[arg(long, value_enum, default_value_t = CombineOption::Bf16)]
     pub combine: CombineOption,
+    /// Biases that combine adds to each token's sum
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2))]
+    pub bias: u32,
     /// Experts of the world; without a routing file this draws random choices
     #[arg(long)]
     pub experts: Option<u32>,
@@ -141,13 +148,43 @@ impl FromStr for PayloadOption {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<PayloadOption, String> {
-        let wrong = || format!("`{text}` is no payload: valid are bf16, fp16, fp32 and bytes:N");
+        let valid = "bf16, fp16, fp32, fp8-e4m3, fp8-e5m2, fp8-quantize and bytes:N";
+        let wrong = || format!("`{text}` is no payload: valid are {valid}");
         Ok(PayloadOption(match text {
             "bf16" => Payload::Bf16,
             "fp16" => Payload::Fp16,
             "fp32" => Payload::Fp32,
+            "fp8-e4m3" => Payload::Fp8(Fp8::E4m3, ScaleKind::F32),
+            "fp8-e5m2" => Payload::Fp8(Fp8::E5m2, ScaleKind::F32),
+            "fp8-quantize" => Payload::Quantize(Quantization::new(Fp8::E4m3, ScaleKind::F32)),
             _ => Payload::Bytes(text.strip_prefix("bytes:").and_then(|bytes| bytes.parse().ok()).ok_or_else(wrong)?),
         }))
+    }
+}
+
+/// `--scales`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScalesOption {
+    /// f32; the default.
+    F32,
+    /// f32 powers of two.
+    PowerOfTwo,
+    /// One byte each: powers of two.
+    Ue8m0,
+}
+
+impl ScalesOption {
+    /// The payload with these scales.
+    fn of(self, payload: Payload) -> Result<Payload> {
+        let kind = if self == ScalesOption::Ue8m0 { ScaleKind::Ue8m0 } else { ScaleKind::F32 };
+        Ok(match payload {
+            Payload::Fp8(format, _) => Payload::Fp8(format, kind),
+            Payload::Quantize(how) => {
+                let how = Quantization::new(how.format(), kind);
+                Payload::Quantize(if self == ScalesOption::PowerOfTwo { how.power_of_two() } else { how })
+            }
+            other => return Err(Error::argument("--scales", format!("{self:?}"), format!("none: rows are {other}"))),
+        })
     }
 }
 
@@ -232,7 +269,8 @@ impl DemoOptions {
     /// Shape for the routing in use.
     pub fn shape(&self, experts: u32, topk: u32) -> Result<Shape> {
         let shape = Shape::new(self.hidden, experts, topk, self.tokens.max(1))?;
-        shape.with_payload(self.payload.0)?.with_sum(self.combine.sum())
+        let payload = self.scales.map_or(Ok(self.payload.0), |scales| scales.of(self.payload.0))?;
+        shape.with_payload(payload)?.with_sum(self.combine.sum())
     }
 
     /// Tuning: the library's defaults with what was given in their place. A rank has `sms_of_rank` SMs, where they are

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use warpferry::comm::Canceller;
-use warpferry::reference::{self, DispatchOutput, Row};
-use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Handle, Result, Shape, World, WorldConfig};
+use warpferry::reference::{self, CombineOutput, DispatchOutput, Row};
+use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Handle, Result, Shape, Tensor, World, WorldConfig};
 
 use crate::backend::Backend;
-use crate::inputs::{as_sum, Inputs, RankInputs};
+use crate::inputs::{numbers, Inputs, RankInputs};
 use crate::traffic::Counted;
 
 /// Longest that the host waits for an operation; kernels give up on their own long before.
@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Done {
     /// Dispatched and combined, a rank each.
-    pub ranks: Vec<(DispatchOutput, Vec<u8>)>,
+    pub ranks: Vec<(DispatchOutput, CombineOutput)>,
     pub dispatch: Counted,
     pub dispatch_time: Duration,
     pub combine: Counted,
@@ -65,7 +65,7 @@ pub fn transfer(backend: &Backend, config: WorldConfig, timeout: Option<Duration
     let combined = run(&mut world, |communicator| {
         let rank = communicator.rank() as usize;
         let handle = dispatched[rank].lock().map_err(|_| Error::Bug("a rank's thread panicked".into()))?.handle.clone();
-        let combined = combine(communicator, &rows[rank], &handle, timeout)?;
+        let combined = combine(communicator, &rows[rank], &outputs[rank].1, &inputs.ranks[rank], &handle, timeout)?;
         progress.step();
         Ok(combined)
     })?;
@@ -116,10 +116,14 @@ fn dispatch(
     let tokens = sent.topk_idx.len() / topk;
     let payload = shape.payload();
     let columns = payload.columns(shape.hidden()) as usize;
-    let x = communicator.tensor_of_bytes(payload.dtype(), &sent.x, &[tokens, columns])?;
+    let x = communicator.tensor_of_bytes(payload.given(), &sent.x, &[tokens, columns])?;
     let topk_idx = communicator.tensor(&sent.topk_idx, &[tokens, topk])?;
     let weights = communicator.tensor(&sent.topk_weights, &[tokens, topk])?;
     let mut operation = Dispatch::new(&x, &topk_idx).weights(&weights);
+    if let Some(kind) = payload.scales().filter(|_| payload.takes_scales()) {
+        let shape = [tokens, shape.scale_columns() as usize];
+        operation = operation.scales(&communicator.tensor_of_bytes(kind.dtype(), &sent.scales, &shape)?);
+    }
     if let Some(timeout) = timeout {
         operation = operation.timeout(timeout);
     }
@@ -128,6 +132,7 @@ fn dispatch(
     let row = |pair: &[i32]| Row { rank: pair[0] as u32, token: pair[1] as u32 };
     let output = DispatchOutput {
         x: got.x.to_bytes()?,
+        scales: got.x_scales.as_ref().map_or(Ok(Vec::new()), Tensor::to_bytes)?,
         topk_idx: got.topk_idx.to_vec()?,
         topk_weights: weights.to_vec()?,
         source: got.source.to_vec::<i32>()?.chunks_exact(2).map(row).collect(),
@@ -139,31 +144,37 @@ fn dispatch(
 fn combine(
     communicator: &mut Communicator,
     rows: &[u8],
+    arrived: &DispatchOutput,
+    sent: &RankInputs,
     handle: &Handle,
     timeout: Option<Duration>,
-) -> Result<Vec<u8>> {
+) -> Result<CombineOutput> {
     let shape = communicator.plan().shape;
-    let count = rows.len() / shape.combine_row_bytes() as usize;
-    let rows = communicator.tensor_of_bytes(shape.sum().dtype(), rows, &[count, shape.hidden() as usize])?;
-    let mut operation = Combine::new(&rows, handle);
+    let (hidden, topk) = (shape.hidden() as usize, shape.topk() as usize);
+    let rows = communicator.tensor_of_bytes(shape.sum().dtype(), rows, &[arrived.source.len(), hidden])?;
+    let weights = communicator.tensor(&arrived.topk_weights, &[arrived.source.len(), topk])?;
+    let mut operation = Combine::new(&rows, handle).weights(&weights);
+    for bias in &sent.biases {
+        let bias = communicator.tensor_of_bytes(shape.sum().dtype(), bias, &[handle.tokens(), hidden])?;
+        operation = operation.bias(&bias);
+    }
     if let Some(timeout) = timeout {
         operation = operation.timeout(timeout);
     }
     let combined = communicator.combine(operation)?.wait(WAIT)?;
-    combined.x.to_bytes()
+    let topk_weights = combined.topk_weights.as_ref().map(Tensor::to_vec).transpose()?;
+    Ok(CombineOutput { x: combined.x.to_bytes()?, topk_weights })
 }
 
 /// Stands for a rank's experts: each row times the sum of its local weights. So combine gives about x times the sum of
-/// all weights of the token, and every rank's share differs. Bytes count as numbers about 0.
+/// all weights of the token, and every rank's share differs.
 pub fn experts(shape: &Shape, rows: &DispatchOutput) -> Vec<u8> {
-    let (row_bytes, hidden) = (shape.dispatch_row_bytes() as usize, shape.hidden() as usize);
+    let (row_bytes, scales) = (shape.dispatch_row_bytes() as usize, (shape.scale_columns() * shape.scale_bytes()) as usize);
     let mut out = Vec::with_capacity(rows.source.len() * shape.combine_row_bytes() as usize);
-    for (row, weights) in rows.x.chunks(row_bytes).zip(rows.topk_weights.chunks(shape.topk() as usize)) {
+    let weights = rows.topk_weights.chunks(shape.topk() as usize);
+    for (at, (row, weights)) in rows.x.chunks(row_bytes).zip(weights).enumerate() {
         let weight: f32 = weights.iter().sum();
-        let numbers = match as_sum(shape.payload()) {
-            Some(sum) => reference::widen(sum, row),
-            None => (0..hidden).map(|at| (f32::from(row[at % row_bytes]) - 128.0) / 64.0).collect(),
-        };
+        let numbers = numbers(shape, row, &rows.scales[at * scales..(at + 1) * scales]);
         let weighted: Vec<f32> = numbers.iter().map(|number| number * weight).collect();
         out.extend(reference::round(shape.sum(), &weighted));
     }
