@@ -265,7 +265,10 @@ impl fmt::Display for Cause {
             Cause::Overflow { need, have } => write!(f, "{need} rows arrive, the output holds {have}"),
             Cause::Weights { here } => {
                 let [own, others] = if *here { ["has", "none"] } else { ["has no", "some"] };
-                write!(f, "this rank's combine {own} weights, and rows came with {others}: all ranks give them, or none")
+                write!(
+                    f,
+                    "this rank's combine {own} weights, and rows came with {others}: all ranks give them, or none"
+                )
             }
             Cause::Aborted => write!(f, "an earlier kernel of this rank gave up"),
             Cause::Unknown(code) => write!(f, "unknown status code {code}"),

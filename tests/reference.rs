@@ -5,7 +5,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use warpferry::reference::{self, bf16, channel_tokens, DispatchInput, Exchange, Layout};
+use warpferry::reference::{self, bf16, channel_tokens, CombineInput, DispatchInput, Exchange, Layout};
 use warpferry::{Shape, Topology};
 
 /// A world with the choices of every rank.
@@ -106,7 +106,7 @@ proptest! {
         let inputs: Vec<DispatchInput> = x
             .iter()
             .zip(&case.topk_idx)
-            .map(|(x, topk_idx)| DispatchInput { x, topk_idx, topk_weights: None })
+            .map(|(x, topk_idx)| DispatchInput { x, topk_idx, ..DispatchInput::default() })
             .collect();
         let outputs = reference::dispatch(case.topology, case.shape, &inputs).expect("the inputs fit");
         let (row, topk) = (case.shape.dispatch_row_bytes() as usize, case.shape.topk() as usize);
@@ -140,13 +140,13 @@ proptest! {
                 numbers.flat_map(u16::to_le_bytes).collect()
             })
             .collect();
-        let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+        let rows: Vec<CombineInput> = rows.iter().map(|rows| CombineInput { rows, ..CombineInput::default() }).collect();
         let outputs = reference::combine(case.topology, case.shape, &layouts, &rows).expect("the rows fit");
         for ((rank, layout), output) in (0..).zip(&layouts).zip(&outputs) {
             for token in 0..layout.tokens() {
                 let count = layout.destinations(token).len() as f32;
                 let want = bf16::from_f32(bf16::to_f32(value(rank, token)) * count);
-                let row = &output[token as usize * 2 * hidden..][..2 * hidden];
+                let row = &output.x[token as usize * 2 * hidden..][..2 * hidden];
                 prop_assert!(row.chunks_exact(2).all(|have| have == want.to_le_bytes()));
             }
         }

@@ -92,20 +92,25 @@ impl Dispatch {
         }
         check_align("x", &self.x)?;
         let topk = shape.topk() as usize;
-        check_rows("topk_idx", &self.topk_idx, DType::I32, topk, tokens, shared)?;
+        let tokens_of_x = Rows { count: tokens, of: "the tokens of x" };
+        check_rows("topk_idx", &self.topk_idx, DType::I32, topk, tokens_of_x, shared)?;
         if let Some(weights) = &self.topk_weights {
-            check_rows("topk_weights", weights, DType::F32, topk, tokens, shared)?;
+            check_rows("topk_weights", weights, DType::F32, topk, tokens_of_x, shared)?;
         }
         match (&self.x_scales, payload.scales().filter(|_| payload.takes_scales())) {
             (Some(scales), Some(kind)) => {
-                check_rows("scales", scales, kind.dtype(), shape.scale_columns() as usize, tokens, shared)?;
+                check_rows("scales", scales, kind.dtype(), shape.scale_columns() as usize, tokens_of_x, shared)?;
             }
             (None, Some(kind)) => {
                 let valid = format!("{kind} [tokens, {}], which rows of {payload} need", shape.scale_columns());
                 return Err(Error::argument("scales", "none", valid));
             }
             (Some(scales), None) => {
-                return Err(Error::argument("scales", scales.dtype(), format!("none: nobody gives scales with {payload}")));
+                return Err(Error::argument(
+                    "scales",
+                    scales.dtype(),
+                    format!("none: nobody gives scales with {payload}"),
+                ));
             }
             (None, None) => {}
         }
@@ -201,13 +206,15 @@ impl Combine {
         }
         check_align("x", &self.rows_x)?;
         if let Some(weights) = &self.rows_weights {
+            let rows = Rows { count: rows, of: "the rows of x" };
             check_rows("topk_weights", weights, DType::F32, shape.topk() as usize, rows, shared)?;
         }
         if self.biases.len() > BIASES_MAX {
             return Err(Error::argument("bias", format!("{} biases", self.biases.len()), format!("0 to {BIASES_MAX}")));
         }
         for bias in &self.biases {
-            check_rows("bias", bias, shape.sum().dtype(), shape.hidden() as usize, handle.tokens, shared)?;
+            let tokens = Rows { count: handle.tokens, of: "the tokens of the handle" };
+            check_rows("bias", bias, shape.sum().dtype(), shape.hidden() as usize, tokens, shared)?;
             check_align("bias", bias)?;
         }
         check_timeout(self.timeout)
@@ -287,18 +294,18 @@ fn rows_of(name: &str, tensor: &Tensor, dtype: DType, columns: usize, shared: &S
     }
 }
 
+/// How many rows a tensor must have, and why.
+#[derive(Debug, Clone, Copy)]
+struct Rows {
+    count: usize,
+    of: &'static str,
+}
+
 /// Checks a tensor as [`rows_of`] does, and the number of its rows.
-fn check_rows(
-    name: &str,
-    tensor: &Tensor,
-    dtype: DType,
-    columns: usize,
-    rows: usize,
-    shared: &Shared,
-) -> Result<()> {
+fn check_rows(name: &str, tensor: &Tensor, dtype: DType, columns: usize, rows: Rows, shared: &Shared) -> Result<()> {
     match rows_of(name, tensor, dtype, columns, shared)? {
-        found if found == rows => Ok(()),
-        found => Err(Error::argument(name, format!("{found} rows"), format!("{rows}, as the others have"))),
+        found if found == rows.count => Ok(()),
+        found => Err(Error::argument(name, format!("{found} rows"), format!("{}, {}", rows.count, rows.of))),
     }
 }
 

@@ -83,7 +83,8 @@ impl LaunchPlan {
         }
         let header = shape.dispatch_header_bytes(topology);
         if op == Op::Dispatch && header > tuning.stage_bytes / STAGES {
-            let valid = format!("at least {}: a quarter holds a slot's header", (header * STAGES).next_multiple_of(1024));
+            let valid =
+                format!("at least {}: a quarter holds a slot's header", (header * STAGES).next_multiple_of(1024));
             return Err(Error::argument("stage_bytes", tuning.stage_bytes, valid));
         }
         let roles = tuning.worker_roles(feeds_nic);

@@ -73,10 +73,13 @@ pub fn combine(
             let row = |&(rank, at): &(u32, usize)| {
                 widen(shape.sum(), &inputs[rank as usize].rows[at * row_bytes..(at + 1) * row_bytes])
             };
-            let biases = own.biases.iter().map(|bias| &bias[token as usize * row_bytes..(token as usize + 1) * row_bytes]);
+            let biases =
+                own.biases.iter().map(|bias| &bias[token as usize * row_bytes..(token as usize + 1) * row_bytes]);
             x.extend(total(shape.sum(), shape.hidden() as usize, &nodes, row, biases));
             let given = |&(rank, at): &(u32, usize)| {
-                inputs[rank as usize].weights.map_or_else(|| vec![0.0; topk], |all| all[at * topk..(at + 1) * topk].to_vec())
+                inputs[rank as usize]
+                    .weights
+                    .map_or_else(|| vec![0.0; topk], |all| all[at * topk..(at + 1) * topk].to_vec())
             };
             weights.extend(widen(Sum::Fp32, &total(Sum::Fp32, topk, &nodes, given, std::iter::empty())));
         }
@@ -87,7 +90,8 @@ pub fn combine(
 
 fn check(shape: Shape, rank: u32, input: &CombineInput, rows: usize, tokens: usize) -> Result<()> {
     let (row_bytes, topk) = (shape.combine_row_bytes() as usize, shape.topk() as usize);
-    let parts = [("rows", Some(input.rows.len()), rows * row_bytes), ("weights", input.weights.map(<[f32]>::len), rows * topk)];
+    let parts =
+        [("rows", Some(input.rows.len()), rows * row_bytes), ("weights", input.weights.map(<[f32]>::len), rows * topk)];
     let biases = input.biases.iter().map(|bias| ("biases", Some(bias.len()), tokens * row_bytes));
     for (name, have, want) in parts.into_iter().chain(biases) {
         if let Some(have) = have.filter(|&have| have != want) {
@@ -136,7 +140,8 @@ mod tests {
             .map(|rank| Layout::new(topology, shape, if rank == 0 { &all } else { &[] }).expect("valid"))
             .collect();
         let rows: Vec<Vec<u8>> = values.iter().map(|&value| round(sum, &[value; 8])).collect();
-        let inputs: Vec<CombineInput> = rows.iter().map(|rows| CombineInput { rows, ..CombineInput::default() }).collect();
+        let inputs: Vec<CombineInput> =
+            rows.iter().map(|rows| CombineInput { rows, ..CombineInput::default() }).collect();
         let element = shape.combine_row_bytes() as usize / 8;
         combine(topology, shape, &layouts, &inputs).expect("valid")[0].x[7 * element..].to_vec()
     }
@@ -195,11 +200,15 @@ mod tests {
         let two = |value: f32| [row(value), row(value)].concat();
         // 1 + half a last place is a tie that rounds to 1; with another half it is the next number.
         let (half, minus_zero) = (two(1.0 / 256.0), two(-0.0));
-        let input = |biases| CombineInput { rows: &[], weights: None, biases };
         let one = row(1.0);
         let with = |biases: &[&[u8]]| {
-            combine(topology, shape, std::slice::from_ref(&layout), &[CombineInput { rows: &one, ..input(biases) }])
-                .map(|outputs| outputs[0].x.clone())
+            combine(
+                topology,
+                shape,
+                std::slice::from_ref(&layout),
+                &[CombineInput { rows: &one, weights: None, biases }],
+            )
+            .map(|outputs| outputs[0].x.clone())
         };
         assert_eq!(with(&[&half]).expect("valid"), [row(1.0 / 256.0), row(1.0)].concat());
         assert_eq!(with(&[&half, &half]).expect("valid"), [row(1.0 / 128.0), row(1.0 + 1.0 / 128.0)].concat());

@@ -146,8 +146,12 @@ mod tests {
         let x: [Vec<u8>; 2] = [(0..32).collect(), (100..116).collect()];
         let idx: [&[i32]; 2] = [&[3, 0, 2, -1, -1, 1], &[2, -1, 0]];
         let weights: [&[f32]; 2] = [&[0.5, 0.25, 0.125, 9.0, 9.0, 1.0], &[2.0, 9.0, 4.0]];
-        let inputs =
-            [0, 1].map(|rank| DispatchInput { x: &x[rank], topk_idx: idx[rank], topk_weights: Some(weights[rank]), ..DispatchInput::default() });
+        let inputs = [0, 1].map(|rank| DispatchInput {
+            x: &x[rank],
+            topk_idx: idx[rank],
+            topk_weights: Some(weights[rank]),
+            ..DispatchInput::default()
+        });
         let outputs = dispatch(topology, shape, &inputs).expect("valid");
         let row = |rank, token| Row { rank, token };
         assert_eq!(outputs[0].source, [row(0, 0), row(0, 1), row(1, 0)]);

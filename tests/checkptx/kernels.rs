@@ -1,6 +1,5 @@
 //! The product's kernels: layout by itself, and whole worlds of dispatch and combine with the exchange between them.
 
-use warpferry::kernel::launch::KernelSet;
 use warpferry::kernel::KernelImage;
 use warpferry::plan::blocks::{CommBlock, HandleHead, STATUS_LINE_BYTES};
 use warpferry::plan::{Fabric, Plan, Shape, Tuning};
@@ -13,7 +12,7 @@ use crate::cases::{Case, Mismatch};
 use crate::check::{run_all, seeds, Check, Runs};
 use crate::draw::Draw;
 use crate::draws;
-use crate::play::attempt_in;
+use crate::play::{attempt_in, kernels_with};
 use crate::rig::{poison, Arg, Rig, Run};
 
 pub static LAYOUT: Check = Check { name: "layout", cases: layouts, run: Runs::Kernels(run_layout) };
@@ -217,12 +216,7 @@ fn run_world(case: &Case, on: Backend, mutant: Option<&'static KernelImage>) -> 
         world_case.schedule = schedule;
     }
     let config = world_case.config()?;
-    let mut kernels = KernelSet::embedded(config.fabric)?;
-    for kernel in [&mut kernels.layout, &mut kernels.exchange, &mut kernels.dispatch, &mut kernels.combine] {
-        if let Some(mutant) = mutant.filter(|mutant| mutant.name == kernel.name) {
-            *kernel = mutant;
-        }
-    }
+    let kernels = kernels_with(&config, mutant)?;
     let mut world = world_on(on, config, kernels)?;
     attempt_in(&world_case, &mut world).map_err(Mismatch::Failed)?;
     Ok(world.close()?)

@@ -105,17 +105,17 @@ const MUTANTS: &[Mutant] = &[
         "setp.ne.u32 bad, found_call, call;",
         "setp.ne.u32 bad, call, call;",
     ),
-    of(
-        "summer",
-        "whether weights follow is not looked at",
-        "setp.ne.or.u32 bad, found_weighs, weighs, bad;",
-        "",
-    ),
+    of("summer", "whether weights follow is not looked at", "setp.ne.or.u32 bad, found_weighs, weighs, bad;", ""),
     of("summer", "weights of the terms are not added", "setp.eq.u32 is, weighs, 0;", "setp.eq.u32 is, weighs, weighs;"),
     of("summer", "a weight is stored one place on", "[from + 4], v1;", "[from + 8], v1;"),
     of("summer", "more weights are stored than there are", "setp.gt.u32 is, low, 3;", "setp.gt.u32 is, low, 0;"),
     of("summer", "a bias is left out", "add.u32 adds, terms, biases;", "mov.u32 adds, terms;"),
-    of("summer", "biases are loaded with a header", "max.u32 low, load_offset, header_bytes;", "mov.u32 low, load_offset;"),
+    of(
+        "summer",
+        "biases are loaded with a header",
+        "max.u32 low, load_offset, header_bytes;",
+        "mov.u32 low, load_offset;",
+    ),
     of(
         "eight",
         "two elements change places",
@@ -316,7 +316,7 @@ const MUTANTS: &[Mutant] = &[
         "mad.lo.u32 word, token, nodes, peer;",
         "mad.lo.u32 word, token, nodes, node;",
     ),
-    world("combine_staged_bf16_loopback", "a sum starts from its second term", "mov.pred fresh, 0;", ""),
+    world("combine_staged_bf16_loopback", "a sum starts from its second term", "mov.pred _fresh, 0;", ""),
 ];
 
 /// The kernel with `from` replaced; `None` when it is not there.

@@ -145,7 +145,7 @@ fn sums(more: u64) -> Vec<Case> {
     let mut add = |stage: u64, used: u64, terms: u64, bare: u64, messages: u64, stale: u64| {
         for seed in seeds(1, more) {
             let at = all.len() as u64;
-            let used = used.max(64);
+            let (used, stage) = (used.max(64), if terms > 30 { stage.max(2048) } else { stage });
             let case = Case::new("summer").with("stage", stage).with("used", used).with("pad", 16 * (at % 5));
             // Headers of no, some and as many weights as leave a column of row.
             let topk = [0, 1, 5, 8, (used - 32).min(128) / 4][at as usize % 5];
@@ -196,9 +196,12 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
     let hidden = (used - header) as usize / 2;
     let values = draws::bf16s(seed, 1, (messages * TERMS_MAX) as usize * hidden);
     let term = |message: u64, term: u64| &values[((message * TERMS_MAX + term) as usize * hidden)..][..hidden];
-    let weights: Vec<f32> =
-        draws::words(seed, 5, (messages * TERMS_MAX * topk) as usize).iter().map(|&word| f32::from_bits(word as u32)).collect();
-    let weights_of = |message: u64, term: u64| &weights[((message * TERMS_MAX + term) * topk) as usize..][..topk as usize];
+    let weights: Vec<f32> = draws::words(seed, 5, (messages * TERMS_MAX * topk) as usize)
+        .iter()
+        .map(|&word| f32::from_bits(word as u32))
+        .collect();
+    let weights_of =
+        |message: u64, term: u64| &weights[((message * TERMS_MAX + term) * topk) as usize..][..topk as usize];
     let bias_values = draws::bf16s(seed, 6, (biases * messages) as usize * hidden);
     let bias = |message: u64, bias: u64| &bias_values[(bias * messages + message) as usize * hidden..][..hidden];
     // What is wrong with the message that is stale: an earlier call, or weights where there are none.
@@ -210,7 +213,8 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
             // One header of the message `stale` is of an earlier call.
             let old = message == stale && number + 1 == groups[message as usize][0];
             let (old, odd) = (old && !flag, old && flag);
-            let head = draws::bytes_of32([call.wrapping_sub(old.into()), message as u32, weighs as u32 ^ u32::from(odd)]);
+            let head =
+                draws::bytes_of32([call.wrapping_sub(old.into()), message as u32, weighs as u32 ^ u32::from(odd)]);
             slots[at..at + 12].copy_from_slice(&head);
             let given = draws::bytes_of32(weights_of(message, number).iter().map(|weight| weight.to_bits()));
             slots[at + HEADER as usize..][..given.len()].copy_from_slice(&given);

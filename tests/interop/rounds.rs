@@ -1,6 +1,6 @@
 //! Inputs of a small world and what the reference makes of them.
 
-use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout};
+use warpferry::reference::{self, CombineInput, DispatchInput, DispatchOutput, Layout};
 use warpferry::{Fabric, Shape, Topology, WorldConfig};
 
 pub const HIDDEN: usize = 64;
@@ -60,7 +60,12 @@ impl Round {
         let given: Vec<DispatchInput> = inputs
             .iter()
             .zip(&xs)
-            .map(|(input, x)| DispatchInput { x, topk_idx: &input.topk_idx, topk_weights: Some(&input.topk_weights) })
+            .map(|(input, x)| DispatchInput {
+                x,
+                topk_idx: &input.topk_idx,
+                topk_weights: Some(&input.topk_weights),
+                ..DispatchInput::default()
+            })
             .collect();
         let dispatched = reference::dispatch(topology, shape(), &given).expect("the inputs are valid");
         let results: Vec<Vec<u16>> = (0..)
@@ -72,9 +77,10 @@ impl Round {
             .map(|input| Layout::new(topology, shape(), &input.topk_idx).expect("the inputs are valid"))
             .collect();
         let rows: Vec<Vec<u8>> = results.iter().map(|rows| bytes_of(rows)).collect();
-        let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+        let rows: Vec<CombineInput> =
+            rows.iter().map(|rows| CombineInput { rows, ..CombineInput::default() }).collect();
         let combined = reference::combine(topology, shape(), &layouts, &rows).expect("the results fit");
-        let combined = combined.iter().map(|rows| words_of(rows)).collect();
+        let combined = combined.iter().map(|output| words_of(&output.x)).collect();
         Round { inputs, dispatched, results, combined }
     }
 }

@@ -3,7 +3,7 @@
 use half::bf16;
 use warpferry::{Combine, Communicator, DType, Dispatch, Error, Fabric, Result, Shape, Topology, Tuning, World};
 
-use crate::case::{Case, Warps};
+use crate::case::{Carried, Case, Format, Scales, Warps};
 use crate::play::{self, Call, Stop, PATIENCE, TIMEOUT};
 
 /// A small world of one rank, so that one thread is enough.
@@ -144,6 +144,103 @@ fn tensors_of_the_wrong_type_or_shape() {
     refused(rank.empty(DType::F32, &[usize::MAX, 2]), "shape", "", "2^63");
     refused(x.to_vec::<i32>(), "element", "i32", "bf16");
     goes_on(&mut world, &case);
+}
+
+#[test]
+fn scales_weights_and_biases_that_do_not_fit() {
+    let case = Case { payload: Carried::Fp8(Format::E4m3, Scales::F32), hidden: 144, ..alone() };
+    let mut world = rank_of(&case);
+    let rank = &mut world.communicators()[0];
+    let tensors = |rank: &Communicator| -> Result<_> {
+        let x = rank.tensor_of_bytes(DType::E4m3, &[0x38; 4 * 144], &[4, 144])?;
+        let idx = rank.tensor(&[0i32, 1].repeat(4), &[4, 2])?;
+        let scales = rank.tensor(&[1f32; 4 * 2], &[4, 2])?;
+        let bytes = rank.tensor_of_bytes(DType::Ue8m0, &[127; 4 * 2], &[4, 2])?;
+        Ok((x, idx, scales, bytes))
+    };
+    let (x, idx, scales, bytes) = tensors(rank).unwrap_or_else(|error| panic!("{error}"));
+    let op = Dispatch::new(&x, &idx).timeout(TIMEOUT);
+    refused(rank.dispatch(op.clone()), "scales", "none", "f32 [tokens, 2]");
+    refused(rank.dispatch(op.clone().scales(&bytes)), "scales", "ue8m0", "f32");
+    let part = |rows: std::ops::Range<usize>| scales.narrow(rows).unwrap_or_else(|error| panic!("{error}"));
+    refused(rank.dispatch(op.clone().scales(&part(0..3))), "scales", "3 rows", "4, the tokens of x");
+    let wide = scales.reshape(&[2, 4]).unwrap_or_else(|error| panic!("{error}"));
+    refused(rank.dispatch(op.clone().scales(&wide)), "scales", "[2, 4]", "[rows, 2]");
+    let bits = rank.tensor_of_bytes(DType::U8, &[0; 4 * 144], &[4, 144]).unwrap_or_else(|error| panic!("{error}"));
+    refused(rank.dispatch(Dispatch::new(&bits, &idx).scales(&scales)), "x", "u8", "e4m3");
+
+    let got = rank.dispatch(op.scales(&scales)).and_then(|mut op| op.wait(PATIENCE));
+    let got = got.unwrap_or_else(|error| panic!("{error}"));
+    let made = |rank: &Communicator| -> Result<_> {
+        let rows = rank.tensor(&[bf16::ONE; 4 * 144], &[4, 144])?;
+        Ok((rows, rank.tensor(&[1f32; 4 * 2], &[4, 2])?))
+    };
+    let (rows, weights) = made(rank).unwrap_or_else(|error| panic!("{error}"));
+    let back = Combine::new(&rows, &got.handle).timeout(TIMEOUT);
+    refused(rank.combine(back.clone().weights(&idx)), "topk_weights", "i32", "f32");
+    let fewer = weights.narrow(0..3).unwrap_or_else(|error| panic!("{error}"));
+    refused(rank.combine(back.clone().weights(&fewer)), "topk_weights", "3 rows", "4, the rows of x");
+    let three = back.clone().bias(&rows).bias(&rows).bias(&rows);
+    refused(rank.combine(three), "bias", "3 biases", "0 to 2");
+    let fewer = rows.narrow(0..3).unwrap_or_else(|error| panic!("{error}"));
+    refused(rank.combine(back.clone().bias(&fewer)), "bias", "3 rows", "4, the tokens of the handle");
+    refused(rank.combine(back.bias(&weights)), "bias", "f32", "bf16");
+    goes_on(&mut world, &case);
+
+    let mut world = rank_of(&alone());
+    let rank = &mut world.communicators()[0];
+    let plain = |rank: &Communicator| -> Result<_> {
+        let x = rank.tensor(&[bf16::ONE; 4 * 16], &[4, 16])?;
+        Ok((x, rank.tensor(&[0i32, 1].repeat(4), &[4, 2])?, rank.tensor(&[1f32; 4], &[4, 1])?))
+    };
+    let (x, idx, scales) = plain(rank).unwrap_or_else(|error| panic!("{error}"));
+    refused(
+        rank.dispatch(Dispatch::new(&x, &idx).scales(&scales)),
+        "scales",
+        "f32",
+        "none: nobody gives scales with bf16",
+    );
+    goes_on(&mut world, &alone());
+}
+
+#[test]
+fn headers_that_no_stage_holds() {
+    let payload = Carried::Fp8(Format::E4m3, Scales::F32);
+    let case = Case { payload, hidden: 65536, stage_bytes: 2048, ..alone() };
+    refused(
+        World::emulated(case.config().unwrap_or_else(|error| panic!("{error}"))),
+        "stage_bytes",
+        "2048",
+        "at least 9216",
+    );
+    let shape = warpferry::Shape::new(24, 4, 2, 8).unwrap_or_else(|error| panic!("{error}"));
+    refused(shape.with_payload(payload.payload()), "payload", "24 bytes a row", "a multiple of 16 bytes");
+}
+
+/// Whether weights go back is every rank's to say: who disagrees is told, and nobody hangs.
+#[test]
+fn weights_of_some_ranks_alone() {
+    for fabric in [Fabric::Mlx5, Fabric::Loopback] {
+        let mut config = Case::default().config().unwrap_or_else(|error| panic!("{error}"));
+        config.fabric = fabric;
+        let mut world = World::emulated(config).unwrap_or_else(|error| panic!("{error}"));
+        let outcomes = world.run(|rank| -> Result<()> {
+            let x = rank.tensor(&[bf16::ONE; 64], &[1, 64])?;
+            let idx = rank.tensor(&[0i32, 3, 6], &[1, 3])?;
+            let weights = rank.tensor(&[1f32; 3], &[1, 3])?;
+            let got = rank.dispatch(Dispatch::new(&x, &idx).weights(&weights).timeout(TIMEOUT))?.wait(PATIENCE)?;
+            let mut op = Combine::new(&got.x, &got.handle).timeout(TIMEOUT);
+            if rank.rank() != 2 {
+                op = op.weights(&got.topk_weights.ok_or(Error::Bug("weights were given".into()))?);
+            }
+            rank.combine(op)?.wait(PATIENCE).map(drop)
+        });
+        let outcomes = outcomes.unwrap_or_else(|error| panic!("{error}"));
+        let told: Vec<String> = outcomes.into_iter().filter_map(|outcome| Some(outcome.err()?.to_string())).collect();
+        // Nobody waits for ever: a rank that nothing odd reaches ends, or misses one that gave up.
+        assert!(told.iter().any(|error| error.contains("all ranks give them, or none")), "{told:?}");
+        world.close().unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 #[test]

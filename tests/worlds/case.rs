@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
-use warpferry::plan::{Role, Roles};
+use warpferry::plan::{Fp8, Quantization, Role, Roles, ScaleKind};
 use warpferry::world::Sms;
 use warpferry::{Fabric, Payload, Shape, Sum, Topology, Tuning, WorldConfig};
 use warpferry_emu::{Hosts, MachineConfig, MemoryOrder, Schedule};
@@ -43,6 +43,10 @@ pub struct Case {
     pub numbers: Numbers,
     /// Whether weights travel with the rows, dealt out to the ranks by turns.
     pub weights: Vec<bool>,
+    /// Whether weights go back with the results and are summed.
+    pub weights_back: bool,
+    /// Biases that combine adds, dealt out to the ranks by turns.
+    pub biases: Vec<u32>,
     /// Whether tensors given are parts of larger ones.
     pub views: bool,
     pub fabric: Link,
@@ -119,6 +123,50 @@ pub enum Carried {
     Fp16,
     Fp32,
     Bytes(u32),
+    /// With scales that are given.
+    Fp8(Format, Scales),
+    /// bf16 that is quantized on its way.
+    Quantize(Format, Scales),
+}
+
+/// Elements of a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    E4m3,
+    E5m2,
+}
+
+/// Scales of FP8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scales {
+    F32,
+    /// f32, and powers of two where they are made.
+    PowerOfTwo,
+    Ue8m0,
+}
+
+impl Format {
+    pub const ALL: [Format; 2] = [Format::E4m3, Format::E5m2];
+
+    fn fp8(self) -> Fp8 {
+        match self {
+            Format::E4m3 => Fp8::E4m3,
+            Format::E5m2 => Fp8::E5m2,
+        }
+    }
+}
+
+impl Scales {
+    pub const ALL: [Scales; 3] = [Scales::F32, Scales::PowerOfTwo, Scales::Ue8m0];
+
+    fn kind(self) -> ScaleKind {
+        match self {
+            Scales::F32 | Scales::PowerOfTwo => ScaleKind::F32,
+            Scales::Ue8m0 => ScaleKind::Ue8m0,
+        }
+    }
 }
 
 /// Rows of combine.
@@ -137,6 +185,11 @@ impl Carried {
             Carried::Fp16 => Payload::Fp16,
             Carried::Fp32 => Payload::Fp32,
             Carried::Bytes(bytes) => Payload::Bytes(bytes),
+            Carried::Fp8(format, scales) => Payload::Fp8(format.fp8(), scales.kind()),
+            Carried::Quantize(format, scales) => {
+                let how = Quantization::new(format.fp8(), scales.kind());
+                Payload::Quantize(if scales == Scales::PowerOfTwo { how.power_of_two() } else { how })
+            }
         }
     }
 }
@@ -186,6 +239,8 @@ impl Default for Case {
             pattern: Pattern::Uniform { masked_percent: 10 },
             numbers: Numbers::Any,
             weights: vec![true],
+            weights_back: false,
+            biases: vec![0],
             views: false,
             fabric: Link::Mlx5,
             channels: 2,
@@ -229,6 +284,11 @@ impl Case {
     /// Tokens of `rank` in call number `call`.
     pub fn tokens_of(&self, rank: u32, call: u32) -> u32 {
         self.tokens[(rank + call) as usize % self.tokens.len()]
+    }
+
+    /// Biases that `rank` adds.
+    pub fn biases_of(&self, rank: u32) -> u32 {
+        self.biases[rank as usize % self.biases.len()]
     }
 
     /// Whether `rank` gives weights.

@@ -44,8 +44,20 @@ impl Draw {
 pub struct Inputs {
     /// Rows as bytes.
     pub x: Vec<u8>,
+    /// Their scales as bytes, where they are given.
+    pub scales: Vec<u8>,
     pub topk_idx: Vec<i32>,
     pub topk_weights: Vec<f32>,
+}
+
+/// What one rank gives to one combine.
+pub struct Results {
+    /// Rows as bytes.
+    pub x: Vec<u8>,
+    /// `[rows, topk]`.
+    pub topk_weights: Vec<f32>,
+    /// `[tokens]` rows each, as bytes.
+    pub biases: Vec<Vec<u8>>,
 }
 
 /// Purposes of generators.
@@ -53,6 +65,9 @@ const ROUTING: u64 = 1;
 const ROWS: u64 = 2;
 const WEIGHTS: u64 = 3;
 const RESULTS: u64 = 4;
+const SCALES: u64 = 5;
+const WEIGHTS_BACK: u64 = 6;
+const BIASES: u64 = 7;
 
 /// Inputs of every rank for call number `call`.
 pub fn inputs(case: &Case, topology: Topology, call: u32) -> Vec<Inputs> {
@@ -71,15 +86,27 @@ pub fn inputs(case: &Case, topology: Topology, call: u32) -> Vec<Inputs> {
             let rows = &mut Draw::new(case.seed, &[ROWS, call.into(), rank.into()]);
             let payload = case.payload.payload();
             let elements = tokens as usize * payload.columns(case.hidden) as usize;
-            Inputs { x: numbers(case, rows, payload.dtype(), elements), topk_idx, topk_weights }
+            let x = numbers(case, rows, payload.given(), elements);
+            let draw = &mut Draw::new(case.seed, &[SCALES, call.into(), rank.into()]);
+            let scales = payload.scales().filter(|_| payload.takes_scales()).map_or(Vec::new(), |kind| {
+                (0..tokens * kind.columns(case.hidden) * kind.bytes()).map(|_| draw.next() as u8).collect()
+            });
+            Inputs { x, scales, topk_idx, topk_weights }
         })
         .collect()
 }
 
-/// What the experts of `rank` made of its rows.
-pub fn results(case: &Case, rank: u32, rows: usize, call: u32) -> Vec<u8> {
-    let draw = &mut Draw::new(case.seed, &[RESULTS, call.into(), rank.into()]);
-    numbers(case, draw, case.sum.sum().dtype(), rows * case.hidden as usize)
+/// What the experts of `rank` made of its rows, and what it adds to its tokens.
+pub fn results(case: &Case, rank: u32, rows: usize, call: u32) -> Results {
+    let dtype = case.sum.sum().dtype();
+    let of = |purpose: u64| Draw::new(case.seed, &[purpose, call.into(), rank.into()]);
+    let x = numbers(case, &mut of(RESULTS), dtype, rows * case.hidden as usize);
+    let draw = &mut of(WEIGHTS_BACK);
+    let topk_weights = (0..rows * case.topk as usize).map(|_| weight(case, draw)).collect();
+    let elements = case.tokens_of(rank, call) as usize * case.hidden as usize;
+    let draw = &mut of(BIASES);
+    let biases = (0..case.biases_of(rank)).map(|_| numbers(case, draw, dtype, elements)).collect();
+    Results { x, topk_weights, biases }
 }
 
 /// `tokens` tokens of the sample; ranks and calls begin at different ones.

@@ -97,7 +97,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(config: WorldConfig) -> Result<Cluster> {
-        let kernels = KernelSet::embedded(config.fabric)?;
+        let kernels = KernelSet::of_shape(config.fabric, &config.shape)?;
         Cluster::with_kernels(config, kernels)
     }
 

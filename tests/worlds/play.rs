@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::Backend;
+use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::Element;
-use warpferry::reference::{self, DispatchInput, DispatchOutput, Layout, Row};
+use warpferry::reference::{self, CombineInput, CombineOutput, DispatchInput, DispatchOutput, Layout, Row};
 use warpferry::{
     Combine, Combined, Communicator, DType, Dispatch, Dispatched, Error, Handle, Pending, Shape, Tensor, Topology,
-    World,
+    World, WorldConfig,
 };
 
 use crate::case::{Case, Link, WARP_INSTRUCTIONS_MAX};
-use crate::draw::{self, Inputs};
+use crate::draw::{self, Inputs, Results};
 use crate::rest::check_positions;
 use crate::said;
 use crate::trouble::suffer_within;
@@ -58,9 +59,9 @@ pub struct Cost {
 pub struct Call {
     pub inputs: Vec<Inputs>,
     pub dispatched: Vec<DispatchOutput>,
-    /// Rows that the experts of each rank give back.
-    pub results: Vec<Vec<u8>>,
-    pub combined: Vec<Vec<u8>>,
+    /// What the experts of each rank give back.
+    pub results: Vec<Results>,
+    pub combined: Vec<CombineOutput>,
     /// Its place in the order of calls.
     pub number: u32,
     /// Tokens that cross to another node, once for each such node.
@@ -81,17 +82,27 @@ impl Call {
             .zip(&inputs)
             .map(|(rank, input)| DispatchInput {
                 x: &input.x,
+                scales: &input.scales,
                 topk_idx: &input.topk_idx,
                 topk_weights: case.weighs(rank).then_some(&input.topk_weights[..]),
             })
             .collect();
         let dispatched = reference::dispatch(topology, shape, &given)?;
-        let results: Vec<Vec<u8>> =
+        let results: Vec<Results> =
             (0..).zip(&dispatched).map(|(rank, rows)| draw::results(case, rank, rows.source.len(), number)).collect();
         let layouts: Vec<Layout> =
             inputs.iter().map(|input| Layout::new(topology, shape, &input.topk_idx)).collect::<Result<_, _>>()?;
-        let rows: Vec<&[u8]> = results.iter().map(Vec::as_slice).collect();
-        let combined = reference::combine(topology, shape, &layouts, &rows)?;
+        let biases: Vec<Vec<&[u8]>> =
+            results.iter().map(|result| result.biases.iter().map(Vec::as_slice).collect()).collect();
+        let given: Vec<CombineInput> = results
+            .iter()
+            .zip(&biases)
+            .map(|(result, biases)| {
+                let weights = case.weights_back.then_some(&result.topk_weights[..]);
+                CombineInput { rows: &result.x, weights, biases }
+            })
+            .collect();
+        let combined = reference::combine(topology, shape, &layouts, &given)?;
         let crossings = (0..topology.ranks())
             .flat_map(|rank| (0..topology.nodes()).map(move |node| (rank, node)))
             .filter(|&(rank, node)| topology.node(rank) != node)
@@ -132,18 +143,27 @@ pub fn check(case: &Case) -> Cost {
 }
 
 fn attempt(case: &Case) -> Result<Cost, String> {
-    let config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
-    let kernels = KernelSet::summing(config.fabric, config.shape.sum()).map_err(|error| format!("kernels: {error}"))?;
-    attempt_with(case, kernels)
+    attempt_within(case, None, &Bounds::default()).map(|played| played.cost)
+}
+
+/// The kernels of a world, `mutant` in the place of the one whose name it has, if it is one of them.
+pub fn kernels_with(config: &WorldConfig, mutant: Option<&'static KernelImage>) -> warpferry::Result<KernelSet> {
+    let mut kernels = KernelSet::of_shape(config.fabric, &config.shape)?;
+    for kernel in [&mut kernels.layout, &mut kernels.exchange, &mut kernels.dispatch, &mut kernels.combine] {
+        if let Some(mutant) = mutant.filter(|mutant| mutant.name == kernel.name) {
+            *kernel = mutant;
+        }
+    }
+    Ok(kernels)
 }
 
 fn tell(what: &'static str) -> impl Fn(Error) -> String {
     move |error| format!("{what}: {error}")
 }
 
-/// Runs `case` with these kernels; says what went wrong, or how it suffered from its trouble.
-pub fn attempt_with(case: &Case, kernels: KernelSet) -> Result<Cost, String> {
-    attempt_within(case, kernels, &Bounds::default()).map(|played| played.cost)
+/// Runs `case` with a mutant; says what went wrong, or how it suffered from its trouble.
+pub fn attempt_with(case: &Case, mutant: &'static KernelImage) -> Result<Cost, String> {
+    attempt_within(case, Some(mutant), &Bounds::default()).map(|played| played.cost)
 }
 
 /// What a run is kept to.
@@ -167,15 +187,16 @@ pub struct Played {
     pub said: String,
 }
 
-/// The same, kept to bounds.
-pub fn attempt_within(case: &Case, kernels: KernelSet, bounds: &Bounds) -> Result<Played, String> {
+/// The same, kept to bounds, with a mutant or without.
+pub fn attempt_within(case: &Case, mutant: Option<&'static KernelImage>, bounds: &Bounds) -> Result<Played, String> {
+    let mut config = case.config().map_err(tell("the case is not valid"))?;
+    let kernels = case.kernels(kernels_with(&config, mutant).map_err(tell("kernels"))?);
     if let Some(trouble) = case.trouble {
-        let suffered = suffer_within(case, trouble, case.kernels(kernels), bounds)?;
+        let suffered = suffer_within(case, trouble, kernels, bounds)?;
         return Ok(Played { cost: suffered.cost, said: suffered.said });
     }
-    let mut config = case.config().map_err(tell("the case is not valid"))?;
     config.machine.limits.warp_instructions = bounds.warp_instructions;
-    let mut world = World::emulated_kernels(config, case.kernels(kernels)).map_err(tell("world"))?;
+    let mut world = World::emulated_kernels(config, kernels).map_err(tell("world"))?;
     (bounds.prepare)(world.machine().ok_or("the world has no machine")?);
     attempt_in(case, &mut world)?;
     let machine = world.machine().cloned().ok_or("the world has no machine")?;
@@ -269,7 +290,7 @@ pub fn begin_with(
     let payload = case.payload.payload();
     let input = &call.inputs[rank.rank() as usize];
     let tokens = input.topk_idx.len() / topk;
-    let x = rows(rank, case, payload.dtype(), &input.x, [tokens, payload.columns(case.hidden) as usize])?;
+    let x = rows(rank, case, payload.given(), &input.x, [tokens, payload.columns(case.hidden) as usize])?;
     let mut choices = input.topk_idx.clone();
     for (at, wrong) in wrong_experts(case, rank.rank(), call.number, input) {
         choices[at] = wrong;
@@ -278,6 +299,10 @@ pub fn begin_with(
     let mut op = Dispatch::new(&x, &topk_idx).timeout(timeout);
     if case.weighs(rank.rank()) {
         op = op.weights(&given(rank, case, &input.topk_weights, [tokens, topk])?);
+    }
+    if let Some(kind) = payload.scales().filter(|_| payload.takes_scales()) {
+        let columns = kind.columns(case.hidden) as usize;
+        op = op.scales(&rows(rank, case, kind.dtype(), &input.scales, [tokens, columns])?);
     }
     rank.dispatch(op)
 }
@@ -293,9 +318,10 @@ pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatc
     compare("source", &sources(&dispatched.source.to_vec()?), &want.source, 1)?;
     compare("topk_idx", &dispatched.topk_idx.to_vec::<i32>()?, &want.topk_idx, topk)?;
     compare("x bytes", &dispatched.x.to_bytes()?, &want.x, rank.plan().shape.dispatch_row_bytes() as usize)?;
+    let scales = dispatched.x_scales.as_ref().map_or(Ok(Vec::new()), Tensor::to_bytes)?;
+    compare("scale bytes", &scales, &want.scales, scales.len().max(1) / dispatched.rows.max(1))?;
     match (&dispatched.topk_weights, case.weighs(rank.rank())) {
         (Some(weights), true) => {
-            let words = |weights: &[f32]| weights.iter().map(|weight| weight.to_bits()).collect::<Vec<u32>>();
             compare("topk_weights", &words(&weights.to_vec()?), &words(&want.topk_weights), topk)?;
         }
         (None, false) => {}
@@ -318,14 +344,34 @@ pub fn begin_combine(
     handle: &Handle,
 ) -> warpferry::Result<Pending<Combined>> {
     let (at, hidden) = (rank.rank() as usize, case.hidden as usize);
-    let rows = rows(rank, case, case.sum.sum().dtype(), &call.results[at], [handle.rows(), hidden])?;
-    rank.combine(Combine::new(&rows, handle).timeout(timeout(rank, case)))
+    let (results, dtype) = (&call.results[at], case.sum.sum().dtype());
+    let x = rows(rank, case, dtype, &results.x, [handle.rows(), hidden])?;
+    let mut op = Combine::new(&x, handle).timeout(timeout(rank, case));
+    if case.weights_back {
+        op = op.weights(&given(rank, case, &results.topk_weights, [handle.rows(), case.topk as usize])?);
+    }
+    for bias in &results.biases {
+        op = op.bias(&rows(rank, case, dtype, bias, [handle.tokens(), hidden])?);
+    }
+    rank.combine(op)
 }
 
 /// Compares what a combine gave to one rank.
 pub fn verify_combined(rank: &Communicator, call: &Call, combined: &Combined) -> Result<(), Stop> {
     let want = &call.combined[rank.rank() as usize];
-    compare("combined x bytes", &combined.x.to_bytes()?, want, rank.plan().shape.combine_row_bytes() as usize)
+    let shape = &rank.plan().shape;
+    compare("combined x bytes", &combined.x.to_bytes()?, &want.x, shape.combine_row_bytes() as usize)?;
+    match (&combined.topk_weights, &want.topk_weights) {
+        (Some(have), Some(want)) => {
+            compare("combined topk_weights", &words(&have.to_vec()?), &words(want), shape.topk() as usize)
+        }
+        (None, None) => Ok(()),
+        (have, want) => Err(Stop::Wrong(format!("sums of weights: {}, expected: {}", have.is_some(), want.is_some()))),
+    }
+}
+
+fn words(weights: &[f32]) -> Vec<u32> {
+    weights.iter().map(|weight| weight.to_bits()).collect()
 }
 
 /// A tensor of `values`: one of its own, or rows of a larger one.

@@ -3,7 +3,7 @@
 //! Method: cases over both fabrics, several shapes and schedules; every case is also compared with the reference. Each
 //! rank's host is on its own: what one rank's host knows, another one's kernel does not.
 
-use crate::case::{Case, Link, Pattern};
+use crate::case::{Added, Carried, Case, Format, Link, Pattern, Scales};
 use crate::play::check;
 use crate::trouble::Trouble;
 
@@ -68,6 +68,24 @@ fn rows_of_several_pieces() {
     for fabric in LINKS {
         for hidden in [8, 520, 2056] {
             clean(Case { hidden, tokens: vec![5, 9], calls: 2, schedule: Some(7), fabric, ..Case::default() });
+        }
+    }
+}
+
+/// Method: rows through the stages as they are and quantized there, sums of weights, biases.
+#[test]
+fn everything_that_rows_may_carry() {
+    for fabric in LINKS {
+        for seed in 1..=3 {
+            let back =
+                Case { weights_back: true, biases: vec![2, 0, 1], schedule: Some(seed), calls: 2, ..Case::default() };
+            for (payload, sum) in [
+                (Carried::Quantize(Format::E4m3, Scales::Ue8m0), Added::Bf16),
+                (Carried::Quantize(Format::E5m2, Scales::F32), Added::Fp32),
+                (Carried::Fp8(Format::E4m3, Scales::F32), Added::Fp16),
+            ] {
+                clean(Case { payload, sum, fabric, hidden: 528, tokens: vec![9, 13], ..back.clone() });
+            }
         }
     }
 }

@@ -3,9 +3,10 @@
 //! `WARPFERRY_SEED` chooses other cases, `WARPFERRY_CASES` how many.
 
 use proptest::prelude::*;
+use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-use crate::case::{Added, Carried, Case, Link, Numbers, Pattern, Warps};
+use crate::case::{Added, Carried, Case, Format, Link, Numbers, Pattern, Scales, Warps};
 use crate::play::play;
 
 /// Cases without `WARPFERRY_CASES`.
@@ -84,6 +85,14 @@ fn patterns() -> impl Strategy<Value = Pattern> {
     ]
 }
 
+fn formats() -> impl Strategy<Value = Format> {
+    select(&Format::ALL)
+}
+
+fn scales() -> impl Strategy<Value = Scales> {
+    select(&Scales::ALL)
+}
+
 /// What rows hold: mostly bf16 both ways, else any pair.
 pub fn held() -> impl Strategy<Value = (Carried, Added)> {
     let carried = prop_oneof![
@@ -91,9 +100,19 @@ pub fn held() -> impl Strategy<Value = (Carried, Added)> {
         Just(Carried::Fp16),
         Just(Carried::Fp32),
         (1..=40u32).prop_map(|sixteens| Carried::Bytes(16 * sixteens)),
+        (formats(), scales()).prop_map(|(format, scales)| Carried::Fp8(format, scales)),
+        (formats(), scales()).prop_map(|(format, scales)| Carried::Quantize(format, scales)),
     ];
     let added = prop_oneof![Just(Added::Bf16), Just(Added::Fp16), Just(Added::Fp32)];
     prop_oneof![2 => Just((Carried::Bf16, Added::Bf16)), 3 => (carried, added)]
+}
+
+/// Elements of a row, more where they are of one byte.
+pub fn rows_of_16_bytes(payload: Carried, hidden: u32) -> u32 {
+    match payload {
+        Carried::Fp8(..) | Carried::Quantize(..) => hidden.next_multiple_of(16),
+        _ => hidden,
+    }
 }
 
 prop_compose! {
@@ -109,9 +128,11 @@ prop_compose! {
         weights in prop::collection::vec(any::<bool>(), 1..=3),
         views in any::<bool>(),
         (payload, sum) in held(),
+        weights_back in any::<bool>(),
+        biases in prop::collection::vec(0..=2u32, 1..=3),
     ) -> Case {
         let numbers = if any { Numbers::Any } else { Numbers::Usual };
-        let hidden = 8 * eighths;
+        let hidden = rows_of_16_bytes(payload, 8 * eighths);
         Case {
             seed,
             calls,
@@ -124,6 +145,8 @@ prop_compose! {
             pattern,
             numbers,
             weights,
+            weights_back,
+            biases,
             views,
             ..Case::default()
         }
@@ -206,6 +229,8 @@ pub fn cases_that_are_valid() -> impl Strategy<Value = Case> {
             pattern: moved.pattern,
             numbers: moved.numbers,
             weights: moved.weights,
+            weights_back: moved.weights_back,
+            biases: moved.biases,
             views: moved.views,
             ..tuned
         }

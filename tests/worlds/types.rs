@@ -1,6 +1,6 @@
 //! What rows hold, there and back.
 
-use crate::case::{Added, Carried, Case, Link, Numbers};
+use crate::case::{Added, Carried, Case, Format, Link, Numbers, Pattern, Scales};
 use crate::play::check;
 
 const ADDED: [Added; 3] = [Added::Bf16, Added::Fp16, Added::Fp32];
@@ -26,4 +26,67 @@ fn sums_of_many_terms() {
             check(&Case { tokens: vec![7, 5, 9], ..case });
         }
     }
+}
+
+const FORMATS: [Format; 2] = Format::ALL;
+const SCALES: [Scales; 3] = Scales::ALL;
+
+/// Method: rows of less than a group, of whole groups and of a part of one more, through small and large pieces.
+#[test]
+fn fp8_with_given_scales() {
+    for (hidden, stage_bytes) in [(16, 2048), (128, 2048), (400, 3072), (7168, 16384)] {
+        for (payload, fabric) in [
+            (Carried::Fp8(Format::E4m3, Scales::F32), Link::Mlx5),
+            (Carried::Fp8(Format::E5m2, Scales::Ue8m0), Link::Loopback),
+        ] {
+            check(&Case { payload, hidden, stage_bytes, fabric, tokens: vec![5, 8], ..Case::default() });
+        }
+    }
+}
+
+#[test]
+fn bf16_that_the_sending_warps_quantize() {
+    for (hidden, stage_bytes) in [(16, 2048), (128, 2048), (272, 2048), (1040, 3072), (7168, 16384)] {
+        for format in FORMATS {
+            for scales in SCALES {
+                for (fabric, numbers) in [(Link::Mlx5, Numbers::Any), (Link::Loopback, Numbers::Usual)] {
+                    let payload = Carried::Quantize(format, scales);
+                    let case = Case { payload, hidden, stage_bytes, fabric, numbers, ..Case::default() };
+                    check(&Case { tokens: vec![5, 8], schedule: Some(hidden.into()), ..case });
+                }
+            }
+        }
+    }
+}
+
+/// Method: more topk than a column of weights, ranks without rows or tokens, one rank's terms alone and many.
+#[test]
+fn weights_are_summed_on_the_way_back() {
+    for fabric in [Link::Mlx5, Link::Loopback] {
+        for (topk, sum) in [(1, Added::Bf16), (3, Added::Fp32), (8, Added::Fp16), (29, Added::Bf16), (32, Added::Bf16)]
+        {
+            let case = Case { topk, sum, fabric, weights_back: true, experts_per_rank: 11, ..Case::default() };
+            check(&Case { tokens: vec![6, 0, 9], ..case.clone() });
+            check(&Case { nodes: 3, gpus: 1, calls: 2, ..case.clone() });
+            check(&Case { pattern: Pattern::OneExpert { expert: 4 }, ..case });
+        }
+    }
+}
+
+/// Method: ranks with and without biases beside each other; tokens that go nowhere get the biases alone.
+#[test]
+fn biases_are_added_before_the_last_rounding() {
+    for fabric in [Link::Mlx5, Link::Loopback] {
+        for (biases, sum) in [(vec![1], Added::Bf16), (vec![2], Added::Fp32), (vec![0, 1, 2], Added::Fp16)] {
+            for (hidden, stage_bytes) in [(8, 2048), (1032, 2048), (7168, 16384)] {
+                let pattern = Pattern::Uniform { masked_percent: 60 };
+                let case =
+                    Case { biases: biases.clone(), sum, fabric, hidden, stage_bytes, pattern, ..Case::default() };
+                check(&Case { tokens: vec![4, 6], views: true, weights_back: hidden == 8, ..case });
+            }
+        }
+    }
+    // As many terms as lanes, and biases beside them.
+    let case = Case { nodes: 4, gpus: 8, topk: 32, experts_per_rank: 1, channels: 1, ..Case::default() };
+    check(&Case { biases: vec![2], pattern: Pattern::Everywhere, tokens: vec![2, 1], weights_back: true, ..case });
 }

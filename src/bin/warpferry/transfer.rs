@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use warpferry::comm::Canceller;
 use warpferry::reference::{self, CombineOutput, DispatchOutput, Row};
-use warpferry::{Combine, Communicator, Dispatch, Dispatched, Error, Handle, Result, Shape, Tensor, World, WorldConfig};
+use warpferry::{
+    Combine, Communicator, Dispatch, Dispatched, Error, Handle, Result, Shape, Tensor, World, WorldConfig,
+};
 
 use crate::backend::Backend;
 use crate::inputs::{numbers, Inputs, RankInputs};
@@ -169,7 +171,8 @@ fn combine(
 /// Stands for a rank's experts: each row times the sum of its local weights. So combine gives about x times the sum of
 /// all weights of the token, and every rank's share differs.
 pub fn experts(shape: &Shape, rows: &DispatchOutput) -> Vec<u8> {
-    let (row_bytes, scales) = (shape.dispatch_row_bytes() as usize, (shape.scale_columns() * shape.scale_bytes()) as usize);
+    let (row_bytes, scales) =
+        (shape.dispatch_row_bytes() as usize, (shape.scale_columns() * shape.scale_bytes()) as usize);
     let mut out = Vec::with_capacity(rows.source.len() * shape.combine_row_bytes() as usize);
     let weights = rows.topk_weights.chunks(shape.topk() as usize);
     for (at, (row, weights)) in rows.x.chunks(row_bytes).zip(weights).enumerate() {

@@ -20,6 +20,8 @@ pub struct Kernel {
     pub nth: Vec<usize>,
     /// Text of the instruction, names as in the source.
     pub texts: Vec<String>,
+    /// The file whose instructions are changed, if not those of all.
+    pub only: Option<&'static str>,
 }
 
 impl Kernel {
@@ -33,7 +35,7 @@ impl Kernel {
             |one: usize, other: usize| code[one].position == code[other].position && origins[one] == origins[other];
         let nth = (0..code.len()).map(|at| (0..at).filter(|&before| alike(before, at)).count()).collect();
         let texts = instruction_lines(&print(&module)).into_iter().map(|line| plain(&line)).collect();
-        Kernel { image, module, origins, nth, texts }
+        Kernel { image, module, origins, nth, texts, only: None }
     }
 
     pub fn body(&self) -> &Body {
@@ -44,6 +46,11 @@ impl Kernel {
     pub fn phase(&self, at: usize) -> &str {
         let before = |label: &&Label| label.at <= at && !label.name.starts_with('_');
         self.body().labels.iter().filter(before).max_by_key(|label| label.at).map_or("entry", |label| &label.name)
+    }
+
+    /// Whether the instruction is one to change.
+    pub fn is_own(&self, at: usize) -> bool {
+        self.only.is_none_or(|file| short(self.module.file(self.body().code[at].position)) == file)
     }
 
     /// `file:line` of our sources where the instruction was written, and where from when a macro put it there.

@@ -1,11 +1,10 @@
 //! One mutant, by its number or by what stands in the source, for runs that are not the suite's.
 
-use warpferry::kernel::launch::KernelSet;
+use warpferry::kernel::image::KernelImage;
 
 use super::places::{candidates, Mutant};
 use super::record::With;
 use super::run::{link_named, Set, KERNELS};
-use crate::case::Link;
 
 /// Warp instructions after which a run with a mutant counts as endless: several times those of a large world.
 pub const WARP_INSTRUCTIONS_MAX: u64 = 50_000_000;
@@ -17,8 +16,8 @@ pub struct Named {
     pub name: String,
     /// Where it is and what is changed, for people.
     pub what: String,
-    link: Link,
-    kernels: KernelSet,
+    /// The kernel with the mutant.
+    pub image: &'static KernelImage,
 }
 
 /// A mutant by what stands in the source.
@@ -70,14 +69,8 @@ impl Named {
         Some(Named {
             name: format!("{fabric}:{kernel}:{}", mutant.number),
             what: format!("{} {} `{}` {} {}", line.kernel, line.place, line.text, line.kind, line.change),
-            link,
-            kernels: set.with(at, mutant.at, &mutant.change)?,
+            image: set.with(at, mutant.at, &mutant.change)?,
         })
-    }
-
-    /// The kernels that a case over `link` runs with: the mutant's if it is of that fabric.
-    pub fn kernels(&self, link: Link) -> Option<KernelSet> {
-        (self.link == link).then_some(self.kernels)
     }
 }
 

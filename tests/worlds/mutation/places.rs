@@ -60,7 +60,7 @@ pub fn candidates(kernel: &Kernel) -> Vec<Mutant> {
         let adds_base = |operand: &Operand| matches!(operand, Operand::Register(id) if bases.contains(id));
         let has_base = instruction.operands.iter().any(adds_base);
         for (kind, change) in changes(instruction, &counted, &addresses) {
-            if kind != Kind::Count || !has_base {
+            if kernel.is_own(at) && (kind != Kind::Count || !has_base) {
                 all.push(Mutant { number: all.len(), at, kind, change });
             }
         }

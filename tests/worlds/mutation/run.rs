@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
+use warpferry::kernel::{self, image::KernelImage};
 use warpferry::Fabric;
 
 use super::argument;
@@ -25,7 +25,6 @@ use crate::skip::skipped;
 
 /// The kernels of a fabric, parsed.
 pub struct Set {
-    pub sound: KernelSet,
     pub kernels: Vec<Kernel>,
 }
 
@@ -33,18 +32,20 @@ impl Set {
     pub fn new(link: Link) -> Set {
         let fabric = if link == Link::Mlx5 { Fabric::Mlx5 } else { Fabric::Loopback };
         let sound = KernelSet::embedded(fabric).unwrap_or_else(|error| panic!("{error}"));
+        let quantizes = format!("dispatch_staged_e4m3_{}", fabric.name());
+        let quantizes = kernel::find(&quantizes).unwrap_or_else(|error| panic!("{error}"));
         let sources = Sources::read();
-        let images = [sound.layout, sound.exchange, sound.dispatch, sound.combine];
-        Set { sound, kernels: images.map(|image| Kernel::new(image, &sources)).into() }
+        let images = [sound.layout, sound.exchange, sound.dispatch, sound.combine, quantizes];
+        let mut kernels: Vec<Kernel> = images.map(|image| Kernel::new(image, &sources)).into();
+        // The rest of it is that of dispatch.
+        kernels[QUANTIZE].only = Some("quantizer.ptxh");
+        Set { kernels }
     }
 
-    /// The set with one kernel changed.
-    pub fn with(&self, kernel: usize, at: usize, change: &Change) -> Option<KernelSet> {
+    /// One kernel changed.
+    pub fn with(&self, kernel: usize, at: usize, change: &Change) -> Option<&'static KernelImage> {
         let of = &self.kernels[kernel];
-        let image: &'static KernelImage = of.image_of(&apply(&of.module, at, change)?);
-        let mut set = self.sound;
-        *[&mut set.layout, &mut set.exchange, &mut set.dispatch, &mut set.combine][kernel] = image;
-        Some(set)
+        Some(of.image_of(&apply(&of.module, at, change)?))
     }
 
     /// What became of a mutant, tried with `runs`, the `first` before others; whether any of `all` comes by it is asked
@@ -57,9 +58,9 @@ impl Set {
         all: &[usize],
         (kernel, mutant): (usize, &Mutant),
     ) -> Fate {
-        let set = self.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
+        let image = self.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
         let exact = self.keeps_pace(kernel, mutant);
-        let catch = |runs: &[usize]| suite.catch(runs, set, exact, mutant.kind.is_edge());
+        let catch = |runs: &[usize]| suite.catch(runs, image, exact, mutant.kind.is_edge());
         if let Some(caught) = first.and_then(|run| catch(&[run])).or_else(|| catch(runs)) {
             let what = caught.what.lines().next().unwrap_or_default().chars().take(400).collect();
             let checker = caught.checker.name().to_string();
@@ -133,8 +134,17 @@ pub fn machine_hash() -> u64 {
     hash(&texts.collect::<Vec<_>>().join("\0"))
 }
 
-/// The kernels of a set, in the order of [`Set::kernels`].
-pub const KERNELS: [&str; 4] = ["layout", "exchange", "dispatch", "combine"];
+/// The kernels of a set, in the order of [`Set::kernels`]; `quantize` is what dispatch does more where it quantizes.
+pub const KERNELS: [&str; 5] = ["layout", "exchange", "dispatch", "combine", "quantize"];
+const QUANTIZE: usize = 4;
+
+/// Which of them an image's name says.
+pub fn stem(image: &str) -> &str {
+    match image.contains("_e4m3_") {
+        true => KERNELS[QUANTIZE],
+        false => image.split('_').next().unwrap_or_default(),
+    }
+}
 
 /// Where results are: beside what cargo builds, unless `WARPFERRY_MUTANTS_RESULTS` names a folder.
 pub fn results(link: Link) -> PathBuf {
@@ -187,7 +197,7 @@ fn every_mutant_of_the_sources() {
         |(kernel, mutant): &(usize, Mutant)| record.known(&set.line(with, *kernel, mutant), &cases, strictly).is_some();
     let left: Vec<&(usize, Mutant)> = todo.iter().filter(|one| !is_known(one)).collect();
     println!("{word}: {} mutants, {} not tried yet", todo.len(), left.len());
-    let suite = Suite::new(runs, &set.kernels, set.sound);
+    let suite = Suite::new(runs, &set.kernels);
     // Runs that have caught most come first: few mutants need many.
     let caught: Vec<AtomicUsize> = suite.tried.iter().map(|_| AtomicUsize::new(0)).collect();
     in_threads(threads, deadline, &left, |(kernel, mutant)| {
@@ -248,7 +258,7 @@ fn in_threads<T: Sync>(threads: u64, deadline: Instant, work: &[&T], act: impl F
 /// One line for people.
 fn tell(fabric: &str, line: &Line) {
     let name = format!("{} `{}` {} {}", line.place, line.text, line.kind, line.change);
-    let kernel = line.kernel.split('_').next().unwrap_or_default();
+    let kernel = stem(&line.kernel);
     match &line.fate {
         Fate::Caught { checker, run, .. } => {
             println!("{checker}: {name}; again: WARPFERRY_MUTANT={fabric}:{kernel}:{}:{run}", line.number);
@@ -299,7 +309,7 @@ fn again() {
         _ => wrong(),
     };
     let picked = picked.into_iter().map(|run| runs.get(run).cloned().unwrap_or_else(|| wrong())).collect();
-    let suite = Suite::new(picked, &set.kernels, set.sound);
+    let suite = Suite::new(picked, &set.kernels);
     let changed = set.with(kernel, mutant.at, &mutant.change).expect("the generator gives what can be changed");
     match suite.catch(&suite.by(kernel, mutant.at), changed, set.keeps_pace(kernel, mutant), mutant.kind.is_edge()) {
         Some(caught) => {

@@ -5,11 +5,11 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use warpferry::driver::emu::EmuMachine;
-use warpferry::kernel::launch::KernelSet;
+use warpferry::kernel::image::KernelImage;
 
 use super::kernel::Kernel;
 use super::reach::{reached, Seen, Watch};
-use crate::case::{Case, Link, Pattern};
+use crate::case::{Carried, Case, Format, Link, Pattern, Scales};
 use crate::damage::{Under, Word};
 use crate::lanes::Lane;
 use crate::play::{attempt_within, Bounds, Played};
@@ -153,6 +153,7 @@ pub fn runs(fabric: Link) -> Vec<Case> {
         },
         Case { nodes: 1, gpus: 2, tokens: vec![9, 20], schedule: Some(11), ..base.clone() },
     ];
+    all.extend(carried(&base));
     for seed in 1..=6 {
         all.push(Case {
             calls: 2,
@@ -244,6 +245,70 @@ pub fn runs(fabric: Link) -> Vec<Case> {
     let last = Case { pattern: Pattern::OneExpert { expert: 32 }, tokens: vec![5, 4], topk: 1, ..crowded };
     all.extend([292, 131].map(|seed| Case { depth_nv: 2, chunk_nv: 1, schedule: Some(seed), ..last.clone() }));
     all
+}
+
+/// Rows with scales and rows that are quantized, of one piece and of several; weights and biases on the way back.
+fn carried(base: &Case) -> Vec<Case> {
+    let quantized = |format, scales| Carried::Quantize(format, scales);
+    let back = Case { weights_back: true, biases: vec![2, 0, 1], ..base.clone() };
+    vec![
+        Case { payload: quantized(Format::E4m3, Scales::F32), hidden: 272, tokens: vec![5, 3], ..back.clone() },
+        Case { payload: Carried::Fp8(Format::E5m2, Scales::F32), hidden: 144, topk: 5, calls: 2, ..back.clone() },
+        Case {
+            payload: quantized(Format::E4m3, Scales::Ue8m0),
+            hidden: 1040,
+            tokens: vec![9, 14],
+            calls: 2,
+            workers: 4,
+            schedule: Some(21),
+            ..base.clone()
+        },
+        Case {
+            payload: quantized(Format::E4m3, Scales::PowerOfTwo),
+            hidden: 16,
+            depth_ib: 2,
+            depth_nv: 2,
+            chunk_ib: 1,
+            chunk_nv: 1,
+            tokens: vec![14, 19],
+            schedule: Some(22),
+            ..base.clone()
+        },
+        Case {
+            payload: quantized(Format::E4m3, Scales::F32),
+            hidden: 272,
+            depth_ib: 16,
+            depth_nv: 16,
+            chunk_ib: 8,
+            chunk_nv: 8,
+            tokens: vec![30, 24],
+            schedule: Some(23),
+            ..base.clone()
+        },
+        // Lines of a piece that are no column of all lanes; scales of a byte beside the padding of their header.
+        Case { payload: Carried::Fp8(Format::E4m3, Scales::Ue8m0), hidden: 4352, tokens: vec![3], ..base.clone() },
+        // As many terms as lanes, and biases beside them; weights that end within 16 bytes and at their end.
+        Case { nodes: 4, gpus: 8, topk: 32, experts_per_rank: 1, channels: 1, tokens: vec![2, 1], ..back.clone() },
+        Case {
+            topk: 4,
+            hidden: 2056,
+            tokens: vec![8, 5],
+            pattern: Pattern::Skewed,
+            schedule: Some(24),
+            ..back.clone()
+        },
+        Case {
+            payload: quantized(Format::E4m3, Scales::F32),
+            hidden: 528,
+            weak: true,
+            races: false,
+            schedule: Some(25),
+            tokens: vec![14, 19],
+            calls: 2,
+            ..base.clone()
+        },
+        Case { weak: true, races: false, schedule: Some(26), tokens: vec![12, 9], calls: 2, ..back },
+    ]
 }
 
 /// Runs in which NICs are late or early: queues fill, slots wait for their requests, and entries are fetched before their
@@ -495,7 +560,7 @@ pub struct Suite {
 
 impl Suite {
     /// Every run must be right with the sound kernels.
-    pub fn new(runs: Vec<Case>, kernels: &[Kernel], sound: KernelSet) -> Suite {
+    pub fn new(runs: Vec<Case>, kernels: &[Kernel]) -> Suite {
         let tried = runs
             .into_iter()
             .map(|case| {
@@ -505,7 +570,7 @@ impl Suite {
                     machine.with(|machine| machine.set_observer(Some(Box::new(watch))));
                 };
                 let sound_run = |case: &Case, bounds: &Bounds| {
-                    attempt_within(case, sound, bounds)
+                    attempt_within(case, None, bounds)
                         .unwrap_or_else(|what| panic!("the sound kernels fail: {what}\n  {case}"))
                 };
                 let bounds = Bounds { warp_instructions: u64::MAX, prepare: &prepare };
@@ -528,25 +593,25 @@ impl Suite {
         (0..self.tried.len()).filter(|&run| self.tried[run].reached[kernel][at]).collect()
     }
 
-    /// The first of `runs` that catches these kernels. `exact`: what ranks say when a run fails must be what they say with
+    /// The first of `runs` that catches this kernel. `exact`: what ranks say when a run fails must be what they say with
     /// the sound kernels. `edges`: the race check is on from the start; for others it is on once all have gone without.
-    pub fn catch(&self, runs: &[usize], kernels: KernelSet, exact: bool, edges: bool) -> Option<Caught> {
+    pub fn catch(&self, runs: &[usize], mutant: &'static KernelImage, exact: bool, edges: bool) -> Option<Caught> {
         let passes: &[bool] = if edges { &[true] } else { &[false, true] };
         passes.iter().find_map(|&races| {
             runs.iter().find_map(|&run| {
-                let what = self.attempt(run, kernels, exact, races)?;
+                let what = self.attempt(run, mutant, exact, races)?;
                 Some(Caught { run, checker: checker(&what), what })
             })
         })
     }
 
     /// What goes wrong in a run, if anything.
-    pub fn attempt(&self, run: usize, kernels: KernelSet, exact: bool, races: bool) -> Option<String> {
+    pub fn attempt(&self, run: usize, mutant: &'static KernelImage, exact: bool, races: bool) -> Option<String> {
         let Tried { case, limit, said, steady, .. } = &self.tried[run];
         let case = Case { races: races && case.races, ..case.clone() };
         let bounds = Bounds { warp_instructions: *limit, ..Bounds::default() };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let now = attempt_within(&case, kernels, &bounds)?.said;
+            let now = attempt_within(&case, Some(mutant), &bounds)?.said;
             if (exact || *steady) && *said != now {
                 return Err(format!("report: ranks said{said}\n  and now{now}"));
             }

@@ -10,7 +10,7 @@ use super::change::Kind;
 use super::places::mutants;
 use super::quick;
 use super::record::{hash, read, Fate, Line, With};
-use super::run::{machine_hash, results, Set, KERNELS};
+use super::run::{machine_hash, results, stem, Set, KERNELS};
 use super::suite::{runs, Checker};
 use crate::case::Link;
 
@@ -60,7 +60,7 @@ pub fn write() {
         let _ = writeln!(out, "\n## Fabric {name}\n\n{} of {total} mutants tried, {of_which}.", lines.len());
         let _ = writeln!(out, "\n{}", summary(&lines));
         for kernel in KERNELS {
-            let own: Vec<Line> = lines.iter().filter(|line| line.kernel.starts_with(kernel)).cloned().collect();
+            let own: Vec<Line> = lines.iter().filter(|line| stem(&line.kernel) == kernel).cloned().collect();
             if !own.is_empty() {
                 let _ = writeln!(out, "### {kernel}, {name}\n\n{}", summary(&own));
             }

@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use crate::case::{Case, Link};
 use crate::draw::{SAMPLE_EXPERTS, SAMPLE_TOPK};
 use crate::lanes::Lane;
-use crate::random::{cases_that_are_valid, seeds};
+use crate::random::{cases_that_are_valid, rows_of_16_bytes, seeds};
 use crate::trouble::{Act, Requests, Trouble};
 
 /// Worlds of the recorded sample: their ranks divide its experts.
@@ -89,7 +89,7 @@ fn small() -> impl Strategy<Value = Case> {
                 nodes,
                 gpus,
                 topk,
-                hidden: 8 * eighths,
+                hidden: rows_of_16_bytes(case.payload, 8 * eighths),
                 channels,
                 tokens: case.tokens.iter().map(|&own| own.min(tokens)).collect(),
                 sms: case

@@ -24,15 +24,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use proptest::strategy::BoxedStrategy;
-use warpferry::kernel::launch::KernelSet;
-
-use crate::case::Case;
+use crate::case::{Added, Carried, Case};
 use crate::mutation::named::{self, Named};
-use crate::play::{attempt_within, Bounds, Cost};
+use crate::play::{attempt_within, kernels_with, Bounds, Cost};
 use crate::random::number;
 use crate::trouble::{suffer_within, Suffered};
 pub use chosen::with_nic_trouble;
+use proptest::strategy::{BoxedStrategy, Strategy};
 use seek::{seek, Finding};
 use smaller::Effort;
 use tally::Tally;
@@ -104,14 +102,15 @@ fn soak() {
 /// Plays `case`, with a mutant if it is of its fabric; its cost, and how it suffered from its trouble.
 fn play_counted(case: &Case, mutant: Option<&Named>) -> Result<(Cost, Option<Suffered>), String> {
     let config = case.config().map_err(|error| format!("the case is not valid: {error}"))?;
-    let sound = KernelSet::embedded(config.fabric).map_err(|error| format!("kernels: {error}"))?;
-    let (kernels, bounds) = match mutant.and_then(|mutant| mutant.kernels(case.fabric)) {
-        Some(kernels) => (kernels, Bounds { warp_instructions: named::WARP_INSTRUCTIONS_MAX, ..Bounds::default() }),
-        None => (sound, Bounds::default()),
+    let image = mutant.map(|mutant| mutant.image);
+    let bounds = match mutant {
+        Some(_) => Bounds { warp_instructions: named::WARP_INSTRUCTIONS_MAX, ..Bounds::default() },
+        None => Bounds::default(),
     };
     let Some(trouble) = case.trouble else {
-        return attempt_within(case, kernels, &bounds).map(|played| (played.cost, None));
+        return attempt_within(case, image, &bounds).map(|played| (played.cost, None));
     };
+    let kernels = kernels_with(&config, image).map_err(|error| format!("kernels: {error}"))?;
     let suffered = suffer_within(case, trouble, kernels, &bounds)?;
     Ok((suffered.cost, Some(suffered)))
 }
@@ -142,7 +141,13 @@ impl Soak {
 
     /// Plays cases until the soak is over.
     fn work(&self) {
-        let cases = (self.cases)();
+        let cases = match self.mutant {
+            None => (self.cases)(),
+            // Mutants are of the kernels for bf16.
+            Some(_) => {
+                (self.cases)().prop_map(|case| Case { payload: Carried::Bf16, sum: Added::Bf16, ..case }).boxed()
+            }
+        };
         while !self.over() {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if matches!(self.until, Until::Cases(cases) if number >= cases) {

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::case::{Added, Carried, Case, Numbers, Pattern, Warps};
+use crate::random::rows_of_16_bytes;
 
 /// How far a case that goes wrong is made smaller.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +32,8 @@ const CHANGES: &[Change] = &[
     |case| Some(Case { tokens: vec![most(case)], ..case.clone() }),
     |case| Some(Case { tokens: case.tokens.iter().map(|own| own / 2).collect(), ..case.clone() }),
     |case| Some(Case { tokens: case.tokens.iter().map(|own| own.saturating_sub(1)).collect(), ..case.clone() }),
-    |case| Some(Case { hidden: 8, ..case.clone() }),
-    |case| Some(Case { hidden: case.hidden / 16 * 8, ..case.clone() }),
+    |case| Some(Case { hidden: rows_of_16_bytes(case.payload, 8), ..case.clone() }),
+    |case| Some(Case { hidden: rows_of_16_bytes(case.payload, case.hidden / 16 * 8), ..case.clone() }),
     |case| Some(Case { payload: Carried::Bf16, ..case.clone() }),
     |case| Some(Case { sum: Added::Bf16, ..case.clone() }),
     |case| drawn_routing(case, Case { topk: 1, ..case.clone() }),
@@ -46,6 +47,8 @@ const CHANGES: &[Change] = &[
     |case| Some(Case { pattern: Pattern::Uniform { masked_percent: 0 }, ..case.clone() }),
     |case| Some(Case { numbers: Numbers::Any, ..case.clone() }),
     |case| Some(Case { weights: vec![true], ..case.clone() }),
+    |case| Some(Case { weights_back: false, ..case.clone() }),
+    |case| Some(Case { biases: vec![0], ..case.clone() }),
     |case| Some(Case { views: false, ..case.clone() }),
     |case| Some(Case { unordered: false, ..case.clone() }),
     |case| Some(Case { retransmit: false, ..case.clone() }),
