@@ -7,10 +7,13 @@
 //! - [`combine`]: two sums in fp32, each rounded to the rows' type once: over the ranks of a node, then over nodes.
 //! - [`quantize()`] and [`dequantize`]: rows of bf16 as FP8 with a scale for each 128 elements, and back.
 //!
-//! Rows are bytes as tensors hold them: [`Shape::dispatch_row_bytes`] a row out, [`Shape::combine_row_bytes`] a row back.
+//! Rows are bytes as tensors hold them: [`Shape::dispatch_row_bytes`] a row out, [`Shape::combine_row_bytes`] a row
+//! back.
 //!
 //! [`Topology`]: crate::Topology
 //! [`Shape`]: crate::plan::Shape
+//! [`Shape::dispatch_row_bytes`]: crate::plan::Shape::dispatch_row_bytes
+//! [`Shape::combine_row_bytes`]: crate::plan::Shape::combine_row_bytes
 
 pub mod bf16;
 mod combine;
