@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::kernel::args;
 use crate::kernel::launch::{Dimensions, Region};
 use crate::mem::{Buffer, DType, DevicePtr, HostBuffer, Tensor};
-use crate::op::{Combine, Combined, Dispatch, Dispatched, Handle, HandleInner, Keep, Pending};
+use crate::op::{choices_of_a_row, Combine, Combined, Dispatch, Dispatched, Handle, HandleInner, Keep, Pending};
 use crate::plan::blocks::{HandleHead, TotalsHead, STATUS_LINE_BYTES};
-use crate::plan::{LaunchPlan, Op};
+use crate::plan::{LaunchPlan, Op, OutputLayout};
 use crate::status::Source;
 
 /// Time that the host gives kernels to end by their own deadline before it stops waiting.
@@ -62,8 +62,17 @@ fn route(shared: &Shared, op: &Dispatch, tokens: usize, keep: &Keep) -> Result<H
     launch_exchange(shared, op, buffer, status)?;
     // The exchange's time starts when the stream comes to it.
     shared.wait_earlier()?;
-    let Totals { rows, expert_counts } = wait_totals(shared, exchange, op.timeout, status)?;
-    let inner = HandleInner { buffer: Arc::clone(buffer), communicator: shared.id, tokens, rows, expert_counts };
+    let Totals { rows, rank_rows, expert_counts } = wait_totals(shared, exchange, op.timeout, status)?;
+    let (owner, shape, layout) = (owner(shared), &shared.plan.shape, &shared.plan.handle);
+    let places = match shape.layout() {
+        OutputLayout::Rows => None,
+        OutputLayout::Experts { .. } => Some(Tensor::empty(&owner, DType::I32, &[rank_rows, shape.topk() as usize])?),
+    };
+    let array = |offset, count| Tensor::part(&owner, buffer, offset, DType::I32, &[count]);
+    let experts = expert_counts.len();
+    let on_device = (array(layout.expert_totals, experts), array(layout.expert_offsets, experts + 1));
+    let (buffer, communicator) = (Arc::clone(buffer), shared.id);
+    let inner = HandleInner { buffer, communicator, tokens, rows, expert_counts, places, on_device };
     Ok(Handle { inner: Arc::new(inner) })
 }
 
@@ -75,21 +84,27 @@ fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) 
     };
     let rows = handle.rows();
     let shape = shared.plan.shape;
-    let (payload, topk) = (shape.payload(), shape.topk() as usize);
+    let (payload, choices) = (shape.payload(), choices_of_a_row(&shape));
     let owner = owner(shared);
     let output = |dtype, columns| Tensor::empty(&owner, dtype, &[rows, columns]);
     let dispatched = Dispatched {
         x: output(payload.dtype(), payload.columns(shape.hidden()) as usize)?,
         x_scales: payload.scales().map(|kind| output(kind.dtype(), shape.scale_columns() as usize)).transpose()?,
-        topk_idx: output(DType::I32, topk)?,
-        topk_weights: op.topk_weights.as_ref().map(|_| output(DType::F32, topk)).transpose()?,
+        topk_idx: output(DType::I32, choices)?,
+        topk_weights: op.topk_weights.as_ref().map(|_| output(DType::F32, choices)).transpose()?,
         source: output(DType::I32, 2)?,
         rows,
         expert_counts: handle.inner.expert_counts.clone(),
+        expert_offsets: match shape.layout() {
+            OutputLayout::Rows => Vec::new(),
+            layout => layout.offsets(&handle.inner.expert_counts),
+        },
         handle,
     };
     keep.tensors.extend([&dispatched.x, &dispatched.topk_idx, &dispatched.source].map(Tensor::clone));
     keep.tensors.extend(dispatched.x_scales.iter().chain(&dispatched.topk_weights).cloned());
+    keep.tensors.extend(dispatched.handle.inner.places.clone());
+    launch_pad(shared, &dispatched)?;
     launch_dispatch(shared, op, &dispatched, &keep.status)?;
     Ok(dispatched)
 }
@@ -107,7 +122,8 @@ pub(crate) fn combine(shared: &Arc<Shared>, op: Combine) -> Result<Pending<Combi
     let status = shared.take_status()?;
     let routing = Arc::clone(&op.handle.inner.buffer);
     let mut tensors = vec![op.rows_x.clone(), combined.x.clone()];
-    tensors.extend(op.biases.iter().chain(&op.rows_weights).chain(&combined.topk_weights).cloned());
+    tensors.extend(op.biases.iter().chain(&op.rows_weights).chain(&op.rows_scales).cloned());
+    tensors.extend(op.handle.inner.places.iter().chain(&combined.topk_weights).cloned());
     let keep = Keep { status, routing, tensors };
     if let Err(error) = launch_combine(shared, &op, &combined, &keep.status) {
         shared.keep_stray(keep);
@@ -130,6 +146,8 @@ fn launch_combine(shared: &Shared, op: &Combine, out: &Combined, status: &HostBu
         handle: op.handle.inner.buffer.ptr().address(),
         rows_x: op.rows_x.ptr().address(),
         rows_weights: address(op.rows_weights.as_ref()),
+        rows_scales: address(op.rows_scales.as_ref()),
+        places: address(op.handle.inner.places.as_ref()),
         bias0: address(op.biases.first()),
         bias1: address(op.biases.get(1)),
         out: out.x.ptr().address(),
@@ -145,6 +163,8 @@ fn launch_combine(shared: &Shared, op: &Combine, out: &Combined, status: &HostBu
         Region { arg: "status", address: status_at, bytes: status_bytes(plan.sms) },
     ];
     regions.extend(op.rows_weights.as_ref().map(|weights| tensor("rows_weights", weights)));
+    regions.extend(op.rows_scales.as_ref().map(|scales| tensor("rows_scales", scales)));
+    regions.extend(op.handle.inner.places.as_ref().map(|places| tensor("places", places)));
     regions.extend(out.topk_weights.as_ref().map(|weights| tensor("out_weights", weights)));
     regions.extend(["bias0", "bias1"].into_iter().zip(&op.biases).map(|(name, bias)| tensor(name, bias)));
     shared.functions.combine.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)
@@ -212,6 +232,7 @@ fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &Ho
         rows_idx: out.topk_idx.ptr().address(),
         rows_weights: address(out.topk_weights.as_ref()),
         rows_source: out.source.ptr().address(),
+        places: address(out.handle.inner.places.as_ref()),
         rows_capacity: out.rows as u64,
         status: status_at.address(),
         deadline_ns: nanoseconds(op.timeout),
@@ -225,11 +246,42 @@ fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &Ho
         tensor("rows_source", &out.source),
         Region { arg: "status", address: status_at, bytes: status_bytes(plan.sms) },
     ];
+    regions.extend(out.handle.inner.places.as_ref().map(|places| tensor("places", places)));
     regions.extend(op.x_scales.as_ref().map(|scales| tensor("x_scales", scales)));
     regions.extend(out.x_scales.as_ref().map(|scales| tensor("rows_scales", scales)));
     regions.extend(op.topk_weights.as_ref().map(|weights| tensor("topk_weights", weights)));
     regions.extend(out.topk_weights.as_ref().map(|weights| tensor("rows_weights", weights)));
     shared.functions.dispatch.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)
+}
+
+/// CTAs of `pad`: few, since there are few rows to write.
+const PAD_CTAS: u32 = 8;
+/// Their threads.
+const PAD_THREADS: u32 = 256;
+
+/// Rows of zeros, where rows are by expert.
+fn launch_pad(shared: &Shared, out: &Dispatched) -> Result<()> {
+    let Some(pad) = &shared.functions.pad else { return Ok(()) };
+    let args = args::Pad {
+        comm: shared.addresses.comm.address(),
+        handle: out.handle.inner.buffer.ptr().address(),
+        rows_x: out.x.ptr().address(),
+        rows_scales: address(out.x_scales.as_ref()),
+        rows_idx: out.topk_idx.ptr().address(),
+        rows_weights: address(out.topk_weights.as_ref()),
+        rows_source: out.source.ptr().address(),
+        rows_capacity: out.rows as u64,
+    };
+    let mut regions = vec![
+        buffer("handle", &out.handle.inner.buffer),
+        tensor("rows_x", &out.x),
+        tensor("rows_idx", &out.topk_idx),
+        tensor("rows_source", &out.source),
+    ];
+    regions.extend(out.x_scales.as_ref().map(|scales| tensor("rows_scales", scales)));
+    regions.extend(out.topk_weights.as_ref().map(|weights| tensor("rows_weights", weights)));
+    let at = Dimensions { grid: PAD_CTAS, block: PAD_THREADS, shared_bytes: 0, stream: shared.stream.id() };
+    pad.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 
 /// How long the host waits for kernels with this timeout.
@@ -240,6 +292,7 @@ fn patience(timeout: Duration) -> Duration {
 /// What an exchange tells the host.
 struct Totals {
     rows: usize,
+    rank_rows: usize,
     expert_counts: Vec<u32>,
 }
 
@@ -268,12 +321,13 @@ fn read_totals(shared: &Shared) -> Result<Totals> {
     };
     let experts = shared.plan.shape.experts_per_rank(shared.plan.topology) as usize;
     let rows = word(std::mem::offset_of!(TotalsHead, rows))? as usize;
+    let rank_rows = word(std::mem::offset_of!(TotalsHead, rank_rows))? as usize;
     let most = u64::from(shared.plan.topology.ranks()) * u64::from(shared.plan.shape.max_tokens());
-    if rows as u64 > most {
-        return Err(Error::Bug(format!("exchange gave {rows} rows; at most {most} can arrive")));
+    if rank_rows as u64 > most {
+        return Err(Error::Bug(format!("exchange gave {rank_rows} rows; at most {most} can arrive")));
     }
     let expert_counts = (0..experts).map(|expert| word(TotalsHead::BYTES + 4 * expert)).collect::<Result<Vec<_>>>()?;
-    Ok(Totals { rows, expert_counts })
+    Ok(Totals { rows, rank_rows, expert_counts })
 }
 
 fn dimensions(shared: &Shared, plan: &LaunchPlan) -> Dimensions {

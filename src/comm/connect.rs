@@ -18,7 +18,7 @@ use crate::kernel::launch::{Kernel, KernelSet};
 use crate::mem::stream::Stream;
 use crate::mem::{Buffer, DevicePtr, HostBuffer, WindowHandle};
 use crate::plan::blocks::TotalsHead;
-use crate::plan::{Fabric, Plan};
+use crate::plan::{Fabric, OutputLayout, Plan};
 
 /// Most of a GPU's memory that is reserved for outputs: one part in this many.
 const RESERVED_SHARE: u64 = 8;
@@ -113,6 +113,10 @@ impl Prepared {
         let functions = Functions {
             layout: Kernel::load(&driver, kernels.layout)?,
             exchange: Kernel::load(&driver, kernels.exchange)?,
+            pad: match plan.shape.layout() {
+                OutputLayout::Rows => None,
+                OutputLayout::Experts { .. } => Some(Kernel::load(&driver, kernels.pad)?),
+            },
             dispatch: Kernel::load(&driver, kernels.dispatch)?,
             combine: Kernel::load(&driver, kernels.combine)?,
         };

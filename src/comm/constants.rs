@@ -30,6 +30,8 @@ pub(super) fn comm_block(plan: &Plan, rank: u32, at: Addresses) -> CommBlock {
         experts: shape.experts(),
         experts_per_rank: shape.experts_per_rank(topology),
         topk: shape.topk(),
+        expert_channels: shape.expert_channels(tuning),
+        expert_align: shape.layout().expert_align(),
         mask_words: topology.mask_words(),
         max_tokens: shape.max_tokens(),
         dispatch_row_bytes: shape.dispatch_row_bytes(),
@@ -100,6 +102,10 @@ pub(super) fn comm_block(plan: &Plan, rank: u32, at: Addresses) -> CommBlock {
         receive_rows: handle.receive_rows,
         receive_base: handle.receive_base,
         forward_masks: handle.forward_masks,
+        expert_totals: handle.expert_totals,
+        expert_offsets: handle.expert_offsets,
+        expert_base: handle.expert_base,
+        expert_next: handle.expert_next,
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) const PRELUDE_LINES: u32 = 2;
 pub(crate) struct Functions {
     pub layout: Kernel<args::Layout>,
     pub exchange: Kernel<args::Exchange>,
+    /// Where rows are by expert.
+    pub pad: Option<Kernel<args::Pad>>,
     pub dispatch: Kernel<args::Dispatch>,
     pub combine: Kernel<args::Combine>,
 }

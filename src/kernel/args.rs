@@ -120,12 +120,36 @@ args! {
         rows_weights: u64,
         /// i32 `[rows, 2]`: source rank and token.
         rows_source: u64,
+        /// i32 `[tokens that come, topk]`: row of each pair, or 0 where rows are by source.
+        places: u64,
         /// Rows that the outputs hold.
         rows_capacity: u64,
         /// Status lines, one a CTA.
         status: u64,
         /// Longest time without progress.
         deadline_ns: u64,
+    }
+}
+
+args! {
+    /// `pad`: zero rows between the parts of two experts.
+    Pad {
+        /// `CommBlock`.
+        comm: u64,
+        /// Handle that the exchange completed.
+        handle: u64,
+        /// `[rows, hidden]`.
+        rows_x: u64,
+        /// `[rows, scales]`, or 0 where rows have none.
+        rows_scales: u64,
+        /// i32 `[rows]`.
+        rows_idx: u64,
+        /// f32 `[rows]`, or 0 without weights.
+        rows_weights: u64,
+        /// i32 `[rows, 2]`.
+        rows_source: u64,
+        /// Rows that the outputs hold.
+        rows_capacity: u64,
     }
 }
 
@@ -140,8 +164,12 @@ args! {
         handle: u64,
         /// `[rows, hidden]`.
         rows_x: u64,
-        /// f32 `[rows, topk]`, or 0.
+        /// f32 `[rows, topk]`, by expert `[rows]`, or 0.
         rows_weights: u64,
+        /// f32 `[rows]`, or 0: rows are not scaled.
+        rows_scales: u64,
+        /// i32 `[tokens that came, topk]`, or 0 where rows are by source.
+        places: u64,
         /// `[tokens, hidden]`, or 0.
         bias0: u64,
         /// Another, or 0.
@@ -206,6 +234,7 @@ mod tests {
             match stem {
                 "layout" => check::<Layout>(image),
                 "exchange" => check::<Exchange>(image),
+                "pad" => check::<Pad>(image),
                 "dispatch" => check::<Dispatch>(image),
                 "combine" => check::<Combine>(image),
                 _ => Err(Error::Bug(format!("no struct for kernel {}", image.name))),

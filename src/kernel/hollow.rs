@@ -49,7 +49,7 @@ pub(crate) fn set() -> KernelSet {
     setp.ne.u32     other, thread, 0;
     @other bra      done;
     st.global.u32   [totals + 8], 3;
-    st.global.u32   [totals + 12], 0;
+    st.global.u32   [totals + 12], 3;
     st.global.u32   [totals + 16], 1;
     ld.global.u64   stamp, [totals];
     add.u64         stamp, stamp, 1;
@@ -58,6 +58,7 @@ done:";
     KernelSet {
         layout: image::<args::Layout>("layout", ""),
         exchange: image::<args::Exchange>("exchange", exchange),
+        pad: image::<args::Pad>("pad", ""),
         dispatch: image::<args::Dispatch>("dispatch", ""),
         combine: image::<args::Combine>("combine", ""),
     }

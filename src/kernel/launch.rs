@@ -113,13 +113,15 @@ impl<A: Args> Kernel<A> {
     }
 }
 
-/// The four kernels of a communicator.
+/// The kernels of a communicator.
 #[derive(Debug, Clone, Copy)]
 pub struct KernelSet {
     /// `layout`.
     pub layout: &'static KernelImage,
     /// `exchange_*`.
     pub exchange: &'static KernelImage,
+    /// `pad`, for rows by expert.
+    pub pad: &'static KernelImage,
     /// `dispatch_staged_*`.
     pub dispatch: &'static KernelImage,
     /// `combine_staged_*`, of the type that is summed.
@@ -148,6 +150,7 @@ impl KernelSet {
         Ok(KernelSet {
             layout: super::find("layout")?,
             exchange: find("exchange")?,
+            pad: super::find("pad")?,
             dispatch: find(&match payload.quantization() {
                 Some(how) => format!("dispatch_staged_{}", how.format()),
                 None => "dispatch_staged".to_string(),

@@ -197,6 +197,18 @@ impl Tensor {
         Ok(Tensor::of(owner, buffer, dtype, shape))
     }
 
+    /// A part of `buffer`, which the tensor keeps.
+    pub(crate) fn part(owner: &Owner, buffer: &Arc<Buffer>, offset: u64, dtype: DType, shape: &[usize]) -> Tensor {
+        Tensor {
+            buffer: Arc::clone(buffer),
+            communicator: owner.communicator,
+            stream: Arc::clone(&owner.stream),
+            offset,
+            dtype,
+            shape: shape.to_vec(),
+        }
+    }
+
     fn of(owner: &Owner, buffer: Buffer, dtype: DType, shape: &[usize]) -> Tensor {
         Tensor {
             buffer: Arc::new(buffer),

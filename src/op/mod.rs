@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::comm::shared::Shared;
 use crate::error::{Error, Result};
 use crate::mem::{Buffer, DType, HostBuffer, Tensor};
+use crate::plan::{OutputLayout, Shape};
 
 /// Longest time without progress before kernels give up, unless an operation says otherwise.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(100);
@@ -129,23 +130,27 @@ impl Dispatch {
     }
 }
 
-/// Rows that arrived, in order of (source rank, token).
+/// Rows that arrived, ordered as the communicator's [`OutputLayout`](crate::plan::OutputLayout) says: one row for each token
+/// that came, or one for each (token, local expert) pair and rows of zeros between the experts' parts.
 #[derive(Debug)]
 pub struct Dispatched {
     /// `[rows, hidden]`, of [`Payload::dtype`](crate::plan::Payload::dtype): bit for bit what was given, or that quantized.
     pub x: Tensor,
     /// `[rows, ceil(hidden / 128)]`, where rows have scales.
     pub x_scales: Option<Tensor>,
-    /// i32 `[rows, topk]`: number of a local expert, or -1 for choices of other ranks.
+    /// i32 `[rows, topk]`: number of a local expert, or -1 for choices of other ranks. By expert i32 `[rows, 1]`: the row's
+    /// expert, -1 for a row of zeros.
     pub topk_idx: Tensor,
-    /// f32 `[rows, topk]`, when the dispatch carried weights.
+    /// f32 `[rows, topk]`, when the dispatch carried weights. By expert f32 `[rows, 1]`: the weight of the pair.
     pub topk_weights: Option<Tensor>,
-    /// i32 `[rows, 2]`: source rank and token.
+    /// i32 `[rows, 2]`: source rank and token; -1 for a row of zeros.
     pub source: Tensor,
     /// Number of rows.
     pub rows: usize,
     /// (token, choice) pairs of each local expert.
     pub expert_counts: Vec<u32>,
+    /// By expert: first row of each local expert's part, and the number of rows.
+    pub expert_offsets: Vec<u32>,
     /// The routing, for [`Combine`].
     pub handle: Handle,
 }
@@ -156,6 +161,7 @@ pub struct Dispatched {
 pub struct Combine {
     pub(crate) rows_x: Tensor,
     pub(crate) rows_weights: Option<Tensor>,
+    pub(crate) rows_scales: Option<Tensor>,
     pub(crate) biases: Vec<Tensor>,
     pub(crate) handle: Handle,
     pub(crate) timeout: Duration,
@@ -167,15 +173,24 @@ impl Combine {
         Combine {
             rows_x: x.clone(),
             rows_weights: None,
+            rows_scales: None,
             biases: Vec::new(),
             handle: handle.clone(),
             timeout: TIMEOUT_DEFAULT,
         }
     }
 
-    /// Weights of the rows, f32 `[rows, topk]`, to be summed for each token and choice. All ranks give them, or none.
+    /// Weights of the rows, f32 `[rows, topk]`, by expert f32 `[rows, 1]`, to be summed for each token and choice. All ranks
+    /// give them, or none.
     pub fn weights(mut self, topk_weights: &Tensor) -> Combine {
         self.rows_weights = Some(topk_weights.clone());
+        self
+    }
+
+    /// Multiplies each row by its number in `scales`, f32 `[rows, 1]`, before it is added: the gate's weights, where experts
+    /// did not apply them. For rows by expert.
+    pub fn scaled_by(mut self, scales: &Tensor) -> Combine {
+        self.rows_scales = Some(scales.clone());
         self
     }
 
@@ -207,7 +222,18 @@ impl Combine {
         check_align("x", &self.rows_x)?;
         if let Some(weights) = &self.rows_weights {
             let rows = Rows { count: rows, of: "the rows of x" };
-            check_rows("topk_weights", weights, DType::F32, shape.topk() as usize, rows, shared)?;
+            check_rows("topk_weights", weights, DType::F32, choices_of_a_row(shape), rows, shared)?;
+        }
+        match (&self.rows_scales, shape.layout()) {
+            (None, _) => {}
+            (Some(scales), OutputLayout::Experts { .. }) => {
+                let rows = Rows { count: rows, of: "the rows of x" };
+                check_rows("scales", scales, DType::F32, 1, rows, shared)?;
+            }
+            (Some(scales), layout) => {
+                let given = format!("{} {:?}", scales.dtype(), scales.shape());
+                return Err(Error::argument("scales", given, format!("none: rows are {layout}, not by expert")));
+            }
         }
         if self.biases.len() > BIASES_MAX {
             return Err(Error::argument("bias", format!("{} biases", self.biases.len()), format!("0 to {BIASES_MAX}")));
@@ -243,8 +269,13 @@ pub(crate) struct HandleInner {
     pub buffer: Arc<Buffer>,
     pub communicator: u64,
     pub tokens: usize,
+    /// Rows that were delivered.
     pub rows: usize,
     pub expert_counts: Vec<u32>,
+    /// By expert: i32 `[tokens that came, topk]`, the row of each pair.
+    pub places: Option<Tensor>,
+    /// (token, choice) pairs of each local expert and first row of each expert's part, on the device.
+    pub on_device: (Tensor, Tensor),
 }
 
 impl Handle {
@@ -258,6 +289,17 @@ impl Handle {
         self.inner.rows
     }
 
+    /// i32 `[experts of the rank]` on the device: (token, choice) pairs of each local expert.
+    pub fn expert_counts(&self) -> &Tensor {
+        &self.inner.on_device.0
+    }
+
+    /// i32 `[experts of the rank + 1]` on the device, by expert: first row of each local expert's part, and the number of
+    /// rows.
+    pub fn expert_offsets(&self) -> &Tensor {
+        &self.inner.on_device.1
+    }
+
     fn check_owner(&self, shared: &Shared) -> Result<()> {
         if self.inner.communicator == shared.id {
             return Ok(());
@@ -267,6 +309,14 @@ impl Handle {
             format!("of communicator {}", self.inner.communicator),
             format!("a handle from a dispatch of this communicator, {}", shared.id),
         ))
+    }
+}
+
+/// Choices that an output row is described by.
+pub(crate) fn choices_of_a_row(shape: &Shape) -> usize {
+    match shape.layout() {
+        OutputLayout::Rows => shape.topk() as usize,
+        OutputLayout::Experts { .. } => 1,
     }
 }
 

@@ -87,6 +87,8 @@ block! {
         channels: u32,
         /// Experts of the world and of a rank; experts a token chooses.
         experts: u32, experts_per_rank: u32, topk: u32,
+        /// Where output rows are ordered by expert: the channels, and what each expert's rows are aligned to; else 1 and 0.
+        expert_channels: u32, expert_align: u32,
         /// 32-bit words of a node's destination mask.
         mask_words: u32,
         /// Bound of tokens a rank.
@@ -130,6 +132,7 @@ block! {
         token_masks: u64, send_tokens: u64, send_messages: u64, send_rows: u64, expert_rows: u64,
         forward_messages: u64, forward_base: u64, receive_rows: u64, receive_base: u64,
         forward_masks: u64,
+        expert_totals: u64, expert_offsets: u64, expert_base: u64, expert_next: u64,
     }
 }
 
@@ -146,6 +149,8 @@ block! {
         barriers: u32, completed: u32, scratch: u32, streams: u32, stages: u32, results: u32,
         /// Shared memory of one worker.
         scratch_bytes: u32, stage_bytes: u32, result_bytes: u32,
+        /// Offset in a worker's scratch of what follows its lists and positions: rows of each local expert, or weights.
+        counters: u32,
         /// Bytes of a moving piece: a quarter of the stages.
         piece_bytes: u32,
         /// Order in which each worker looks for work: 4 bits a kind, kind + 1, low first, 0 ends.
@@ -196,10 +201,8 @@ block! {
     TotalsHead, "TOTALS" {
         /// Exchange number, stored last.
         stamp: u64,
-        /// Rows that dispatch delivers here.
-        rows: u32,
-        /// Padding.
-        reserved: u32,
+        /// Rows that dispatch delivers here, and how many there are of tokens, one for each that comes here.
+        rows: u32, rank_rows: u32,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::blocks::{LaunchBlock, StreamRecord};
 use super::fp8::GROUP_ELEMENTS;
-use super::shape::Shape;
+use super::shape::{Shape, MAX_TOPK};
 use super::tuning::{Role, Tuning};
 use crate::error::{Error, Result};
 use crate::topology::Topology;
@@ -124,7 +124,13 @@ impl LaunchPlan {
         let all_words: u32 = words.iter().sum();
         let completed = (BARRIERS + workers * BARRIERS_PER_WORKER * 8).next_multiple_of(16);
         let scratch = (completed + channels * n * 16).next_multiple_of(128);
-        let scratch_bytes = LIST_BYTES + (16 * (topology.gpus_per_node() + n)).next_multiple_of(128);
+        let counters = LIST_BYTES + 16 * (topology.gpus_per_node() + n);
+        let counted = match op {
+            _ if shape.layout().expert_align() == 0 => 0,
+            Op::Dispatch => shape.experts_per_rank(topology),
+            Op::Combine => MAX_TOPK,
+        };
+        let scratch_bytes = (counters + 4 * counted).next_multiple_of(128);
         let streams = scratch + workers * scratch_bytes;
         let stages = (streams + all_words * 32 * StreamRecord::BYTES as u32).next_multiple_of(128);
         let results = stages + workers * tuning.stage_bytes;
@@ -166,6 +172,7 @@ impl LaunchPlan {
                 scratch_bytes,
                 stage_bytes: tuning.stage_bytes,
                 result_bytes,
+                counters,
                 piece_bytes: (tuning.stage_bytes / STAGES).min(used.next_multiple_of(16)),
                 roles: role_words,
             },

@@ -7,6 +7,7 @@ pub mod blocks;
 pub mod fp8;
 pub mod handle;
 pub mod launch;
+pub mod output;
 pub mod payload;
 pub mod shape;
 pub mod state;
@@ -15,6 +16,7 @@ pub mod window;
 
 pub use fp8::{Fp8, Quantization, ScaleKind};
 pub use launch::{LaunchPlan, Op};
+pub use output::OutputLayout;
 pub use payload::{Payload, Sum};
 pub use shape::Shape;
 pub use tuning::{Role, Roles, Tuning};
@@ -101,6 +103,7 @@ impl Plan {
             u64::from(s.dispatch_row_bytes()),
             s.sum() as u64,
             u64::from(s.combine_row_bytes()),
+            u64::from(s.layout().expert_align()),
             u64::from(s.experts()),
             u64::from(s.topk()),
             u64::from(s.max_tokens()),
@@ -184,7 +187,7 @@ impl std::fmt::Display for Plan {
         writeln!(
             f,
             "shape    hidden {}, rows of {} there ({} bytes) and {} back ({} bytes), {} experts, top-{}, at most {} tokens \
-             a rank",
+             a rank; rows {}",
             s.hidden(),
             s.payload(),
             s.dispatch_row_bytes(),
@@ -192,7 +195,8 @@ impl std::fmt::Display for Plan {
             s.combine_row_bytes(),
             s.experts(),
             s.topk(),
-            s.max_tokens()
+            s.max_tokens(),
+            s.layout()
         )?;
         writeln!(
             f,

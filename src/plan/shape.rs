@@ -1,7 +1,9 @@
 //! What is moved: row size, experts, top-k, token bound.
 
 use super::fp8::ScaleKind;
+use super::output::{OutputLayout, MAX_ALIGN};
 use super::payload::{Payload, Sum};
+use super::tuning::Tuning;
 use crate::error::{Error, Result};
 use crate::mem::DType;
 use crate::topology::Topology;
@@ -27,6 +29,7 @@ pub struct Shape {
     max_tokens: u32,
     payload: Payload,
     sum: Sum,
+    layout: OutputLayout,
 }
 
 impl Shape {
@@ -53,7 +56,15 @@ impl Shape {
         if max_tokens == 0 || max_tokens > MAX_TOKENS {
             return Err(Error::argument("max_tokens", max_tokens, format!("1 to {MAX_TOKENS}")));
         }
-        Ok(Shape { hidden, experts, topk, max_tokens, payload: Payload::Bf16, sum: Sum::Bf16 })
+        Ok(Shape {
+            hidden,
+            experts,
+            topk,
+            max_tokens,
+            payload: Payload::Bf16,
+            sum: Sum::Bf16,
+            layout: OutputLayout::Rows,
+        })
     }
 
     /// What dispatch carries; bf16 otherwise.
@@ -72,6 +83,19 @@ impl Shape {
     pub fn with_sum(self, sum: Sum) -> Result<Shape> {
         check_row("sum", sum, self.hidden, sum.dtype())?;
         Ok(Shape { sum, ..self })
+    }
+
+    /// How output rows are ordered; by source rank and token otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an alignment of zero or above [`MAX_ALIGN`].
+    pub fn with_layout(self, layout: OutputLayout) -> Result<Shape> {
+        match layout {
+            OutputLayout::Experts { align } if !(1..=MAX_ALIGN).contains(&align) => {
+                Err(Error::argument("align", align, format!("1 to {MAX_ALIGN} rows")))
+            }
+            _ => Ok(Shape { layout, ..self }),
+        }
     }
 
     /// Checks that experts divide over the ranks of `topology`.
@@ -102,6 +126,19 @@ impl Shape {
     /// What combine adds and gives.
     pub fn sum(&self) -> Sum {
         self.sum
+    }
+
+    /// How output rows are ordered.
+    pub fn layout(&self) -> OutputLayout {
+        self.layout
+    }
+
+    /// Channels by which pairs are counted: rows that are ordered by expert need to know where each flow's begin.
+    pub fn expert_channels(&self, tuning: &Tuning) -> u32 {
+        match self.layout {
+            OutputLayout::Rows => 1,
+            OutputLayout::Experts { .. } => tuning.channels,
+        }
     }
 
     /// Bytes of a row on its way to the experts.

@@ -74,9 +74,9 @@ pub struct Window {
     pub combine_sum_ring: u64,
     /// `[C][N][G][depth_nv]` partial rows for source (node, own rail) from each local rank.
     pub combine_partial_ring: u64,
-    /// Bytes of a box between nodes: 16 of head, C x (1 + G) counts, G x experts a rank.
+    /// Bytes of a box between nodes: 16 of head, C x (1 + G) counts, G x pairs of a rank's experts by channel.
     pub box_bytes: u32,
-    /// Bytes of a box within a node: 16 of head, C counts, experts a rank.
+    /// Bytes of a box within a node: 16 of head, C counts, pairs of a rank's experts by channel.
     pub rows_box_bytes: u32,
     /// Bytes before the rings: what is zeroed when the window is made.
     pub counter_bytes: u64,
@@ -91,9 +91,9 @@ impl Window {
         let g = u64::from(topology.gpus_per_node());
         let r = u64::from(topology.ranks());
         let c = u64::from(tuning.channels);
-        let experts = u64::from(shape.experts_per_rank(topology));
-        let box_bytes = (8 + 4 * (c * (1 + g) + g * experts)).next_multiple_of(16);
-        let rows_box_bytes = (8 + 4 * (c + experts)).next_multiple_of(16);
+        let pairs = u64::from(shape.experts_per_rank(topology) * shape.expert_channels(tuning));
+        let box_bytes = (8 + 4 * (c * (1 + g) + g * pairs)).next_multiple_of(16);
+        let rows_box_bytes = (8 + 4 * (c + pairs)).next_multiple_of(16);
         let dispatch_slot = u64::from(shape.dispatch_slot_bytes(topology));
         let combine_slot = u64::from(shape.combine_slot_bytes());
         let between = c * (n - 1) * u64::from(tuning.depth_ib);

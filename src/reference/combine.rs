@@ -1,10 +1,11 @@
 //! Sums of the experts' rows, back at their tokens.
 
 use super::bf16::add;
+use super::experts;
 use super::layout::Layout;
 use super::number::{round, widen};
 use crate::error::{Error, Result};
-use crate::plan::{Shape, Sum};
+use crate::plan::{OutputLayout, Shape, Sum};
 use crate::topology::Topology;
 
 /// What one rank gives to a combine.
@@ -12,7 +13,11 @@ use crate::topology::Topology;
 pub struct CombineInput<'a> {
     /// Rows of `[rows]`, as bytes, in the order in which dispatch delivered them.
     pub rows: &'a [u8],
-    /// `[rows, topk]`.
+    /// By expert: row of each pair, as dispatch says; empty for rows by source.
+    pub places: &'a [i32],
+    /// By expert: factor of each row.
+    pub scales: Option<&'a [f32]>,
+    /// `[rows, topk]`; by expert `[rows]`.
     pub weights: Option<&'a [f32]>,
     /// Rows of `[tokens]` each, as bytes; two at most.
     pub biases: &'a [&'a [u8]],
@@ -29,7 +34,8 @@ pub struct CombineOutput {
 
 /// Combines the rows of every rank; element r of the result is what rank r gets. Rows are of [`Shape::sum`].
 ///
-/// Rounding contract, for each own token and element:
+/// Rounding contract, for each own token and element, where rows are by expert after the rows of a rank were added in fp32
+/// in ascending choice, each times its factor if there are any, and rounded to the rows' type:
 /// 1. for each node with destinations of the token: the rows of its ranks are added in fp32 in ascending rank, starting
 ///    from the first row itself, and the sum is rounded to the rows' type (nearest even; a NaN of 16 bits becomes 0x7fff);
 /// 2. these are added in fp32 in ascending node, starting from the first, then the biases in their order, and the sum is
@@ -49,6 +55,9 @@ pub fn combine(
     let (row_bytes, topk) = (shape.combine_row_bytes() as usize, shape.topk() as usize);
     if inputs.len() != layouts.len() {
         return Err(Error::argument("inputs", inputs.len(), format!("one for each of {} ranks", layouts.len())));
+    }
+    if let OutputLayout::Experts { .. } = shape.layout() {
+        return combine_experts(topology, shape, layouts, inputs);
     }
     for (rank, (input, layout)) in inputs.iter().zip(layouts).enumerate() {
         check(shape, rank as u32, input, super::rows(rank as u32, layouts).len(), layout.tokens() as usize)?;
@@ -86,6 +95,43 @@ pub fn combine(
         outputs.push(CombineOutput { x, topk_weights: own.weights.map(|_| weights) });
     }
     Ok(outputs)
+}
+
+/// The same from rows by expert.
+fn combine_experts(
+    topology: Topology,
+    shape: Shape,
+    layouts: &[Layout],
+    inputs: &[CombineInput],
+) -> Result<Vec<CombineOutput>> {
+    let (row_bytes, topk) = (shape.combine_row_bytes() as usize, shape.topk() as usize);
+    let mut summed = Vec::new();
+    for (rank, input) in (0..).zip(inputs) {
+        let (tokens, rows) = (super::rows(rank, layouts).len(), input.rows.len() / row_bytes);
+        let most = input.places.iter().map(|&place| place + 1).max().unwrap_or(0) as usize;
+        if input.places.len() != tokens * topk || most > rows {
+            let have = format!("{} with rows up to {most}", input.places.len());
+            return Err(Error::argument("places", have, format!("{} of {rows} rows at rank {rank}", tokens * topk)));
+        }
+        for (name, values) in [("scales", input.scales), ("weights", input.weights)] {
+            if let Some(values) = values.filter(|values| values.len() != rows) {
+                return Err(Error::argument(name, format!("{} elements", values.len()), format!("{rows}, a row each")));
+            }
+        }
+        let weights = input.weights.map(|weights| experts::weights(input.places, weights));
+        summed.push((experts::sums(shape, input.places, input.rows, input.scales), weights));
+    }
+    let by_source: Vec<CombineInput> = summed
+        .iter()
+        .zip(inputs)
+        .map(|((rows, weights), input)| CombineInput {
+            rows,
+            weights: weights.as_deref(),
+            biases: input.biases,
+            ..CombineInput::default()
+        })
+        .collect();
+    combine(topology, shape.with_layout(OutputLayout::Rows)?, layouts, &by_source)
 }
 
 fn check(shape: Shape, rank: u32, input: &CombineInput, rows: usize, tokens: usize) -> Result<()> {
@@ -206,7 +252,7 @@ mod tests {
                 topology,
                 shape,
                 std::slice::from_ref(&layout),
-                &[CombineInput { rows: &one, weights: None, biases }],
+                &[CombineInput { rows: &one, biases, ..CombineInput::default() }],
             )
             .map(|outputs| outputs[0].x.clone())
         };
@@ -223,7 +269,7 @@ mod tests {
         let shape = Shape::new(8, 2, 2, 1).expect("valid");
         let layouts = [[0, 1].as_slice(), &[]].map(|idx| Layout::new(topology, shape, idx).expect("valid"));
         let rows = [0; 16];
-        let input = |weights| CombineInput { rows: &rows, weights: Some(weights), biases: &[] };
+        let input = |weights| CombineInput { rows: &rows, weights: Some(weights), ..CombineInput::default() };
         let outputs = combine(topology, shape, &layouts, &[input(&[0.5, 0.0]), input(&[0.25, 2.0])]).expect("valid");
         assert_eq!(outputs[0].topk_weights, Some(vec![0.75, 2.0]));
         assert_eq!(outputs[1].topk_weights, Some(vec![]));

@@ -1,5 +1,6 @@
 //! Rows at each rank.
 
+use super::experts::expand;
 use super::layout::Layout;
 use super::quantize::quantize;
 use crate::error::{Error, Result};
@@ -19,7 +20,8 @@ pub struct DispatchInput<'a> {
     pub topk_weights: Option<&'a [f32]>,
 }
 
-/// What one rank gets.
+/// What one rank gets. By expert, `topk_idx` and `topk_weights` are `[rows]`, and rows of zeros lie between the parts
+/// ([`OutputLayout`](crate::plan::OutputLayout)).
 #[derive(Debug, Clone, PartialEq)]
 pub struct DispatchOutput {
     /// Rows of `[rows]`, as bytes.
@@ -34,6 +36,10 @@ pub struct DispatchOutput {
     pub source: Vec<Row>,
     /// (token, choice) pairs of each local expert.
     pub expert_counts: Vec<u32>,
+    /// By expert: first row of each local expert's part, and the number of rows.
+    pub expert_offsets: Vec<u32>,
+    /// By expert, for each token that came and each choice: its row, or -1.
+    pub places: Vec<i32>,
 }
 
 /// Where a row came from.
@@ -85,7 +91,7 @@ fn checked_layout(topology: Topology, shape: Shape, input: &DispatchInput) -> Re
 }
 
 /// Bytes of a row's scales.
-fn scales_bytes(shape: Shape) -> usize {
+pub(super) fn scales_bytes(shape: Shape) -> usize {
     (shape.scale_columns() * shape.scale_bytes()) as usize
 }
 
@@ -115,6 +121,8 @@ fn output(topology: Topology, shape: Shape, rank: u32, inputs: &[DispatchInput],
         topk_weights: Vec::with_capacity(source.len() * topk),
         source,
         expert_counts: vec![0; own as usize],
+        expert_offsets: Vec::new(),
+        places: Vec::new(),
     };
     for row in &output.source {
         let (input, token) = (&inputs[row.rank as usize], row.token as usize);
@@ -132,7 +140,7 @@ fn output(topology: Topology, shape: Shape, rank: u32, inputs: &[DispatchInput],
             }
         }
     }
-    output
+    expand(shape, output)
 }
 
 #[cfg(test)]

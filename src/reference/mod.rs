@@ -18,6 +18,7 @@
 pub mod bf16;
 mod combine;
 mod dispatch;
+mod experts;
 pub mod fp8;
 mod layout;
 mod number;
@@ -25,6 +26,7 @@ mod quantize;
 
 pub use combine::{combine, CombineInput, CombineOutput};
 pub use dispatch::{dispatch, rows, DispatchInput, DispatchOutput, Row};
+pub use experts::NOBODY;
 pub use layout::{channel_tokens, Exchange, Layout};
 pub use number::{round, widen};
 pub use quantize::{dequantize, quantize, Quantized, AMAX_MIN};

@@ -15,7 +15,7 @@ use crate::options::DemoOptions;
 use crate::output::{command_line, complain, say};
 use crate::report::{OpReport, Report};
 use crate::traffic::Least;
-use crate::transfer::{experts, transfer};
+use crate::transfer::{by_expert, experts, transfer};
 
 /// Mismatches printed before the rest is only counted.
 const MISMATCHES_SHOWN: usize = 5;
@@ -145,7 +145,13 @@ impl Expected {
             .iter()
             .zip(&dispatched)
             .zip(&biases)
-            .map(|((rows, arrived), biases)| CombineInput { rows, weights: Some(&arrived.topk_weights), biases })
+            .map(|((rows, arrived), biases)| CombineInput {
+                rows,
+                places: &arrived.places,
+                scales: by_expert(&shape).then_some(&arrived.topk_weights),
+                weights: Some(&arrived.topk_weights),
+                biases,
+            })
             .collect();
         let combined = reference::combine(topology, shape, &layouts, &given)?;
         Ok(Expected { dispatched, combined, least: Least::new(topology, &layouts) })
@@ -158,6 +164,7 @@ fn compare_dispatch(rank: usize, have: &DispatchOutput, want: &DispatchOutput, m
     compare(&format!("rank {rank}: x bytes"), &have.x, &want.x, mismatches);
     compare(&format!("rank {rank}: topk_idx"), &have.topk_idx, &want.topk_idx, mismatches);
     compare(&format!("rank {rank}: topk_weights"), &bits(&have.topk_weights), &bits(&want.topk_weights), mismatches);
+    compare(&format!("rank {rank}: expert_offsets"), &have.expert_offsets, &want.expert_offsets, mismatches);
     compare(&format!("rank {rank}: expert_counts"), &have.expert_counts, &want.expert_counts, mismatches);
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use warpferry::gate::Gate;
 use warpferry::plan::tuning::MAX_CHUNK;
-use warpferry::plan::{Fabric, Fp8, Payload, Quantization, Role, Roles, ScaleKind, Shape, Sum, Tuning};
+use warpferry::plan::{Fabric, Fp8, OutputLayout, Payload, Quantization, Role, Roles, ScaleKind, Shape, Sum, Tuning};
 use warpferry::{Error, Result, Topology};
 
 /// SMs of a launch unless told otherwise.
@@ -54,6 +54,12 @@ pub struct DemoOptions {
     /// What rows hold on their way back, and are summed in fp32 to: `bf16`, `fp16` or `fp32`
     #[arg(long, value_enum, default_value_t = CombineOption::Bf16)]
     pub combine: CombineOption,
+    /// Order of the rows that arrive: one for each token by source, or one for each (token, expert) pair by expert
+    #[arg(long, value_enum, default_value_t = LayoutOption::Rows)]
+    pub layout: LayoutOption,
+    /// Rows that each expert's part is rounded up to, with `--layout experts`
+    #[arg(long)]
+    pub align: Option<u32>,
     /// Biases that combine adds to each token's sum
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2))]
     pub bias: u32,
@@ -188,6 +194,15 @@ impl ScalesOption {
     }
 }
 
+/// `--layout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LayoutOption {
+    /// By source rank and token.
+    Rows,
+    /// By expert.
+    Experts,
+}
+
 /// `--combine`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CombineOption {
@@ -270,7 +285,14 @@ impl DemoOptions {
     pub fn shape(&self, experts: u32, topk: u32) -> Result<Shape> {
         let shape = Shape::new(self.hidden, experts, topk, self.tokens.max(1))?;
         let payload = self.scales.map_or(Ok(self.payload.0), |scales| scales.of(self.payload.0))?;
-        shape.with_payload(payload)?.with_sum(self.combine.sum())
+        let layout = match (self.layout, self.align) {
+            (LayoutOption::Experts, align) => OutputLayout::Experts { align: align.unwrap_or(1) },
+            (LayoutOption::Rows, None) => OutputLayout::Rows,
+            (LayoutOption::Rows, Some(align)) => {
+                return Err(Error::argument("--align", align, "none, or --layout experts beside it"));
+            }
+        };
+        shape.with_payload(payload)?.with_sum(self.combine.sum())?.with_layout(layout)
     }
 
     /// Tuning: the library's defaults with what was given in their place. A rank has `sms_of_rank` SMs, where they are

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use warpferry::comm::Canceller;
+use warpferry::plan::OutputLayout;
 use warpferry::reference::{self, CombineOutput, DispatchOutput, Row};
 use warpferry::{
     Combine, Communicator, Dispatch, Dispatched, Error, Handle, Result, Shape, Tensor, World, WorldConfig,
@@ -139,6 +140,8 @@ fn dispatch(
         topk_weights: weights.to_vec()?,
         source: got.source.to_vec::<i32>()?.chunks_exact(2).map(row).collect(),
         expert_counts: got.expert_counts.clone(),
+        expert_offsets: got.expert_offsets.clone(),
+        places: Vec::new(),
     };
     Ok((got, output))
 }
@@ -154,8 +157,12 @@ fn combine(
     let shape = communicator.plan().shape;
     let (hidden, topk) = (shape.hidden() as usize, shape.topk() as usize);
     let rows = communicator.tensor_of_bytes(shape.sum().dtype(), rows, &[arrived.source.len(), hidden])?;
-    let weights = communicator.tensor(&arrived.topk_weights, &[arrived.source.len(), topk])?;
+    let choices = if by_expert(&shape) { 1 } else { topk };
+    let weights = communicator.tensor(&arrived.topk_weights, &[arrived.source.len(), choices])?;
     let mut operation = Combine::new(&rows, handle).weights(&weights);
+    if by_expert(&shape) {
+        operation = operation.scaled_by(&weights);
+    }
     for bias in &sent.biases {
         let bias = communicator.tensor_of_bytes(shape.sum().dtype(), bias, &[handle.tokens(), hidden])?;
         operation = operation.bias(&bias);
@@ -168,15 +175,20 @@ fn combine(
     Ok(CombineOutput { x: combined.x.to_bytes()?, topk_weights })
 }
 
-/// Stands for a rank's experts: each row times the sum of its local weights. So combine gives about x times the sum of
-/// all weights of the token, and every rank's share differs.
+/// Whether rows are ordered by expert.
+pub fn by_expert(shape: &Shape) -> bool {
+    matches!(shape.layout(), OutputLayout::Experts { .. })
+}
+
+/// Stands for a rank's experts: each row times the sum of its local weights; by expert the row itself, which combine scales.
+/// So combine gives about x times the sum of all weights of the token, and every rank's share differs.
 pub fn experts(shape: &Shape, rows: &DispatchOutput) -> Vec<u8> {
     let (row_bytes, scales) =
         (shape.dispatch_row_bytes() as usize, (shape.scale_columns() * shape.scale_bytes()) as usize);
     let mut out = Vec::with_capacity(rows.source.len() * shape.combine_row_bytes() as usize);
-    let weights = rows.topk_weights.chunks(shape.topk() as usize);
+    let weights = rows.topk_weights.chunks(if by_expert(shape) { 1 } else { shape.topk() as usize });
     for (at, (row, weights)) in rows.x.chunks(row_bytes).zip(weights).enumerate() {
-        let weight: f32 = weights.iter().sum();
+        let weight: f32 = if by_expert(shape) { 1.0 } else { weights.iter().sum() };
         let numbers = numbers(shape, row, &rows.scales[at * scales..(at + 1) * scales]);
         let weighted: Vec<f32> = numbers.iter().map(|number| number * weight).collect();
         out.extend(reference::round(shape.sum(), &weighted));
