@@ -74,6 +74,7 @@ fn launch(case: &Case) -> Result<(LaunchBlock, u32), Mismatch> {
         scratch_bytes: 512,
         stage_bytes: 0,
         result_bytes: 0,
+        counters: 0,
         piece_bytes: 0,
         roles,
     };

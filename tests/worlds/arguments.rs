@@ -3,7 +3,7 @@
 use half::bf16;
 use warpferry::{Combine, Communicator, DType, Dispatch, Error, Fabric, Result, Shape, Topology, Tuning, World};
 
-use crate::case::{Carried, Case, Format, Scales, Warps};
+use crate::case::{Carried, Case, Format, Ordered, Scales, Warps};
 use crate::play::{self, Call, Stop, PATIENCE, TIMEOUT};
 
 /// A small world of one rank, so that one thread is enough.
@@ -201,6 +201,40 @@ fn scales_weights_and_biases_that_do_not_fit() {
         "none: nobody gives scales with bf16",
     );
     goes_on(&mut world, &alone());
+}
+
+#[test]
+fn layouts_and_scales_that_do_not_fit() {
+    let shape = warpferry::Shape::new(16, 4, 2, 8).unwrap_or_else(|error| panic!("{error}"));
+    for align in [0, 4097] {
+        let layout = warpferry::plan::OutputLayout::Experts { align };
+        refused(shape.with_layout(layout), "align", &align.to_string(), "1 to 4096");
+    }
+    let plain = alone();
+    let by_expert = Case { layout: Ordered::Expert(4), ..alone() };
+    for case in [plain, by_expert] {
+        let mut world = rank_of(&case);
+        let rank = &mut world.communicators()[0];
+        let tensors = |rank: &Communicator| -> Result<_> {
+            let x = rank.tensor(&[bf16::ONE; 2 * 16], &[2, 16])?;
+            Ok((x, rank.tensor(&[0i32, 1, 1, -1], &[2, 2])?))
+        };
+        let (x, idx) = tensors(rank).unwrap_or_else(|error| panic!("{error}"));
+        let got = rank.dispatch(Dispatch::new(&x, &idx).timeout(TIMEOUT)).and_then(|mut op| op.wait(PATIENCE));
+        let got = got.unwrap_or_else(|error| panic!("{error}"));
+        let scales = |rows: usize, columns: usize| rank.tensor(&vec![1f32; rows * columns], &[rows, columns]);
+        let scales = |rows, columns| scales(rows, columns).unwrap_or_else(|error| panic!("{error}"));
+        let (one, two, short) = (scales(got.rows, 1), scales(got.rows, 2), scales(got.rows - 1, 1));
+        let op = Combine::new(&got.x, &got.handle).timeout(TIMEOUT);
+        if case.layout == Ordered::Source {
+            refused(rank.combine(op.scaled_by(&one)), "scales", "f32", "none: rows are by source");
+        } else {
+            refused(rank.combine(op.clone().scaled_by(&two)), "scales", "2]", "[rows, 1]");
+            refused(rank.combine(op.clone().scaled_by(&short)), "scales", "7 rows", "8, the rows of x");
+            refused(rank.combine(op.weights(&two)), "topk_weights", "2]", "[rows, 1]");
+        }
+        goes_on(&mut world, &case);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
-use warpferry::plan::{Fp8, Quantization, Role, Roles, ScaleKind};
+use warpferry::plan::{Fp8, OutputLayout, Quantization, Role, Roles, ScaleKind};
 use warpferry::world::Sms;
 use warpferry::{Fabric, Payload, Shape, Sum, Topology, Tuning, WorldConfig};
 use warpferry_emu::{Hosts, MachineConfig, MemoryOrder, Schedule};
@@ -43,6 +43,10 @@ pub struct Case {
     pub numbers: Numbers,
     /// Whether weights travel with the rows, dealt out to the ranks by turns.
     pub weights: Vec<bool>,
+    /// How output rows are ordered.
+    pub layout: Ordered,
+    /// Whether rows by expert are scaled when they are combined, dealt out to the ranks by turns.
+    pub scaled: Vec<bool>,
     /// Whether weights go back with the results and are summed.
     pub weights_back: bool,
     /// Biases that combine adds, dealt out to the ranks by turns.
@@ -127,6 +131,24 @@ pub enum Carried {
     Fp8(Format, Scales),
     /// bf16 that is quantized on its way.
     Quantize(Format, Scales),
+}
+
+/// Order of output rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ordered {
+    Source,
+    /// With parts aligned to so many rows.
+    Expert(u32),
+}
+
+impl Ordered {
+    pub fn layout(self) -> OutputLayout {
+        match self {
+            Ordered::Source => OutputLayout::Rows,
+            Ordered::Expert(align) => OutputLayout::Experts { align },
+        }
+    }
 }
 
 /// Elements of a byte.
@@ -239,6 +261,8 @@ impl Default for Case {
             pattern: Pattern::Uniform { masked_percent: 10 },
             numbers: Numbers::Any,
             weights: vec![true],
+            layout: Ordered::Source,
+            scaled: vec![false],
             weights_back: false,
             biases: vec![0],
             views: false,
@@ -291,6 +315,20 @@ impl Case {
         self.biases[rank as usize % self.biases.len()]
     }
 
+    /// Whether `rank` scales rows.
+    pub fn scales(&self, rank: u32) -> bool {
+        self.layout != Ordered::Source && self.scaled[rank as usize % self.scaled.len()]
+    }
+
+    /// Choices that an output row is described by.
+    pub fn choices(&self) -> usize {
+        if self.layout == Ordered::Source {
+            self.topk as usize
+        } else {
+            1
+        }
+    }
+
     /// Whether `rank` gives weights.
     pub fn weighs(&self, rank: u32) -> bool {
         self.weights[rank as usize % self.weights.len()]
@@ -313,7 +351,8 @@ impl Case {
         let max_tokens = self.tokens.iter().copied().max().unwrap_or(0).max(1);
         let shape = Shape::new(self.hidden, self.experts_per_rank * topology.ranks(), self.topk, max_tokens)?
             .with_payload(self.payload.payload())?
-            .with_sum(self.sum.sum())?;
+            .with_sum(self.sum.sum())?
+            .with_layout(self.layout.layout())?;
         let sms = |rank: u32| self.sms[rank as usize % self.sms.len()];
         let mut config = WorldConfig::new(topology, shape).tuning(self.tuning()).fabric(match self.fabric {
             Link::Mlx5 => Fabric::Mlx5,

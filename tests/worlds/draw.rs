@@ -54,8 +54,10 @@ pub struct Inputs {
 pub struct Results {
     /// Rows as bytes.
     pub x: Vec<u8>,
-    /// `[rows, topk]`.
+    /// `[rows, topk]`, by expert `[rows]`.
     pub topk_weights: Vec<f32>,
+    /// `[rows]`, by expert.
+    pub scales: Vec<f32>,
     /// `[tokens]` rows each, as bytes.
     pub biases: Vec<Vec<u8>>,
 }
@@ -68,6 +70,7 @@ const RESULTS: u64 = 4;
 const SCALES: u64 = 5;
 const WEIGHTS_BACK: u64 = 6;
 const BIASES: u64 = 7;
+const FACTORS: u64 = 8;
 
 /// Inputs of every rank for call number `call`.
 pub fn inputs(case: &Case, topology: Topology, call: u32) -> Vec<Inputs> {
@@ -102,11 +105,13 @@ pub fn results(case: &Case, rank: u32, rows: usize, call: u32) -> Results {
     let of = |purpose: u64| Draw::new(case.seed, &[purpose, call.into(), rank.into()]);
     let x = numbers(case, &mut of(RESULTS), dtype, rows * case.hidden as usize);
     let draw = &mut of(WEIGHTS_BACK);
-    let topk_weights = (0..rows * case.topk as usize).map(|_| weight(case, draw)).collect();
+    let topk_weights = (0..rows * case.choices()).map(|_| weight(case, draw)).collect();
+    let draw = &mut of(FACTORS);
+    let scales = (0..rows).map(|_| weight(case, draw)).collect();
     let elements = case.tokens_of(rank, call) as usize * case.hidden as usize;
     let draw = &mut of(BIASES);
     let biases = (0..case.biases_of(rank)).map(|_| numbers(case, draw, dtype, elements)).collect();
-    Results { x, topk_weights, biases }
+    Results { x, topk_weights, scales, biases }
 }
 
 /// `tokens` tokens of the sample; ranks and calls begin at different ones.

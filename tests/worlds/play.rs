@@ -14,7 +14,7 @@ use warpferry::{
     World, WorldConfig,
 };
 
-use crate::case::{Case, Link, WARP_INSTRUCTIONS_MAX};
+use crate::case::{Case, Link, Ordered, WARP_INSTRUCTIONS_MAX};
 use crate::draw::{self, Inputs, Results};
 use crate::rest::check_positions;
 use crate::said;
@@ -94,12 +94,14 @@ impl Call {
             inputs.iter().map(|input| Layout::new(topology, shape, &input.topk_idx)).collect::<Result<_, _>>()?;
         let biases: Vec<Vec<&[u8]>> =
             results.iter().map(|result| result.biases.iter().map(Vec::as_slice).collect()).collect();
-        let given: Vec<CombineInput> = results
-            .iter()
+        let given: Vec<CombineInput> = (0..)
+            .zip(&results)
+            .zip(&dispatched)
             .zip(&biases)
-            .map(|(result, biases)| {
+            .map(|(((rank, result), dispatched), biases)| {
                 let weights = case.weights_back.then_some(&result.topk_weights[..]);
-                CombineInput { rows: &result.x, weights, biases }
+                let scales = case.scales(rank).then_some(&result.scales[..]);
+                CombineInput { rows: &result.x, places: &dispatched.places, scales, weights, biases }
             })
             .collect();
         let combined = reference::combine(topology, shape, &layouts, &given)?;
@@ -309,20 +311,28 @@ pub fn begin_with(
 
 /// Compares what a dispatch gave to one rank.
 pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatched) -> Result<Dispatched, Stop> {
-    let topk = case.topk as usize;
+    let choices = case.choices();
     let want = &call.dispatched[rank.rank() as usize];
     if dispatched.rows != want.source.len() {
         return Err(Stop::Wrong(format!("{} rows, expected {}", dispatched.rows, want.source.len())));
     }
     compare("expert_counts", &dispatched.expert_counts, &want.expert_counts, 1)?;
     compare("source", &sources(&dispatched.source.to_vec()?), &want.source, 1)?;
-    compare("topk_idx", &dispatched.topk_idx.to_vec::<i32>()?, &want.topk_idx, topk)?;
+    compare("expert_offsets", &dispatched.expert_offsets, &want.expert_offsets, 1)?;
+    let on_device = |tensor: &Tensor| tensor.to_vec::<i32>();
+    let signed = |counts: &[u32]| counts.iter().map(|&count| count as i32).collect::<Vec<i32>>();
+    let handle = &dispatched.handle;
+    compare("counts on the device", &on_device(handle.expert_counts())?, &signed(&want.expert_counts), 1)?;
+    if case.layout != Ordered::Source {
+        compare("offsets on the device", &on_device(handle.expert_offsets())?, &signed(&want.expert_offsets), 1)?;
+    }
+    compare("topk_idx", &dispatched.topk_idx.to_vec::<i32>()?, &want.topk_idx, choices)?;
     compare("x bytes", &dispatched.x.to_bytes()?, &want.x, rank.plan().shape.dispatch_row_bytes() as usize)?;
     let scales = dispatched.x_scales.as_ref().map_or(Ok(Vec::new()), Tensor::to_bytes)?;
     compare("scale bytes", &scales, &want.scales, scales.len().max(1) / dispatched.rows.max(1))?;
     match (&dispatched.topk_weights, case.weighs(rank.rank())) {
         (Some(weights), true) => {
-            compare("topk_weights", &words(&weights.to_vec()?), &words(&want.topk_weights), topk)?;
+            compare("topk_weights", &words(&weights.to_vec()?), &words(&want.topk_weights), choices)?;
         }
         (None, false) => {}
         (have, gave) => return Err(Stop::Wrong(format!("weights came back: {}, given: {gave}", have.is_some()))),
@@ -348,7 +358,10 @@ pub fn begin_combine(
     let x = rows(rank, case, dtype, &results.x, [handle.rows(), hidden])?;
     let mut op = Combine::new(&x, handle).timeout(timeout(rank, case));
     if case.weights_back {
-        op = op.weights(&given(rank, case, &results.topk_weights, [handle.rows(), case.topk as usize])?);
+        op = op.weights(&given(rank, case, &results.topk_weights, [handle.rows(), case.choices()])?);
+    }
+    if case.scales(rank.rank()) {
+        op = op.scaled_by(&given(rank, case, &results.scales, [handle.rows(), 1])?);
     }
     for bias in &results.biases {
         op = op.bias(&rows(rank, case, dtype, bias, [handle.tokens(), hidden])?);

@@ -3,7 +3,7 @@
 //! Method: cases over both fabrics, several shapes and schedules; every case is also compared with the reference. Each
 //! rank's host is on its own: what one rank's host knows, another one's kernel does not.
 
-use crate::case::{Added, Carried, Case, Format, Link, Pattern, Scales};
+use crate::case::{Added, Carried, Case, Format, Link, Ordered, Pattern, Scales};
 use crate::play::check;
 use crate::trouble::Trouble;
 
@@ -84,7 +84,9 @@ fn everything_that_rows_may_carry() {
                 (Carried::Quantize(Format::E5m2, Scales::F32), Added::Fp32),
                 (Carried::Fp8(Format::E4m3, Scales::F32), Added::Fp16),
             ] {
-                clean(Case { payload, sum, fabric, hidden: 528, tokens: vec![9, 13], ..back.clone() });
+                let rows = Case { payload, sum, fabric, hidden: 528, tokens: vec![9, 13], ..back.clone() };
+                clean(rows.clone());
+                clean(Case { layout: Ordered::Expert(4), scaled: vec![seed != 2], ..rows });
             }
         }
     }

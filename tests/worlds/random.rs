@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-use crate::case::{Added, Carried, Case, Format, Link, Numbers, Pattern, Scales, Warps};
+use crate::case::{Added, Carried, Case, Format, Link, Numbers, Ordered, Pattern, Scales, Warps};
 use crate::play::play;
 
 /// Cases without `WARPFERRY_CASES`.
@@ -130,6 +130,8 @@ prop_compose! {
         (payload, sum) in held(),
         weights_back in any::<bool>(),
         biases in prop::collection::vec(0..=2u32, 1..=3),
+        layout in prop_oneof![1 => Just(Ordered::Source), 1 => (1..=17u32).prop_map(Ordered::Expert)],
+        scaled in prop::collection::vec(any::<bool>(), 1..=3),
     ) -> Case {
         let numbers = if any { Numbers::Any } else { Numbers::Usual };
         let hidden = rows_of_16_bytes(payload, 8 * eighths);
@@ -145,6 +147,8 @@ prop_compose! {
             pattern,
             numbers,
             weights,
+            layout,
+            scaled,
             weights_back,
             biases,
             views,
@@ -229,6 +233,8 @@ pub fn cases_that_are_valid() -> impl Strategy<Value = Case> {
             pattern: moved.pattern,
             numbers: moved.numbers,
             weights: moved.weights,
+            layout: moved.layout,
+            scaled: moved.scaled,
             weights_back: moved.weights_back,
             biases: moved.biases,
             views: moved.views,

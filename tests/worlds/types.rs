@@ -1,6 +1,6 @@
 //! What rows hold, there and back.
 
-use crate::case::{Added, Carried, Case, Format, Link, Numbers, Pattern, Scales};
+use crate::case::{Added, Carried, Case, Format, Link, Numbers, Ordered, Pattern, Scales};
 use crate::play::check;
 
 const ADDED: [Added; 3] = [Added::Bf16, Added::Fp16, Added::Fp32];
@@ -89,4 +89,53 @@ fn biases_are_added_before_the_last_rounding() {
     // As many terms as lanes, and biases beside them.
     let case = Case { nodes: 4, gpus: 8, topk: 32, experts_per_rank: 1, channels: 1, ..Case::default() };
     check(&Case { biases: vec![2], pattern: Pattern::Everywhere, tokens: vec![2, 1], weights_back: true, ..case });
+}
+
+/// Method: alignments that divide nothing and more than there are rows; experts without rows; tokens that choose one twice.
+#[test]
+fn rows_by_expert() {
+    for fabric in [Link::Mlx5, Link::Loopback] {
+        for (align, pattern) in [
+            (1, Pattern::Uniform { masked_percent: 10 }),
+            (3, Pattern::Skewed),
+            (16, Pattern::OneExpert { expert: 3 }),
+            (128, Pattern::Uniform { masked_percent: 80 }),
+            (4, Pattern::Nowhere),
+        ] {
+            for scaled in [vec![false], vec![true, false]] {
+                let layout = Ordered::Expert(align);
+                let case = Case { layout, pattern, fabric, scaled, weights_back: true, calls: 2, ..Case::default() };
+                check(&Case { schedule: Some(align.into()), views: align == 3, ..case });
+            }
+        }
+    }
+}
+
+/// Method: all that a row may carry, with more experts a rank than a warp has lanes, and as many choices.
+#[test]
+fn rows_by_expert_of_every_type() {
+    for fabric in [Link::Mlx5, Link::Loopback] {
+        for (payload, sum, hidden) in [
+            (Carried::Quantize(Format::E4m3, Scales::F32), Added::Bf16, 272),
+            (Carried::Fp8(Format::E5m2, Scales::Ue8m0), Added::Fp16, 400),
+            (Carried::Fp32, Added::Fp32, 1032),
+        ] {
+            let layout = Ordered::Expert(8);
+            let case = Case { payload, sum, hidden, layout, fabric, scaled: vec![true], ..Case::default() };
+            check(&Case { experts_per_rank: 40, topk: 32, weights_back: true, biases: vec![1, 2], ..case });
+        }
+    }
+}
+
+#[test]
+fn rows_by_expert_in_other_worlds() {
+    for (nodes, gpus, experts_per_rank) in [(1, 1, 300), (1, 3, 2), (3, 2, 5), (5, 1, 2), (2, 33, 1)] {
+        let case =
+            Case { nodes, gpus, experts_per_rank, topk: 4, channels: 3, sms: vec![(2, 1), (1, 3)], ..Case::default() };
+        let case = Case { tokens: vec![9, 0, 17], layout: Ordered::Expert(2), scaled: vec![true], ..case };
+        check(&Case { races: gpus < 4, ..case });
+    }
+    for fabric in [Link::Mlx5, Link::Loopback] {
+        check(&Case { fabric, layout: Ordered::Expert(16), tokens: vec![8, 6, 0, 7], ..Case::recorded(2, 4) });
+    }
 }

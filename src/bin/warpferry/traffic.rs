@@ -161,7 +161,8 @@ mod tests {
         let payload = Wire { write_bytes: 7 * slot, ..Wire::default() };
         let counted = Counted { payload, peer_bytes: Some(3 * used), ..Counted::default() };
         assert_eq!(Slots::new(Op::Dispatch, &plan, &counted), Ok(Slots { between: Some(7), within: Some(3) }));
-        assert!(Slots::new(Op::Combine, &plan, &counted).is_err());
+        let more = Counted { payload: Wire { write_bytes: 7 * slot + 16, ..Wire::default() }, ..counted };
+        assert!(Slots::new(Op::Dispatch, &plan, &more).expect_err("16 bytes more").contains("between"));
         let odd = Counted { peer_bytes: Some(3 * used + 16), ..counted };
         assert!(Slots::new(Op::Dispatch, &plan, &odd).expect_err("16 bytes more").contains("within"));
         // A GPU counts nothing; loopback makes no difference between near and far.

@@ -9,7 +9,7 @@ use warpferry::kernel::image::KernelImage;
 
 use super::kernel::Kernel;
 use super::reach::{reached, Seen, Watch};
-use crate::case::{Carried, Case, Format, Link, Pattern, Scales};
+use crate::case::{Carried, Case, Format, Link, Ordered, Pattern, Scales};
 use crate::damage::{Under, Word};
 use crate::lanes::Lane;
 use crate::play::{attempt_within, Bounds, Played};
@@ -307,7 +307,35 @@ fn carried(base: &Case) -> Vec<Case> {
             calls: 2,
             ..base.clone()
         },
-        Case { weak: true, races: false, schedule: Some(26), tokens: vec![12, 9], calls: 2, ..back },
+        Case { weak: true, races: false, schedule: Some(26), tokens: vec![12, 9], calls: 2, ..back.clone() },
+        // Rows by expert: few experts and many, one twice, parts that are full and parts that are padded.
+        Case { layout: Ordered::Expert(4), scaled: vec![true], tokens: vec![5, 9], calls: 2, ..back.clone() },
+        Case {
+            layout: Ordered::Expert(2),
+            scaled: vec![false, true],
+            payload: Carried::Fp8(Format::E4m3, Scales::F32),
+            hidden: 272,
+            pattern: Pattern::Skewed,
+            topk: 6,
+            channels: 3,
+            sms: vec![(2, 1), (1, 3)],
+            schedule: Some(27),
+            tokens: vec![20, 17],
+            ..back.clone()
+        },
+        Case { layout: Ordered::Expert(1), experts_per_rank: 70, topk: 9, tokens: vec![6, 3], gpus: 1, ..back.clone() },
+        Case {
+            layout: Ordered::Expert(3),
+            scaled: vec![true],
+            weak: true,
+            races: false,
+            schedule: Some(28),
+            depth_nv: 2,
+            chunk_nv: 1,
+            tokens: vec![12, 9],
+            calls: 2,
+            ..back
+        },
     ]
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::case::{Added, Carried, Case, Numbers, Pattern, Warps};
+use crate::case::{Added, Carried, Case, Numbers, Ordered, Pattern, Warps};
 use crate::random::rows_of_16_bytes;
 
 /// How far a case that goes wrong is made smaller.
@@ -47,6 +47,8 @@ const CHANGES: &[Change] = &[
     |case| Some(Case { pattern: Pattern::Uniform { masked_percent: 0 }, ..case.clone() }),
     |case| Some(Case { numbers: Numbers::Any, ..case.clone() }),
     |case| Some(Case { weights: vec![true], ..case.clone() }),
+    |case| Some(Case { layout: Ordered::Source, ..case.clone() }),
+    |case| Some(Case { scaled: vec![false], ..case.clone() }),
     |case| Some(Case { weights_back: false, ..case.clone() }),
     |case| Some(Case { biases: vec![0], ..case.clone() }),
     |case| Some(Case { views: false, ..case.clone() }),

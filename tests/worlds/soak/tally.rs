@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::json;
 
-use crate::case::{Carried, Case, Link, Numbers, Pattern, Warps};
+use crate::case::{Carried, Case, Link, Numbers, Ordered, Pattern, Warps};
 use crate::play::Cost;
 use crate::trouble::Suffered;
 
@@ -102,6 +102,7 @@ fn dimensions(case: &Case) -> Vec<(&'static str, String)> {
             },
         ),
         ("sum", case.sum.sum().to_string()),
+        ("rows", if case.layout == Ordered::Source { "by source" } else { "by expert" }.to_string()),
         ("sums of weights", yes(case.weights_back)),
         ("biases", yes(case.biases.iter().any(|&biases| biases > 0))),
         ("top-k", bucket(case.topk, &[1, 2, 4, 8, 16, 32])),
