@@ -58,10 +58,6 @@ impl LaunchPlan {
             Op::Dispatch => tuning.dispatch_sms,
             Op::Combine => tuning.combine_sms,
         };
-        let feeds_nic = match op {
-            Op::Dispatch => Role::Send,
-            Op::Combine => Role::Forward,
-        };
         let channels = tuning.channels.div_ceil(sms);
         let (n, r) = (topology.nodes(), topology.ranks());
         let streams = match op {
@@ -87,7 +83,7 @@ impl LaunchPlan {
                 format!("at least {}: a quarter holds a slot's header", (header * STAGES).next_multiple_of(1024));
             return Err(Error::argument("stage_bytes", tuning.stage_bytes, valid));
         }
-        let roles = tuning.worker_roles(feeds_nic);
+        let roles = tuning.worker_roles();
         let mut workers = tuning.workers;
         loop {
             let plan = Self::with_workers(op, topology, shape, tuning, sms, channels, words, workers, &roles);

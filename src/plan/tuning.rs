@@ -35,8 +35,9 @@ pub enum Role {
 /// Which kinds of stream each worker warp may claim, and in what order it looks for them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Roles {
-    /// Every kind for all warps. Two warps prefer the kind that feeds the NIC; the others receive, then forward,
-    /// then send, so that what is furthest along moves on first.
+    /// Every kind for all warps. They look in two orders by turns: what begins a token's way first (send, forward,
+    /// receive), and what ends it first (receive, send, forward). With one order alone, messages pile up at one end of
+    /// the way while everybody is at the other.
     Dynamic,
     /// Disjoint sets: warps are dealt to the three kinds in turn (fixed specialization). Needs 3 workers.
     Fixed,
@@ -116,23 +117,15 @@ impl Tuning {
     }
 
     /// Roles of every worker, in order.
-    ///
-    /// `feeds_nic` is the kind whose claims post to the NIC.
-    pub fn worker_roles(&self, feeds_nic: Role) -> Vec<Vec<Role>> {
+    pub fn worker_roles(&self) -> Vec<Vec<Role>> {
         use Role::{Forward, Receive, Send};
         match &self.roles {
             Roles::Custom(list) => list.clone(),
             Roles::Fixed => (0..self.workers).map(|w| vec![[Receive, Forward, Send][w as usize % 3]]).collect(),
-            Roles::Dynamic => (0..self.workers)
-                .map(|w| {
-                    let mut order = vec![Receive, Forward, Send];
-                    if w < 2 && self.workers > 2 {
-                        order.retain(|&role| role != feeds_nic);
-                        order.insert(0, feeds_nic);
-                    }
-                    order
-                })
-                .collect(),
+            Roles::Dynamic => {
+                let orders = [vec![Send, Forward, Receive], vec![Receive, Send, Forward]];
+                orders.into_iter().cycle().take(self.workers as usize).collect()
+            }
         }
     }
 
@@ -194,7 +187,7 @@ impl Tuning {
             }
         }
         for role in [Role::Send, Role::Forward, Role::Receive] {
-            if !self.worker_roles(Role::Send).iter().any(|kinds| kinds.contains(&role)) {
+            if !self.worker_roles().iter().any(|kinds| kinds.contains(&role)) {
                 return Err(Error::argument(
                     "roles",
                     format!("{:?} over {} workers", self.roles, self.workers),

@@ -31,6 +31,10 @@ pub struct MachineConfig {
     pub hosts: Hosts,
     /// Whether it is marked which instructions have run: see [`crate::Machine::coverage`].
     pub coverage: bool,
+    /// What the NICs do when it is their turn.
+    pub nic_turn: NicTurn,
+    /// Whether it is kept how warps spend their time: see [`crate::Machine::take_accounts`].
+    pub accounts: bool,
 }
 
 /// Whose the host calls are: what one host knows of finished kernels, another one may not.
@@ -40,6 +44,15 @@ pub enum Hosts {
     One,
     /// Every GPU has a host of its own, and they meet while nothing runs.
     PerGpu,
+}
+
+/// What the NICs, which the schedule has for one agent, do in a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NicTurn {
+    /// One action of one queue pair: orders among NICs are as many as they can be.
+    One,
+    /// As many actions as queue pairs can act: NICs are as fast as if each queue pair was an agent of its own.
+    EveryQueue,
 }
 
 /// One GPU.
@@ -172,6 +185,8 @@ impl MachineConfig {
             garbage_seed: 0x5eed,
             hosts: Hosts::One,
             coverage: false,
+            nic_turn: NicTurn::One,
+            accounts: false,
         }
     }
 

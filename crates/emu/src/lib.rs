@@ -58,6 +58,7 @@
 //! nothing here, unless races are checked (see [`Checks`]) or memory is explored (see [`MemoryOrder`]); approximate
 //! functions give the nearest result; time is not that of any device.
 
+mod account;
 mod async_copy;
 mod atomic;
 mod barrier;
@@ -97,7 +98,8 @@ mod visibility;
 mod warp;
 mod weak;
 
-pub use config::{Checks, ConfigError, GpuConfig, Hosts, Limits, MachineConfig, MemoryOrder, Schedule, Stall};
+pub use account::{LaunchAccount, WarpAccount};
+pub use config::{Checks, ConfigError, GpuConfig, Hosts, Limits, MachineConfig, MemoryOrder, NicTurn, Schedule, Stall};
 pub use coverage::Covered;
 pub use error::{Fault, FaultKind, HiddenStore, LoadError, Location, MachineError, Thread};
 pub use explore::Exploration;

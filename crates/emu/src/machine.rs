@@ -1,5 +1,6 @@
 //! The machine: memory, modules and NICs as the host sees them. Streams and running are in their own files.
 
+use crate::account::LaunchAccount;
 use crate::choice::Choices;
 use crate::config::{ConfigError, MachineConfig, MemoryOrder};
 use crate::copies::Copies;
@@ -61,6 +62,10 @@ pub struct Machine {
     pub(crate) waited_ns: u64,
     pub(crate) changes_seen: u64,
     pub(crate) statistics: Statistics,
+    /// Rounds of the schedule so far, when accounts are kept.
+    pub(crate) microrounds: u64,
+    /// Of launches that are done, in the order in which they ended.
+    pub(crate) accounts: Vec<LaunchAccount>,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
     pub(crate) race: Option<Box<Race>>,
     pub(crate) weak: Option<Box<Weak>>,
@@ -129,6 +134,8 @@ impl Machine {
             stall_round: 0,
             waited_ns: 0,
             changes_seen: 0,
+            microrounds: 0,
+            accounts: Vec::new(),
             statistics: Statistics { gpus: vec![GpuStatistics::default(); count], ..Statistics::default() },
             observer: None,
             race: (config.checks.races || weak).then(|| Box::new(Race::new(&config))),
@@ -162,6 +169,12 @@ impl Machine {
     /// Counts of what was done.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// Accounts of the launches that have ended since the last call, in the order in which they ended; none unless
+    /// [`MachineConfig::accounts`] asks for them.
+    pub fn take_accounts(&mut self) -> Vec<LaunchAccount> {
+        std::mem::take(&mut self.accounts)
     }
 
     /// The choices made so far, when they are recorded.

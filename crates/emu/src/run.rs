@@ -2,6 +2,7 @@
 
 use crate::barrier;
 use crate::bus::Port;
+use crate::config::NicTurn;
 use crate::copies::{self, Copy, CopyEnv, Way};
 use crate::error::{Fault, FaultKind};
 use crate::exec::{self, Env, Pace};
@@ -32,6 +33,8 @@ const QUANTUM: u32 = 256;
 const QUANTA: [u32; 6] = [64, 1, 4, 16, 256, 1024];
 /// Ways in which what one action of a NIC reads may be late.
 const NIC_DRAWS: usize = 8;
+/// Millionths of a round.
+const MICROROUNDS: u64 = 1_000_000;
 /// First time jump of a stall.
 const FIRST_JUMP_NS: u64 = 1_000;
 
@@ -132,6 +135,9 @@ impl Machine {
 
     /// Time passes by the work of one turn, shared by all who could work at the same time.
     fn pass_time(&mut self, instructions: u64) {
+        if self.config.accounts {
+            self.microrounds += MICROROUNDS / (self.queue.len() as u64 + 1);
+        }
         self.now_rest_ps += (instructions * 1000 / (self.queue.len() as u64 + 1)).max(1);
         self.now_ns = self.now_ns.saturating_add(self.now_rest_ps / 1000);
         self.now_rest_ps %= 1000;
@@ -152,6 +158,7 @@ impl Machine {
         let Some(mut cta) = self.take_cta(warp) else { return };
         cta.warps[warp.warp as usize].queued = false;
         let pace = self.pace();
+        let began = self.microrounds;
         let gpu = cta.state.shape.gpu;
         let mut sleeps = std::mem::take(&mut self.sleeps);
         let mut remote = Vec::new();
@@ -178,6 +185,12 @@ impl Machine {
         self.sleepers.extend(sleeps.drain(..).map(|until| Reverse((until, warp))));
         self.sleeps = sleeps;
         self.pass_time(instructions as u64);
+        if self.config.accounts {
+            let (copied, ended) = (!self.copies.issued.is_empty(), self.microrounds);
+            let warp = &mut cta.warps[warp.warp as usize];
+            let asleep = warp.is_asleep();
+            warp.tally.turn(began, ended, instructions.into(), copied, asleep);
+        }
         let failed = result.err().map(|trouble| {
             let region = trouble.address.map(|address| match address >> 32 {
                 0 if address > 0 => cta.state.describe_offset(),
@@ -316,6 +329,9 @@ impl Machine {
         self.statistics.gpus[shape.gpu].ctas += 1;
         if let Some(state) = self.launches.get_mut(&shape.id.0) {
             state.ended += 1;
+            if let Some(account) = &mut state.account {
+                cta.warps.iter().for_each(|warp| account.add(warp.index as usize, warp.tally.end(self.microrounds)));
+            }
         }
         self.place_ctas(shape.gpu);
         self.check_launch(shape.id);
@@ -408,12 +424,18 @@ impl Machine {
             weak: self.weak.as_deref_mut(),
             fault: None,
         };
-        let outcome = self.network.step(&mut port, &mut self.choices);
-        let fault = port.fault.take();
-        if let StepOutcome::Did(_) = outcome {
-            self.statistics.nic_actions += 1;
-            self.memory.changes += 1;
+        let steps = match self.config.nic_turn {
+            NicTurn::One => 1,
+            NicTurn::EveryQueue => self.network.ready(),
+        };
+        let mut done = 0;
+        while done < steps && port.fault.is_none() {
+            let StepOutcome::Did(_) = self.network.step(&mut port, &mut self.choices) else { break };
+            done += 1;
         }
+        let fault = port.fault.take();
+        self.statistics.nic_actions += done as u64;
+        self.memory.changes += done as u64;
         self.pass_time(1);
         if let Some(fault) = fault {
             self.kill(fault.gpu, fault);

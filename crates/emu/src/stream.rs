@@ -1,5 +1,6 @@
 //! Streams: launches, copies and events, first in first out for each stream of a GPU.
 
+use crate::account::{LaunchAccount, Tally};
 use crate::cluster::{self, Cluster};
 use crate::error::{Fault, FaultKind, MachineError};
 use crate::launch::{EventId, Launch, LaunchId, StreamId, TransferId};
@@ -75,6 +76,8 @@ pub(crate) struct LaunchState {
     pub ended: u64,
     /// Bulk copies under way.
     pub copies: u64,
+    /// How its warps spend their time, when that is kept.
+    pub account: Option<Box<LaunchAccount>>,
 }
 
 /// Number of CTAs or threads of an extent; beyond 64 bits the greatest number.
@@ -254,7 +257,7 @@ impl Machine {
         if let Some(connection) = connection {
             self.gpus[gpu].connections.entry(connection).or_default().push_back(id);
         }
-        self.launches.insert(id.0, LaunchState { shape, stream, started: 0, ended: 0, copies: 0 });
+        self.launches.insert(id.0, LaunchState { shape, stream, started: 0, ended: 0, copies: 0, account: None });
         self.enqueue(gpu, stream, Command::Launch(id))?;
         Ok(id)
     }
@@ -457,6 +460,7 @@ impl Machine {
                 if let Some(race) = &mut self.race {
                     race.launch_begins(id.0, gpu, stream as u32);
                 }
+                self.open_account(id);
                 self.place_ctas(gpu);
                 Ok(())
             }
@@ -550,6 +554,7 @@ impl Machine {
         }
         for warp in &mut cta.warps {
             warp.queued = true;
+            warp.tally = Tally::begin(self.microrounds);
             self.queue.push_back(Agent::Warp(cta.state.warp_ref(warp.index)));
         }
         if let Some(observer) = &mut self.observer {
@@ -560,6 +565,19 @@ impl Machine {
         self.ctas[slot as usize] = Some(Box::new(cta));
     }
 
+    fn open_account(&mut self, launch: LaunchId) {
+        let state = self.launches.get_mut(&launch.0).filter(|_| self.config.accounts);
+        let Some(LaunchState { shape, account, .. }) = state else { return };
+        *account = Some(Box::new(LaunchAccount {
+            launch,
+            gpu: shape.gpu,
+            entry: shape.program.name.to_string(),
+            began_microrounds: self.microrounds,
+            ended_microrounds: self.microrounds,
+            warps: Vec::new(),
+        }));
+    }
+
     /// A CTA of a launch ended, or a copy of it: the launch may be complete.
     pub(crate) fn check_launch(&mut self, id: LaunchId) {
         let Some(state) = self.launches.get(&id.0) else { return };
@@ -567,7 +585,9 @@ impl Machine {
             return;
         }
         let (gpu, stream, parameters) = (state.shape.gpu, state.stream, state.shape.param_address);
-        self.launches.remove(&id.0);
+        if let Some(account) = self.launches.remove(&id.0).and_then(|state| state.account) {
+            self.accounts.push(LaunchAccount { ended_microrounds: self.microrounds, ..*account });
+        }
         if parameters != 0 {
             let freed = self.memory.release(parameters, true);
             debug_assert!(freed.is_ok(), "the parameters of a launch are freed once");

@@ -1,5 +1,6 @@
 //! What a resident CTA and its warps hold.
 
+use crate::account::Tally;
 use crate::choice::Garbage;
 use crate::cluster::Cluster;
 use crate::error::{Fault, FaultKind, Location, Thread};
@@ -141,6 +142,8 @@ pub(crate) struct Warp {
     /// Phase of the cluster's barrier, plus one, that each lane has arrived at and not waited for.
     pub cluster_phases: [u64; 32],
     pub unflushed: Vec<Unflushed>,
+    /// How it spends its time, when that is kept.
+    pub tally: Tally,
 }
 
 /// Lanes that are together at one instruction.
@@ -371,12 +374,20 @@ impl Warp {
             bulk: Vec::new(),
             cluster_phases: [0; 32],
             unflushed: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
     /// True when some group can run.
     pub fn is_ready(&self) -> bool {
         self.groups.iter().any(|g| g.state == GroupState::Ready)
+    }
+
+    /// True when lanes sleep, and the others wait for them.
+    pub fn is_asleep(&self) -> bool {
+        let asleep = |g: &Group| matches!(g.state, GroupState::Sleep { .. } | GroupState::Parked);
+        let waits = |g: &Group| matches!(g.state, GroupState::Converge | GroupState::WarpBarrier);
+        self.groups.iter().any(asleep) && self.groups.iter().all(|g| asleep(g) || waits(g))
     }
 
     /// Bulk stores of a lane.

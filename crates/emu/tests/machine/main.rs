@@ -1,5 +1,6 @@
 //! The machine as a whole: faults, asynchronous copies, barriers, parking, streams, NICs, schedules.
 
+mod accounts;
 mod barriers;
 mod copies;
 mod faults;
