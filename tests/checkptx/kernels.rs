@@ -2,7 +2,7 @@
 
 use warpferry::kernel::KernelImage;
 use warpferry::plan::blocks::{CommBlock, HandleHead, STATUS_LINE_BYTES};
-use warpferry::plan::{Fabric, Plan, Shape, Tuning};
+use warpferry::plan::{Fabric, OutputLayout, Plan, Shape, Tuning};
 use warpferry::reference::{channel_tokens, Layout};
 use warpferry::Topology;
 
@@ -30,7 +30,8 @@ fn layouts(more: u64) -> Vec<Case> {
         for seed in seeds(1, more) {
             let case = Case::new("layout").with("nodes", nodes).with("gpus", gpus).with("per_rank", per_rank);
             let case = case.with("topk", topk).with("tokens", tokens).with("room", room).with("channels", channels);
-            all.push(case.with("bad", bad).with("seed", seed * 1000 + all.len() as u64));
+            let at = all.len() as u64;
+            all.push(case.with("bad", bad).with("by_expert", at % 2).with("seed", seed * 1000 + at));
         }
     };
     for tokens in [0, 1, 2, 31, 32, 33, 63, 97, 257] {
@@ -53,7 +54,9 @@ fn run_layout(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
     let (seed, tokens, topk) = (case.number("seed")?, case.number("tokens")?, case.word("topk")?);
     let topology = Topology::new(case.word("nodes")?, case.word("gpus")?)?;
     let experts = case.word("per_rank")? * topology.ranks();
-    let shape = Shape::new(64, experts, topk, case.word("room")?)?;
+    let by_expert = case.number("by_expert")? > 0;
+    let layout = if by_expert { OutputLayout::Experts { align: 1 } } else { OutputLayout::Rows };
+    let shape = Shape::new(64, experts, topk, case.word("room")?)?.with_layout(layout)?;
     let tuning = Tuning {
         channels: case.word("channels")?,
         dispatch_sms: 1,
@@ -73,7 +76,20 @@ fn run_layout(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
     if let Some(bad) = bad {
         choices[place] = bad;
     }
-    let reference = Layout::new(topology, shape, &clean(&choices))?;
+    let valid = clean(&choices);
+    let reference = Layout::new(topology, shape, &valid)?;
+    // Pairs of each expert, of all channels together or of each.
+    let channels = shape.expert_channels(&plan.tuning);
+    let pairs: Vec<u32> = (0..channels)
+        .flat_map(|channel| {
+            let part = channel_tokens(tokens as u32, channel, channels);
+            let range = (part.start * topk) as usize..(part.end * topk) as usize;
+            let own = &valid[range];
+            (0..experts as i32)
+                .map(|expert| own.iter().filter(|&&choice| choice == expert).count() as u32)
+                .collect::<Vec<_>>()
+        })
+        .collect();
 
     let given = rig.input("topk_idx", &draws::bytes_of32(choices.iter().map(|&choice| choice as u32)), 4)?;
     let comm = rig.input("comm", &layout_block(&plan).to_bytes(), 8)?;
@@ -102,7 +118,7 @@ fn run_layout(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
         line[24..32].copy_from_slice(&i64::from(bad).to_le_bytes());
     }
     rig.expect(status, &line)?;
-    rig.expect(handle, &expected_handle(&plan, &reference))
+    rig.expect(handle, &expected_handle(&plan, &reference, &pairs))
 }
 
 /// What the layout kernel reads of a communicator.
@@ -116,6 +132,7 @@ fn layout_block(plan: &Plan) -> CommBlock {
         experts: shape.experts(),
         experts_per_rank: shape.experts_per_rank(topology),
         topk: shape.topk(),
+        expert_channels: shape.expert_channels(&plan.tuning),
         mask_words: topology.mask_words(),
         max_tokens: shape.max_tokens(),
         token_masks: handle.token_masks,
@@ -128,7 +145,7 @@ fn layout_block(plan: &Plan) -> CommBlock {
 }
 
 /// The handle after layout: what it does not write is poison.
-fn expected_handle(plan: &Plan, layout: &Layout) -> Vec<u8> {
+fn expected_handle(plan: &Plan, layout: &Layout, pairs: &[u32]) -> Vec<u8> {
     let (topology, channels, tokens) = (plan.topology, plan.tuning.channels, layout.tokens());
     let mut handle: Vec<u8> = (0..plan.handle.bytes).map(poison).collect();
     let head = HandleHead { tokens, ..HandleHead::default() }.to_bytes();
@@ -138,7 +155,7 @@ fn expected_handle(plan: &Plan, layout: &Layout) -> Vec<u8> {
         handle[array as usize + 4 * index..][..bytes.len()].copy_from_slice(&bytes);
     };
     put(plan.handle.token_masks, 0, &layout.token_masks());
-    put(plan.handle.expert_rows, 0, layout.expert_rows());
+    put(plan.handle.expert_rows, 0, pairs);
     for node in 0..topology.nodes() {
         let all = layout.node_tokens(node);
         for channel in 0..channels {

@@ -109,6 +109,11 @@ const MUTANTS: &[Mutant] = &[
     of("summer", "weights of the terms are not added", "setp.eq.u32 is, weighs, 0;", "setp.eq.u32 is, weighs, weighs;"),
     of("summer", "a weight is stored one place on", "[from + 4], v1;", "[from + 8], v1;"),
     of("summer", "more weights are stored than there are", "setp.gt.u32 is, low, 3;", "setp.gt.u32 is, low, 0;"),
+    of("summer", "a row is not scaled", "mul.rn.f32 x3, x3, _scale;", ""),
+    of("summer", "the first row is not scaled", "mul.rn.f32 total7, total7, _scale;", ""),
+    of("summer", "every row has the first one's scale", "add.u32 _entry, _entry, 4;", ""),
+    of("summer", "own weights are summed like others", "@bare bra weight_own;", ""),
+    of("summer", "rows are loaded with a header", "@bare bra load_bare;", ""),
     of("summer", "a bias is left out", "add.u32 adds, terms, biases;", "mov.u32 adds, terms;"),
     of(
         "summer",

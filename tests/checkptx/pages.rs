@@ -19,6 +19,9 @@ const BARRIERS: u32 = 6;
 const RESULT_BYTES: u32 = 2048;
 /// Where mbarriers begin.
 const BARRIERS_AT: u32 = 256;
+/// A warp's scratch: its list, and 32 weights behind it.
+const LIST_BYTES: u32 = 384;
+const SCRATCH_BYTES: u32 = 512;
 /// Slots of a message's terms.
 const TERMS_MAX: u64 = 32;
 /// `CODE_STALE_SLOT` of a status line.
@@ -28,10 +31,20 @@ const WEIGHTS: u32 = 10;
 
 /// Launch block for `warps` warps, and the bytes of their shared memory.
 fn launch(warps: u32, piece_bytes: u32, stage_bytes: u32) -> (LaunchBlock, u32) {
-    let stages = (BARRIERS_AT + warps * BARRIERS * 8).next_multiple_of(128);
+    let scratch = (BARRIERS_AT + warps * BARRIERS * 8).next_multiple_of(128);
+    let stages = scratch + warps * SCRATCH_BYTES;
     let results = stages + warps * stage_bytes;
-    let block =
-        LaunchBlock { barriers: BARRIERS_AT, stages, stage_bytes, piece_bytes, results, ..LaunchBlock::default() };
+    let block = LaunchBlock {
+        barriers: BARRIERS_AT,
+        scratch,
+        scratch_bytes: SCRATCH_BYTES,
+        counters: LIST_BYTES,
+        stages,
+        stage_bytes,
+        piece_bytes,
+        results,
+        ..LaunchBlock::default()
+    };
     (block, results + warps * RESULT_BYTES)
 }
 
@@ -150,7 +163,10 @@ fn sums(more: u64) -> Vec<Case> {
             // Headers of no, some and as many weights as leave a column of row.
             let topk = [0, 1, 5, 8, (used - 32).min(128) / 4][at as usize % 5];
             let case = case.with("topk", topk).with("weighs", (at / 3 % 2).min(topk)).with("biases", at / 2 % 3);
-            let case = case.with("flag", at % 2);
+            // Terms from slots, rows of a tensor, rows times their scales.
+            let rows = if stale < messages { 0 } else { at / 5 % 3 };
+            let case = case.with("flag", at % 2).with("rows", rows);
+            let case = if rows > 0 { case.with("biases", 0) } else { case };
             let case = case.with("terms", terms).with("bare", bare).with("messages", messages).with("stale", stale);
             all.push(case.with("warps", [1, 3, 16][at as usize % 3]).with("seed", seed * 1000 + at));
         }
@@ -175,6 +191,7 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
     let (terms_max, bare) = (case.number("terms")?, case.number("bare")? > 0);
     let (topk, weighs, biases) = (case.number("topk")?, case.number("weighs")?, case.number("biases")?);
     let header = HEADER + (4 * topk).next_multiple_of(16);
+    let rows = case.number("rows")?;
     let (stale, slot) = (case.number("stale")?, used + case.number("pad")?);
     let warps = case.word("warps")?;
     let (block, shared_bytes) = launch(warps, 0, case.word("stage")?);
@@ -188,6 +205,7 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
             let terms = if message < 3 { terms_max } else { word % (terms_max + 1) };
             let (a, b) = ((word >> 16) % (terms + 1), (word >> 32) % (terms + 1));
             match word >> 62 {
+                _ if rows > 0 => [terms, 0, 0],
                 0 => [terms, 0, terms],
                 _ => [terms, a.min(b), a.max(b)],
             }
@@ -218,11 +236,17 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
             slots[at..at + 12].copy_from_slice(&head);
             let given = draws::bytes_of32(weights_of(message, number).iter().map(|weight| weight.to_bits()));
             slots[at + HEADER as usize..][..given.len()].copy_from_slice(&given);
-            let row = at + header as usize;
+            let row = at + if rows > 0 { 0 } else { header as usize };
             slots[row..row + 2 * hidden].copy_from_slice(&draws::bytes_of16(term(message, number)));
         }
     }
     let source = rig.input("from", &slots, 16 * (seed % 8))?;
+    let factors: Vec<f32> = draws::words(seed, 7, (2 * messages * TERMS_MAX) as usize)
+        .iter()
+        .map(|&word| f32::from_bits(word as u32 & 0x83ff_ffff | 0x3c00_0000))
+        .collect();
+    let (scales, own) = factors.split_at((messages * TERMS_MAX) as usize);
+    let given = rig.input("scales", &draws::bytes_of32(factors.iter().map(|factor| factor.to_bits())), 4)?;
     let table = groups.iter().flat_map(|group| [group[0] as u32, group[1] as u32, group[2] as u32, 0]);
     let table = rig.input("groups", &draws::bytes_of32(table), 16)?;
     let pitch = if bare { used - header } else { slot };
@@ -248,6 +272,8 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
             ("topk", Arg::Word(topk)),
             ("weighs", Arg::Word(weighs)),
             ("bias", Arg::Word(biases)),
+            ("rows", Arg::Word(rows)),
+            ("scales", Arg::Zone(given)),
             ("messages", Arg::Word(messages)),
             ("call", Arg::Word(call.into())),
             ("bare", Arg::Word(bare.into())),
@@ -279,13 +305,19 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
         let group = groups[message as usize];
         let terms: Vec<&[u16]> = (0..group[0]).map(|number| term(message, number)).collect();
         let added: Vec<&[u16]> = (0..biases).map(|number| bias(message, number)).collect();
-        let row = draws::bytes_of16(&total(group, hidden, &[&terms[..], &added].concat()));
+        let of = |all: &'_ [f32]| all[(message * TERMS_MAX) as usize..][..TERMS_MAX as usize].to_vec();
+        let row = match rows {
+            2 => scaled_total(&terms, &of(scales), hidden),
+            _ => total(group, hidden, &[&terms[..], &added].concat()),
+        };
+        let row = draws::bytes_of16(&row);
         let weights: Vec<&[f32]> = (0..group[0]).map(|number| weights_of(message, number)).collect();
         let weights = match weighs {
             0 => vec![0; topk as usize],
+            _ if rows > 0 => of(own)[..topk as usize].iter().map(|weight| weight.to_bits()).collect(),
             _ => total_weights(group, topk as usize, &weights),
         };
-        if weighs > 0 {
+        if weighs > 0 && rows == 0 {
             let at = (4 * message * topk) as usize;
             expected_weights[at..][..4 * topk as usize].copy_from_slice(&draws::bytes_of32(weights.iter().copied()));
         }
@@ -305,6 +337,21 @@ fn run_summer(case: &Case, rig: &Rig) -> Result<(), Mismatch> {
     }
     rig.expect(weights_out, &expected_weights)?;
     rig.expect(output, &expected)
+}
+
+/// Rows times their scales, added in f32 in order and rounded once.
+fn scaled_total(rows: &[&[u16]], scales: &[f32], hidden: usize) -> Vec<u16> {
+    let term = |row: usize, at: usize| one_nan(bf16::to_f32(rows[row][at]) * scales[row]);
+    let sum = |at: usize| (0..rows.len()).map(|row| term(row, at)).reduce(bf16::add).unwrap_or(0.0);
+    (0..hidden).map(|at| bf16::from_f32(sum(at))).collect()
+}
+
+fn one_nan(value: f32) -> f32 {
+    if value.is_nan() {
+        f32::from_bits(0x7fff_ffff)
+    } else {
+        value
+    }
 }
 
 /// Weights as [`total`] adds rows, in f32: bits.

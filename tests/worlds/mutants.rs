@@ -121,7 +121,7 @@ const MUTANTS: &[Mutant] = &[
         "mad.lo.u32 word, token, nodes, peer;",
         "mad.lo.u32 word, token, nodes, node;",
     ),
-    mutant("experts keep their number in the world", Of::Dispatch, "sub.u32 value, value, first_expert;", ""),
+    mutant("experts keep their number in the world", Of::Dispatch, "sub.u32 expert, expert, first_expert;", ""),
     mutant(
         "the record is not ordered before the doorbell",
         Of::Dispatch,
