@@ -70,7 +70,8 @@ fn route(shared: &Shared, op: &Dispatch, tokens: usize, keep: &Keep) -> Result<H
     };
     let array = |offset, count| Tensor::part(&owner, buffer, offset, DType::I32, &[count]);
     let experts = expert_counts.len();
-    let on_device = (array(layout.expert_totals, experts), array(layout.expert_offsets, experts + 1));
+    let offsets = places.as_ref().map(|_| array(layout.expert_offsets, experts + 1));
+    let on_device = (array(layout.expert_totals, experts), offsets);
     let (buffer, communicator) = (Arc::clone(buffer), shared.id);
     let inner = HandleInner { buffer, communicator, tokens, rows, expert_counts, places, on_device };
     Ok(Handle { inner: Arc::new(inner) })

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use half::bf16;
+use warpferry::plan::OutputLayout;
 use warpferry::{
     Combine, Communicator, Dispatch, Dispatched, Fabric, Result, Shape, Topology, Tuning, World, WorldConfig,
 };
@@ -67,10 +68,18 @@ fn compare(rank: &mut Communicator) -> Result<()> {
 
 #[test]
 fn a_cached_dispatch_gives_what_a_plain_one_gives() {
-    for (nodes, gpus, fabric) in [(1, 4, Fabric::Mlx5), (2, 2, Fabric::Mlx5), (2, 2, Fabric::Loopback)] {
+    let (rows, experts) = (OutputLayout::Rows, OutputLayout::Experts { align: 4 });
+    for (nodes, gpus, fabric, layout) in [
+        (1, 4, Fabric::Mlx5, rows),
+        (2, 2, Fabric::Mlx5, rows),
+        (2, 2, Fabric::Loopback, rows),
+        (2, 2, Fabric::Mlx5, experts),
+        (1, 4, Fabric::Loopback, experts),
+    ] {
         let topology = Topology::new(nodes, gpus).unwrap_or_else(|error| panic!("{error}"));
         let shape =
-            Shape::new(HIDDEN as u32, EXPERTS as u32, TOPK as u32, 32).unwrap_or_else(|error| panic!("{error}"));
+            Shape::new(HIDDEN as u32, EXPERTS as u32, TOPK as u32, 32).and_then(|shape| shape.with_layout(layout));
+        let shape = shape.unwrap_or_else(|error| panic!("{error}"));
         let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
         (tuning.channels, tuning.dispatch_sms, tuning.combine_sms) = (3, 2, 2);
         let config = WorldConfig::new(topology, shape).tuning(tuning).fabric(fabric);

@@ -61,6 +61,43 @@ fn loopback_worlds_are_verified_and_count_what_can_be_told() {
     }
 }
 
+/// Method: what may travel, by the words of `--help`; every result says itself what was verified.
+#[test]
+fn the_demo_moves_whatever_it_is_told_to() {
+    for (words, key, value) in [
+        ("--payload fp16 --combine fp16", "payload", "fp16"),
+        ("--payload fp32 --combine fp32", "sum", "fp32"),
+        ("--payload bytes:48", "payload", "bytes:48"),
+        ("--payload fp8-e4m3", "payload", "fp8 e4m3 with f32 scales"),
+        ("--payload fp8-e5m2 --scales ue8m0", "payload", "fp8 e5m2 with ue8m0 scales"),
+        (
+            "--payload fp8-quantize --scales power-of-two",
+            "payload",
+            "bf16 as fp8 e4m3 with f32 scales that are powers of two",
+        ),
+        ("--layout experts --align 4 --bias 2", "layout", "by expert, aligned to 4"),
+    ] {
+        let report = demo(&[&["--hidden", "144", "--tokens", "4"], &words.split(' ').collect::<Vec<_>>()[..]].concat());
+        assert_eq!((&report["verified"], &report[key]), (&true.into(), &value.into()), "{words}: {report}");
+    }
+    let report = demo(&["--hidden", "16", "--tokens", "4", "--in-flight", "3", "--cached", "--layout", "experts"]);
+    assert_eq!((&report["verified"], &report["in_flight"], &report["cached"]), (&true.into(), &3.into(), &true.into()));
+    for (words, says) in [
+        ("--payload fp4", "valid are bf16, fp16, fp32, fp8-e4m3, fp8-e5m2, fp8-quantize and bytes:N"),
+        ("--payload bytes:20", "a multiple of 16 bytes"),
+        ("--scales ue8m0", "none: rows are bf16"),
+        ("--payload fp8-e4m3 --scales power-of-two", "f32 or ue8m0"),
+        ("--align 2", "--layout experts"),
+        ("--layout experts --align 5000", "1 to 4096"),
+        ("--bias 3", "0..=2"),
+        ("--in-flight 0", "1..=64"),
+    ] {
+        let output = warpferry(&[&["demo", "--backend", "emu"], &words.split(' ').collect::<Vec<_>>()[..]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(says), "{words}: {said}");
+    }
+}
+
 #[test]
 fn the_demo_says_what_ran_it() {
     let report = demo(&["--hidden", "8", "--tokens", "4"]);

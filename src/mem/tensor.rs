@@ -300,6 +300,19 @@ impl Tensor {
         Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
     }
 
+    /// The same bytes as elements of another type of the same size; shares the memory. So bytes of a caller become FP8 rows
+    /// or scales.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when an element of `dtype` has another size.
+    pub fn view_as(&self, dtype: DType) -> Result<Tensor> {
+        if dtype.bytes() != self.dtype.bytes() {
+            let valid = format!("a type of {} bytes, as {} is", self.dtype.bytes(), self.dtype);
+            return Err(Error::argument("dtype", dtype, valid));
+        }
+        Ok(Tensor { dtype, ..self.clone() })
+    }
+
     /// Type of an element.
     pub fn dtype(&self) -> DType {
         self.dtype

@@ -65,7 +65,7 @@ impl Dispatch {
         self
     }
 
-    /// Uses the routing of an earlier dispatch with the same `topk_idx`: no counting, no exchange of counts, no host
+    /// Uses the routing of an earlier dispatch with the same `topk_idx`, which is not compared: no counting, no exchange of counts, no host
     /// wait. The backward pass of a combine is such a dispatch. Every rank must do so, or none.
     pub fn cached(mut self, handle: &Handle) -> Dispatch {
         self.cached = Some(handle.clone());
@@ -275,7 +275,7 @@ pub(crate) struct HandleInner {
     /// By expert: i32 `[tokens that came, topk]`, the row of each pair.
     pub places: Option<Tensor>,
     /// (token, choice) pairs of each local expert and first row of each expert's part, on the device.
-    pub on_device: (Tensor, Tensor),
+    pub on_device: (Tensor, Option<Tensor>),
 }
 
 impl Handle {
@@ -294,10 +294,10 @@ impl Handle {
         &self.inner.on_device.0
     }
 
-    /// i32 `[experts of the rank + 1]` on the device, by expert: first row of each local expert's part, and the number of
-    /// rows.
-    pub fn expert_offsets(&self) -> &Tensor {
-        &self.inner.on_device.1
+    /// i32 `[experts of the rank + 1]` on the device, where rows are by expert: first row of each local expert's part, and the
+    /// number of rows.
+    pub fn expert_offsets(&self) -> Option<&Tensor> {
+        self.inner.on_device.1.as_ref()
     }
 
     fn check_owner(&self, shared: &Shared) -> Result<()> {

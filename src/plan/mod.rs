@@ -83,6 +83,7 @@ impl Plan {
                 format!("at most {ranks_max} ranks: a CTA serves a stream for each"),
             ));
         }
+        check_pairs(topology, &shape)?;
         let window = window::Window::new(topology, &shape, &tuning, fabric);
         let state = state::State::new(topology, &tuning);
         let handle = handle::HandleLayout::new(topology, &shape, &tuning);
@@ -129,13 +130,22 @@ impl Plan {
     }
 
     /// Device memory that a call takes for its results when the routing is balanced: the handle, the rows that as many
-    /// tokens as this rank's send here, with their indices, weights and sources, and the combined tokens.
+    /// tokens as this rank's send here, with their scales, indices, weights and sources, by expert the places of their pairs
+    /// and rows of zeros, and the combined tokens with their weights.
     pub fn output_bytes(&self) -> u64 {
         let shape = self.shape;
         let (tokens, topk) = (u64::from(shape.max_tokens()), u64::from(shape.topk()));
-        let rows = tokens * topk.min(u64::from(self.topology.ranks()));
+        let tokens_here = tokens * topk.min(u64::from(self.topology.ranks()));
+        let (rows, choices, places) = match shape.layout() {
+            OutputLayout::Rows => (tokens_here, topk, 0),
+            OutputLayout::Experts { align } => {
+                let zeros = u64::from(shape.experts_per_rank(self.topology)) * u64::from(align - 1);
+                (tokens * topk + zeros, 1, 4 * topk * tokens_here)
+            }
+        };
+        let scales = u64::from(shape.scale_columns() * shape.scale_bytes());
         let (there, back) = (u64::from(shape.dispatch_row_bytes()), u64::from(shape.combine_row_bytes()));
-        self.handle.bytes + rows * (there + 8 * topk + 8) + tokens * back
+        self.handle.bytes + rows * (there + scales + 8 * choices + 8) + places + tokens * (back + 4 * topk)
     }
 
     /// Bytes of send queues, completion entries and doorbell records of one rank.
@@ -151,6 +161,19 @@ impl Plan {
             }
         }
     }
+}
+
+/// Kernels number rows and (token, choice) pairs in 31 bits.
+fn check_pairs(topology: Topology, shape: &Shape) -> Result<()> {
+    let zeros = u64::from(shape.experts_per_rank(topology)) * u64::from(shape.layout().expert_align());
+    let room = (1_u64 << 31).saturating_sub(zeros + 1);
+    let most = room / (u64::from(topology.ranks()) * u64::from(shape.topk()));
+    if u64::from(shape.max_tokens()) <= most {
+        return Ok(());
+    }
+    let (ranks, topk) = (topology.ranks(), shape.topk());
+    let valid = format!("at most {most}: {ranks} ranks with top-{topk} could send 2^31 pairs to one of them");
+    Err(Error::argument("max_tokens", shape.max_tokens(), valid))
 }
 
 /// Device memory that one rank needs.

@@ -111,7 +111,7 @@ pub enum Sum {
     Bf16,
     /// IEEE half.
     Fp16,
-    /// f32: sums are not rounded at all.
+    /// f32: a sum is what its additions give, with no rounding behind them.
     Fp32,
 }
 

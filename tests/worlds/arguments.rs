@@ -146,6 +146,19 @@ fn tensors_of_the_wrong_type_or_shape() {
     goes_on(&mut world, &case);
 }
 
+fn bits_of(rank: &Communicator) -> Result<warpferry::Tensor> {
+    rank.tensor_of_bytes(DType::U8, &[0; 4 * 144], &[4, 144])
+}
+
+#[test]
+fn pairs_that_have_no_numbers() {
+    let topology = Topology::new(31, 32).unwrap_or_else(|error| panic!("{error}"));
+    let shape = warpferry::Shape::new(8, 992, 32, 1 << 20).unwrap_or_else(|error| panic!("{error}"));
+    let tuning = Tuning::default_for(topology, 16);
+    let plan = warpferry::plan::Plan::new(topology, shape, tuning, Fabric::Mlx5);
+    refused(plan, "max_tokens", "1048576", "at most 67650");
+}
+
 #[test]
 fn scales_weights_and_biases_that_do_not_fit() {
     let case = Case { payload: Carried::Fp8(Format::E4m3, Scales::F32), hidden: 144, ..alone() };
@@ -164,9 +177,12 @@ fn scales_weights_and_biases_that_do_not_fit() {
     refused(rank.dispatch(op.clone().scales(&bytes)), "scales", "ue8m0", "f32");
     let part = |rows: std::ops::Range<usize>| scales.narrow(rows).unwrap_or_else(|error| panic!("{error}"));
     refused(rank.dispatch(op.clone().scales(&part(0..3))), "scales", "3 rows", "4, the tokens of x");
+    let same = bits_of(rank).and_then(|bits| bits.view_as(DType::E4m3)).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((same.dtype(), same.shape()), (DType::E4m3, &[4, 144][..]));
+    refused(same.view_as(DType::F32), "dtype", "f32", "a type of 1 bytes, as e4m3 is");
     let wide = scales.reshape(&[2, 4]).unwrap_or_else(|error| panic!("{error}"));
     refused(rank.dispatch(op.clone().scales(&wide)), "scales", "[2, 4]", "[rows, 2]");
-    let bits = rank.tensor_of_bytes(DType::U8, &[0; 4 * 144], &[4, 144]).unwrap_or_else(|error| panic!("{error}"));
+    let bits = bits_of(rank).unwrap_or_else(|error| panic!("{error}"));
     refused(rank.dispatch(Dispatch::new(&bits, &idx).scales(&scales)), "x", "u8", "e4m3");
 
     let got = rank.dispatch(op.scales(&scales)).and_then(|mut op| op.wait(PATIENCE));

@@ -3,7 +3,7 @@
 use warpferry::driver::emu::EmuMachine;
 use warpferry::{world, World};
 
-use crate::case::{Case, Link, Pattern, Warps};
+use crate::case::{Case, Link, Ordered, Pattern, Warps};
 use crate::play::{self, check, Call, Stop, PATIENCE};
 
 /// Rings of two slots wrap hundreds of times; nothing is reset between calls.
@@ -75,6 +75,37 @@ fn handles_that_are_combined_in_another_order() {
         });
         all_went_well(&case, outcomes.unwrap_or_else(|error| panic!("{error}")));
         world.close().unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Micro-batches in a pipeline: all are dispatched before the first is awaited, and each handle goes while its combine runs.
+#[test]
+fn handles_that_go_while_their_combine_runs() {
+    for (fabric, layout) in [(Link::Mlx5, Ordered::Source), (Link::Loopback, Ordered::Expert(4))] {
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let case = Case { fabric, layout, scaled: vec![true], weights_back: true, ..Case::default() };
+            let (mut world, calls) = expected(&case, 3);
+            let outcomes = world.run(|rank| {
+                let mut begun = Vec::new();
+                for call in &calls {
+                    begun.push(play::begin(rank, &case, call)?);
+                }
+                let mut handles = Vec::new();
+                for (call, mut pending) in calls.iter().zip(begun) {
+                    handles.push(Some(play::verify(rank, &case, call, pending.wait(PATIENCE)?)?.handle));
+                }
+                let mut combines = Vec::new();
+                for number in order {
+                    let handle = handles[number].take().expect("each is taken once");
+                    combines.push((number, play::begin_combine(rank, &case, &calls[number], &handle)?));
+                }
+                combines.into_iter().rev().try_for_each(|(number, mut pending)| {
+                    play::verify_combined(rank, &calls[number], &pending.wait(PATIENCE)?)
+                })
+            });
+            all_went_well(&case, outcomes.unwrap_or_else(|error| panic!("{error}")));
+            world.close().unwrap_or_else(|error| panic!("{error}"));
+        }
     }
 }
 

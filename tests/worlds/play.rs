@@ -323,8 +323,12 @@ pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatc
     let signed = |counts: &[u32]| counts.iter().map(|&count| count as i32).collect::<Vec<i32>>();
     let handle = &dispatched.handle;
     compare("counts on the device", &on_device(handle.expert_counts())?, &signed(&want.expert_counts), 1)?;
-    if case.layout != Ordered::Source {
-        compare("offsets on the device", &on_device(handle.expert_offsets())?, &signed(&want.expert_offsets), 1)?;
+    match (handle.expert_offsets(), case.layout) {
+        (None, Ordered::Source) => {}
+        (Some(offsets), Ordered::Expert(_)) => {
+            compare("offsets on the device", &on_device(offsets)?, &signed(&want.expert_offsets), 1)?;
+        }
+        (offsets, _) => return Err(Stop::Wrong(format!("offsets on the device: {}", offsets.is_some()))),
     }
     compare("topk_idx", &dispatched.topk_idx.to_vec::<i32>()?, &want.topk_idx, choices)?;
     compare("x bytes", &dispatched.x.to_bytes()?, &want.x, rank.plan().shape.dispatch_row_bytes() as usize)?;

@@ -1,4 +1,4 @@
-//! `demo`: one dispatch and one combine on a GPU or an emulated cluster, every bit compared with the reference.
+//! `demo`: dispatch and combine on a GPU or an emulated cluster, every bit compared with the reference.
 
 use std::fmt::Debug;
 
@@ -9,7 +9,7 @@ use warpferry_emu::{Checks, Hosts, Schedule};
 use warpferry_nic::Ordering;
 
 use crate::backend::Choice;
-use crate::inputs::{Inputs, Source};
+use crate::inputs::{Inputs, Source, Turn};
 use crate::memory::Need;
 use crate::options::DemoOptions;
 use crate::output::{command_line, complain, say};
@@ -38,7 +38,10 @@ fn play(options: &DemoOptions) -> Result<bool> {
     let memory_bytes = config.memory_bytes()?;
     let room = backend.room();
     let checked = backend.is_emulator() && config.machine.checks.uninitialized;
-    let need = |rows| Need::new(&plan, memory_bytes, options.tokens, rows, checked);
+    let turns = u64::from(options.turns());
+    let handles = u64::from(options.in_flight - 1) * plan.handle.bytes * u64::from(topology.ranks());
+    let sent = u64::from(options.tokens) * turns;
+    let need = |rows| Need::new(&plan, memory_bytes + handles, sent, turns * rows, checked);
     // Choices take memory too, so what is needed whatever they are is checked before they are made.
     need(0).check(&plan, options.tokens, room)?;
     let choices = source.choices(options, topology)?;
@@ -52,12 +55,14 @@ fn play(options: &DemoOptions) -> Result<bool> {
     }
     need.check(&plan, options.tokens, room)?;
     let inputs = Inputs::new(options, source, choices);
-    let expected = Expected::new(&plan, &inputs)?;
+    let expected = inputs.turns.iter().map(|turn| Expected::new(&plan, turn)).collect::<Result<Vec<Expected>>>()?;
     let done = transfer(&backend, config, options.timeout(), &inputs)?;
     let mut mismatches = Vec::new();
-    for (rank, (output, combined)) in done.ranks.iter().enumerate() {
-        compare_dispatch(rank, output, &expected.dispatched[rank], &mut mismatches);
-        compare_combine(rank, combined, &expected.combined[rank], &mut mismatches);
+    for (rank, turns) in done.ranks.iter().enumerate() {
+        for ((output, combined), expected) in turns.iter().zip(&expected) {
+            compare_dispatch(rank, output, &expected.dispatched[rank], &mut mismatches);
+            compare_combine(rank, combined, &expected.combined[rank], &mut mismatches);
+        }
     }
     let emulated = backend.is_emulator();
     let report = Report {
@@ -77,8 +82,11 @@ fn play(options: &DemoOptions) -> Result<bool> {
         schedule_seed: options.schedule_seed.or(options.seed).filter(|_| emulated),
         memory_bytes,
         memory_total_bytes: need.total_bytes(),
-        least: expected.least,
-        rows: done.ranks.iter().map(|(output, _)| output.source.len() as u64).sum(),
+        biases: options.bias,
+        in_flight: options.in_flight,
+        cached: options.cached,
+        least: expected.iter().map(|expected| expected.least).sum(),
+        rows: done.ranks.iter().flatten().map(|(output, _)| output.source.len() as u64).sum(),
         dispatch: OpReport::new(Op::Dispatch, &plan, done.dispatch, done.dispatch_time)?,
         combine: OpReport::new(Op::Combine, &plan, done.combine, done.combine_time)?,
         plan,
@@ -123,7 +131,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn new(plan: &Plan, inputs: &Inputs) -> Result<Expected> {
+    fn new(plan: &Plan, inputs: &Turn) -> Result<Expected> {
         let (topology, shape) = (plan.topology, plan.shape);
         let given: Vec<DispatchInput> = inputs
             .ranks

@@ -19,8 +19,17 @@ const TOPK_DEFAULT: u32 = 8;
 pub struct Inputs {
     /// Where the choices come from.
     pub origin: String,
+    /// What is moved: the micro-batches, then what goes along the handle of each once more.
+    pub turns: Vec<Turn>,
+}
+
+/// Inputs of one dispatch of all ranks.
+#[derive(Debug)]
+pub struct Turn {
     /// One a rank.
     pub ranks: Vec<RankInputs>,
+    /// The turn whose handle is used.
+    pub along: Option<usize>,
 }
 
 /// Inputs of one rank.
@@ -44,16 +53,20 @@ impl Inputs {
         let shape = source.shape;
         let elements = options.tokens as usize * shape.payload().columns(options.hidden) as usize;
         let sums = options.tokens as usize * options.hidden as usize;
-        let ranks = (0_u64..)
-            .zip(choices.0)
-            .map(|(rank, (topk_idx, topk_weights))| {
-                let mut random = Random::new(options.seed.unwrap_or(0) ^ (rank + 1) << 32);
-                let (x, scales) = random.rows(&shape, elements);
-                let biases = (0..options.bias).map(|_| random.numbers(shape.sum(), sums)).collect();
-                RankInputs { x, scales, topk_idx, topk_weights, biases }
+        let rank = |turn: u64, rank: u64, (topk_idx, topk_weights): &(Vec<i32>, Vec<f32>)| {
+            let mut random = Random::new(options.seed.unwrap_or(0) ^ (rank + 1) << 32 ^ turn << 48);
+            let (x, scales) = random.rows(&shape, elements);
+            let biases = (0..options.bias).map(|_| random.numbers(shape.sum(), sums)).collect();
+            RankInputs { x, scales, topk_idx: topk_idx.clone(), topk_weights: topk_weights.clone(), biases }
+        };
+        let batches = options.in_flight as usize;
+        let turns = (0..options.turns() as usize)
+            .map(|turn| Turn {
+                ranks: (0..).zip(&choices.0).map(|(at, choices)| rank(turn as u64, at, choices)).collect(),
+                along: turn.checked_sub(batches),
             })
             .collect();
-        Inputs { origin: source.origin, ranks }
+        Inputs { origin: source.origin, turns }
     }
 }
 
@@ -230,8 +243,8 @@ mod tests {
     fn the_default_world_uses_the_sample() {
         let (shape, inputs) = inputs(&[]).expect("valid");
         assert_eq!(inputs.origin, "committed sample");
-        assert_eq!((shape.experts(), shape.topk(), inputs.ranks.len()), (256, 8, 8));
-        assert_ne!(inputs.ranks[0].x, inputs.ranks[1].x);
+        assert_eq!((shape.experts(), shape.topk(), inputs.turns[0].ranks.len()), (256, 8, 8));
+        assert_ne!(inputs.turns[0].ranks[0].x, inputs.turns[0].ranks[1].x);
     }
 
     #[test]
@@ -240,7 +253,7 @@ mod tests {
             let (shape, inputs) = inputs(words).expect("valid");
             assert!(inputs.origin.starts_with("random"), "{}", inputs.origin);
             let topk = shape.topk() as usize;
-            for rank in &inputs.ranks {
+            for rank in &inputs.turns[0].ranks {
                 for token in rank.topk_idx.chunks(topk) {
                     let mut sorted = token.to_vec();
                     sorted.sort_unstable();

@@ -24,11 +24,11 @@ pub struct Need {
 }
 
 impl Need {
-    /// For `tokens` a rank of which dispatch delivers `rows` in all; `protocol_bytes` are those of the world.
-    pub fn new(plan: &Plan, protocol_bytes: u64, tokens: u32, rows: u64, checked: bool) -> Need {
+    /// For `tokens` a rank, of all that are in flight, of which dispatch delivers `rows` in all; `protocol_bytes` are those of the world.
+    pub fn new(plan: &Plan, protocol_bytes: u64, tokens: u64, rows: u64, checked: bool) -> Need {
         let topk = u64::from(plan.shape.topk());
         let (there, back) = (u64::from(plan.shape.dispatch_row_bytes()), u64::from(plan.shape.combine_row_bytes()));
-        let tokens = u64::from(tokens) * u64::from(plan.topology.ranks());
+        let tokens = tokens * u64::from(plan.topology.ranks());
         let sent = tokens * (there + topk * CHOICE_BYTES);
         let arrived = rows * (there + topk * CHOICE_BYTES + SOURCE_BYTES);
         let from_experts = rows * back;

@@ -48,7 +48,7 @@ pub struct DemoOptions {
     /// scales that are given), or `fp8-quantize` (bf16 that the sending warps turn into e4m3)
     #[arg(long, default_value = "bf16")]
     pub payload: PayloadOption,
-    /// Scales of fp8 rows, one for each 128 channels
+    /// Scales of fp8 rows, one for each 128 channels; power-of-two with fp8-quantize alone
     #[arg(long, value_enum)]
     pub scales: Option<ScalesOption>,
     /// What rows hold on their way back, and are summed in fp32 to: `bf16`, `fp16` or `fp32`
@@ -60,6 +60,12 @@ pub struct DemoOptions {
     /// Rows that each expert's part is rounded up to, with `--layout experts`
     #[arg(long)]
     pub align: Option<u32>,
+    /// Micro-batches whose handles are alive at once: all are dispatched, then combined, the last one first
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub in_flight: u32,
+    /// Dispatch and combine other rows along each handle once more, without counting, as a backward pass does
+    #[arg(long)]
+    pub cached: bool,
     /// Biases that combine adds to each token's sum
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2))]
     pub bias: u32,
@@ -184,12 +190,19 @@ impl ScalesOption {
     fn of(self, payload: Payload) -> Result<Payload> {
         let kind = if self == ScalesOption::Ue8m0 { ScaleKind::Ue8m0 } else { ScaleKind::F32 };
         Ok(match payload {
-            Payload::Fp8(format, _) => Payload::Fp8(format, kind),
+            Payload::Fp8(format, _) if self != ScalesOption::PowerOfTwo => Payload::Fp8(format, kind),
+            Payload::Fp8(..) => {
+                let valid = "f32 or ue8m0 where scales are given; power-of-two is a way to make them (fp8-quantize)";
+                return Err(Error::argument("--scales", "power-of-two", valid));
+            }
             Payload::Quantize(how) => {
                 let how = Quantization::new(how.format(), kind);
                 Payload::Quantize(if self == ScalesOption::PowerOfTwo { how.power_of_two() } else { how })
             }
-            other => return Err(Error::argument("--scales", format!("{self:?}"), format!("none: rows are {other}"))),
+            other => {
+                let given = self.to_possible_value().map_or(String::new(), |value| value.get_name().to_string());
+                return Err(Error::argument("--scales", given, format!("none: rows are {other}")));
+            }
         })
     }
 }
@@ -210,7 +223,7 @@ pub enum CombineOption {
     Bf16,
     /// IEEE half.
     Fp16,
-    /// f32: not rounded at all.
+    /// f32: not rounded behind the additions.
     Fp32,
 }
 
@@ -274,6 +287,11 @@ impl DemoOptions {
     /// The world's topology.
     pub fn topology(&self) -> Result<Topology> {
         Topology::new(self.nodes, self.gpus_per_node)
+    }
+
+    /// Dispatches of each rank.
+    pub fn turns(&self) -> u32 {
+        self.in_flight * (1 + u32::from(self.cached))
     }
 
     /// Longest time without progress before kernels give up, when one was given.

@@ -47,6 +47,12 @@ pub struct Report {
     pub memory_bytes: u64,
     /// Memory of the whole demo at its peak, as estimated before it was taken.
     pub memory_total_bytes: u64,
+    /// Biases that combine added.
+    pub biases: u32,
+    /// Micro-batches whose handles were alive at once.
+    pub in_flight: u32,
+    /// Whether each handle was used once more.
+    pub cached: bool,
     /// Least possible traffic of either operation.
     pub least: Least,
     /// Rows that dispatch delivered.
@@ -143,7 +149,7 @@ impl Report {
         let (topology, shape, tuning) = (self.plan.topology, &self.plan.shape, &self.plan.tuning);
         let [there, back] = self.row_bytes();
         let dispatch = self.op_json(&self.dispatch, there);
-        json!({
+        let mut value = json!({
             "verified": self.verified,
             "backend": self.backend,
             "device": self.device,
@@ -184,7 +190,16 @@ impl Report {
             "seconds": self.seconds(),
             "dispatch": dispatch,
             "combine": self.op_json(&self.combine, back),
-        })
+        });
+        // What is moved. `json!` takes no longer list.
+        value["payload"] = shape.payload().to_string().into();
+        value["sum"] = shape.sum().to_string().into();
+        value["layout"] = shape.layout().to_string().into();
+        value["align"] = shape.layout().expert_align().into();
+        value["biases"] = self.biases.into();
+        value["in_flight"] = self.in_flight.into();
+        value["cached"] = self.cached.into();
+        value
     }
 }
 

@@ -36,6 +36,16 @@ impl Least {
     }
 }
 
+impl std::iter::Sum for Least {
+    fn sum<I: Iterator<Item = Least>>(all: I) -> Least {
+        all.fold(Least::default(), |sum, one| Least {
+            rows: sum.rows + one.rows,
+            between: sum.between + one.between,
+            within: sum.within + one.within,
+        })
+    }
+}
+
 /// What NICs and emulator counted, of all ranks, since the world was made or between two readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counted {

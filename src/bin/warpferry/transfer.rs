@@ -8,7 +8,8 @@ use warpferry::comm::Canceller;
 use warpferry::plan::OutputLayout;
 use warpferry::reference::{self, CombineOutput, DispatchOutput, Row};
 use warpferry::{
-    Combine, Communicator, Dispatch, Dispatched, Error, Handle, Result, Shape, Tensor, World, WorldConfig,
+    Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Result, Shape, Tensor, World,
+    WorldConfig,
 };
 
 use crate::backend::Backend;
@@ -21,8 +22,8 @@ const WAIT: Duration = Duration::from_secs(3600);
 /// What came out of the world.
 #[derive(Debug)]
 pub struct Done {
-    /// Dispatched and combined, a rank each.
-    pub ranks: Vec<(DispatchOutput, CombineOutput)>,
+    /// Dispatched and combined, by rank and turn.
+    pub ranks: Vec<Vec<(DispatchOutput, CombineOutput)>>,
     pub dispatch: Counted,
     pub dispatch_time: Duration,
     pub combine: Counted,
@@ -44,8 +45,7 @@ pub fn transfer(backend: &Backend, config: WorldConfig, timeout: Option<Duration
     progress.say("dispatch");
     let began = Instant::now();
     let outputs = run(&mut world, |communicator| {
-        let sent = &inputs.ranks[communicator.rank() as usize];
-        let done = dispatch(communicator, sent, timeout)?;
+        let done = dispatch_all(communicator, inputs, timeout)?;
         progress.step();
         Ok(done)
     })?;
@@ -53,29 +53,44 @@ pub fn transfer(backend: &Backend, config: WorldConfig, timeout: Option<Duration
     let middle = counted(&mut world)?;
 
     progress.say("experts");
-    let rows: Vec<Vec<u8>> = outputs
+    let rows: Vec<Vec<Vec<u8>>> = outputs
         .iter()
-        .map(|(_, output)| {
+        .map(|turns| {
             progress.step();
-            experts(&shape, output)
+            turns.iter().map(|(_, output)| experts(&shape, output)).collect()
         })
         .collect();
 
     progress.say("combine");
     let began = Instant::now();
     // Each rank takes its own element; the lock only hands it over.
-    let dispatched: Vec<Mutex<&Dispatched>> = outputs.iter().map(|(dispatched, _)| Mutex::new(dispatched)).collect();
+    let handles: Vec<Mutex<Vec<Handle>>> =
+        outputs.iter().map(|turns| turns.iter().map(|(got, _)| got.handle.clone()).collect()).map(Mutex::new).collect();
+    let arrived: Vec<Vec<&DispatchOutput>> =
+        outputs.iter().map(|turns| turns.iter().map(|(_, output)| output).collect()).collect();
     let combined = run(&mut world, |communicator| {
         let rank = communicator.rank() as usize;
-        let handle = dispatched[rank].lock().map_err(|_| Error::Bug("a rank's thread panicked".into()))?.handle.clone();
-        let combined = combine(communicator, &rows[rank], &outputs[rank].1, &inputs.ranks[rank], &handle, timeout)?;
+        let handles = std::mem::take(&mut *handles[rank].lock().unwrap_or_else(PoisonError::into_inner));
+        // The last turn comes first, and each handle goes as soon as it is used.
+        let pending = handles.into_iter().enumerate().rev().map(|(turn, handle)| {
+            let sent = &inputs.turns[turn].ranks[rank];
+            combine(communicator, &rows[rank][turn], arrived[rank][turn], sent, &handle, timeout)
+        });
+        let pending = pending.collect::<Result<Vec<Pending<Combined>>>>()?;
+        let results = pending.into_iter().map(|mut pending| combine_output(&pending.wait(WAIT)?));
+        let mut results = results.collect::<Result<Vec<CombineOutput>>>()?;
+        results.reverse();
         progress.step();
-        Ok(combined)
+        Ok(results)
     })?;
     let combine_time = began.elapsed();
     let end = counted(&mut world)?;
     progress.finish();
-    let ranks = outputs.into_iter().map(|(_, output)| output).zip(combined).collect();
+    let ranks = outputs
+        .into_iter()
+        .zip(combined)
+        .map(|(turns, combined)| turns.into_iter().map(|(_, output)| output).zip(combined).collect())
+        .collect();
     world.close()?;
     Ok(Done { ranks, dispatch: middle.since(start), dispatch_time, combine: end.since(middle), combine_time })
 }
@@ -109,11 +124,36 @@ fn run<T: Send>(world: &mut World, act: impl Fn(&mut Communicator) -> Result<T> 
     }
 }
 
+/// Every turn of a rank: micro-batches one behind the other, none awaited before the next; then what goes along their
+/// handles.
+fn dispatch_all(
+    communicator: &mut Communicator,
+    inputs: &Inputs,
+    timeout: Option<Duration>,
+) -> Result<Vec<(Dispatched, DispatchOutput)>> {
+    let mut done: Vec<(Dispatched, DispatchOutput)> = Vec::new();
+    for stage in inputs.turns.chunk_by(|a, b| a.along.is_some() == b.along.is_some()) {
+        let handles: Vec<Handle> = done.iter().map(|(got, _)| got.handle.clone()).collect();
+        let mut pending = Vec::new();
+        for turn in stage {
+            let along = turn.along.map(|at| &handles[at]);
+            pending.push(dispatch(communicator, &turn.ranks[communicator.rank() as usize], along, timeout)?);
+        }
+        for mut pending in pending {
+            let got = pending.wait(WAIT)?;
+            let output = dispatch_output(&got)?;
+            done.push((got, output));
+        }
+    }
+    Ok(done)
+}
+
 fn dispatch(
     communicator: &mut Communicator,
     sent: &RankInputs,
+    along: Option<&Handle>,
     timeout: Option<Duration>,
-) -> Result<(Dispatched, DispatchOutput)> {
+) -> Result<Pending<Dispatched>> {
     let shape = communicator.plan().shape;
     let topk = shape.topk() as usize;
     let tokens = sent.topk_idx.len() / topk;
@@ -130,10 +170,16 @@ fn dispatch(
     if let Some(timeout) = timeout {
         operation = operation.timeout(timeout);
     }
-    let got = communicator.dispatch(operation)?.wait(WAIT)?;
+    if let Some(handle) = along {
+        operation = operation.cached(handle);
+    }
+    communicator.dispatch(operation)
+}
+
+fn dispatch_output(got: &Dispatched) -> Result<DispatchOutput> {
     let weights = got.topk_weights.as_ref().ok_or_else(|| Error::Bug("weights were sent and none came".into()))?;
     let row = |pair: &[i32]| Row { rank: pair[0] as u32, token: pair[1] as u32 };
-    let output = DispatchOutput {
+    Ok(DispatchOutput {
         x: got.x.to_bytes()?,
         scales: got.x_scales.as_ref().map_or(Ok(Vec::new()), Tensor::to_bytes)?,
         topk_idx: got.topk_idx.to_vec()?,
@@ -142,8 +188,7 @@ fn dispatch(
         expert_counts: got.expert_counts.clone(),
         expert_offsets: got.expert_offsets.clone(),
         places: Vec::new(),
-    };
-    Ok((got, output))
+    })
 }
 
 fn combine(
@@ -153,7 +198,7 @@ fn combine(
     sent: &RankInputs,
     handle: &Handle,
     timeout: Option<Duration>,
-) -> Result<CombineOutput> {
+) -> Result<Pending<Combined>> {
     let shape = communicator.plan().shape;
     let (hidden, topk) = (shape.hidden() as usize, shape.topk() as usize);
     let rows = communicator.tensor_of_bytes(shape.sum().dtype(), rows, &[arrived.source.len(), hidden])?;
@@ -170,7 +215,10 @@ fn combine(
     if let Some(timeout) = timeout {
         operation = operation.timeout(timeout);
     }
-    let combined = communicator.combine(operation)?.wait(WAIT)?;
+    communicator.combine(operation)
+}
+
+fn combine_output(combined: &Combined) -> Result<CombineOutput> {
     let topk_weights = combined.topk_weights.as_ref().map(Tensor::to_vec).transpose()?;
     Ok(CombineOutput { x: combined.x.to_bytes()?, topk_weights })
 }
