@@ -46,6 +46,7 @@
 //! | act on failures | [`Error`], [`status::StatusReport`] |
 //! | run on other devices, trace calls, make them fail | [`driver::Driver`], [`driver::trace`], [`driver::fault`] |
 //! | bring a context, streams and memory of your own (feature `cuda`) | `warpferry::interop` |
+//! | choose types and order of rows | [`Payload`], [`Sum`], [`plan::Quantization`], [`plan::OutputLayout`] |
 //! | know exactly what the results are | [`mod@reference`] |
 
 // The build writes tables of kernels that name this crate, for this crate and for tests.
@@ -82,3 +83,8 @@ pub use world::{World, WorldConfig};
 #[cfg(all(doctest, feature = "emu"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So are those of the features.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/features.md")]
+struct Features;

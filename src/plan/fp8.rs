@@ -105,7 +105,19 @@ impl fmt::Display for ScaleKind {
     }
 }
 
-/// How rows become FP8.
+/// How rows become FP8; [`reference::quantize`](crate::reference::quantize()) says it exactly.
+///
+/// ```
+/// use half::bf16;
+/// use warpferry::plan::{Fp8, Quantization, ScaleKind};
+/// use warpferry::reference::{dequantize, quantize};
+///
+/// let how = Quantization::new(Fp8::E4m3, ScaleKind::Ue8m0);
+/// let row: Vec<u8> = [2.0, -1.0].iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect();
+/// let made = quantize(how, &row);
+/// assert_eq!(made.scales, [120]); // 2^-7: the least power of two that is no smaller than 2 / 448
+/// assert_eq!(dequantize(how, &made), [2.0, -1.0]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Quantization {
     format: Fp8,

@@ -30,6 +30,13 @@ impl OutputLayout {
     }
 
     /// First row of each expert's part, and the number of all rows, for experts with so many pairs.
+    ///
+    /// ```
+    /// use warpferry::plan::OutputLayout;
+    ///
+    /// let layout = OutputLayout::Experts { align: 16 };
+    /// assert_eq!(layout.offsets(&[17, 0, 16]), [0, 32, 32, 48]); // 15 rows of zeros behind the first expert's 17
+    /// ```
     pub fn offsets(self, counts: &[u32]) -> Vec<u32> {
         let align = self.expert_align().max(1);
         let mut offsets = vec![0];

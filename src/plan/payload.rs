@@ -6,6 +6,18 @@ use super::fp8::{Fp8, Quantization, ScaleKind};
 use crate::mem::DType;
 
 /// What dispatch carries for each token. Kernels move bytes: no bit of a row changes, unless they quantize it.
+///
+/// ```
+/// use warpferry::plan::{Fp8, Payload, ScaleKind};
+/// use warpferry::{DType, Shape};
+///
+/// let payload = Payload::Fp8(Fp8::E4m3, ScaleKind::F32);
+/// let shape = Shape::new(7168, 256, 8, 4096)?.with_payload(payload)?;
+/// assert_eq!((payload.dtype(), shape.dispatch_row_bytes()), (DType::E4m3, 7168));
+/// assert_eq!((shape.scale_columns(), shape.scale_bytes()), (56, 4));
+/// assert!(shape.with_payload(Payload::Bytes(100)).is_err()); // rows are multiples of 16 bytes
+/// # Ok::<(), warpferry::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Payload {
