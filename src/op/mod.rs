@@ -130,7 +130,7 @@ impl Dispatch {
     }
 }
 
-/// Rows that arrived, ordered as the communicator's [`OutputLayout`](crate::plan::OutputLayout) says: one row for each token
+/// Rows that arrived, ordered as the communicator's [`OutputLayout`] says: one row for each token
 /// that came, or one for each (token, local expert) pair and rows of zeros between the experts' parts.
 #[derive(Debug)]
 pub struct Dispatched {

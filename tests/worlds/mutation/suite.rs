@@ -285,6 +285,18 @@ fn carried(base: &Case) -> Vec<Case> {
             schedule: Some(23),
             ..base.clone()
         },
+        // Messages of one piece, several of them at once: headers wait for nothing but their buffers.
+        Case {
+            payload: quantized(Format::E4m3, Scales::F32),
+            hidden: 64,
+            depth_ib: 16,
+            depth_nv: 16,
+            chunk_ib: 8,
+            chunk_nv: 8,
+            tokens: vec![30, 24],
+            schedule: Some(29),
+            ..base.clone()
+        },
         // Lines of a piece that are no column of all lanes; scales of a byte beside the padding of their header.
         Case { payload: Carried::Fp8(Format::E4m3, Scales::Ue8m0), hidden: 4352, tokens: vec![3], ..base.clone() },
         // As many terms as lanes, and biases beside them; weights that end within 16 bytes and at their end.
