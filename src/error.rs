@@ -49,6 +49,19 @@ pub enum Error {
         /// Why the rank's NIC failed, when it knows.
         beneath: Option<Box<Error>>,
     },
+    /// More rows came than the bound of the call: those beyond were dropped. The communicator goes on. What fitted is had from
+    /// [`Pending::take_what_fits`](crate::Pending::take_what_fits), so that this rank can do its part of the combine.
+    #[error("{op} on rank {rank}: {need} rows, and a bound of {have}; rows beyond it were dropped")]
+    Overflow {
+        /// Operation.
+        op: &'static str,
+        /// This rank.
+        rank: u32,
+        /// Rows that there were.
+        need: u64,
+        /// Rows that there was room for.
+        have: u64,
+    },
     /// An earlier call broke the communicator; its cause is kept. Only a new communicator goes on.
     #[error("communicator of rank {rank} is broken since an earlier call: {cause}")]
     Broken {

@@ -1,16 +1,18 @@
 //! Turns operations into launches and waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::comm::owner;
-use crate::comm::shared::{Shared, StatusPart, PRELUDE_LINES};
+use crate::comm::shared::{Shared, StatusPart, Totals, PRELUDE_LINES};
 use crate::driver::WordWait;
 use crate::error::{Error, Result};
 use crate::kernel::args;
 use crate::kernel::launch::{Dimensions, Region};
 use crate::mem::{Buffer, DType, DevicePtr, HostBuffer, Tensor};
-use crate::op::{choices_of_a_row, Combine, Combined, Dispatch, Dispatched, Handle, HandleInner, Keep, Pending};
+use crate::op::{
+    choices_of_a_row, Combine, Combined, Dispatch, Dispatched, Finish, Handle, HandleInner, Keep, Pending,
+};
 use crate::plan::blocks::{HandleHead, TotalsHead, STATUS_LINE_BYTES};
 use crate::plan::{LaunchPlan, Op, OutputLayout};
 use crate::status::Source;
@@ -32,7 +34,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dis
     };
     let mut tensors = vec![op.x.clone(), op.topk_idx.clone()];
     tensors.extend(op.x_scales.iter().chain(&op.topk_weights).cloned());
-    let mut keep = Keep { status, routing, tensors };
+    let mut keep = Keep { status, routing, tensors, counts: None };
     // From the first launch on peers count on this rank: an error must end the kernels and the communicator, and
     // what the kernels use must outlive them.
     let dispatched = match run_dispatch(shared, &op, tokens, &mut keep) {
@@ -54,59 +56,82 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dis
 }
 
 /// Counts, tells and hears how many rows go where.
-fn route(shared: &Shared, op: &Dispatch, tokens: usize, keep: &Keep) -> Result<Handle> {
+fn launch_routing(shared: &Shared, op: &Dispatch, tokens: usize, keep: &Keep) -> Result<()> {
     let (buffer, status) = (&keep.routing, &keep.status);
     shared.driver.fill(buffer.ptr(), 0, HandleHead::BYTES as u64, shared.stream.id())?;
     launch_layout(shared, op, tokens, buffer, status)?;
-    let exchange = shared.next_exchange();
-    launch_exchange(shared, op, buffer, status)?;
-    // The exchange's time starts when the stream comes to it.
-    shared.wait_earlier()?;
-    let Totals { rows, rank_rows, expert_counts } = wait_totals(shared, exchange, op.timeout, status)?;
+    launch_exchange(shared, op, buffer, status)
+}
+
+/// A handle over `routing`; `rows` and `rank_rows` are what tensors have room for.
+fn handle(
+    shared: &Shared,
+    routing: &Arc<Buffer>,
+    tokens: usize,
+    [rows, rank_rows]: [usize; 2],
+    counts: Arc<OnceLock<Totals>>,
+) -> Result<Handle> {
     let (owner, shape, layout) = (owner(shared), &shared.plan.shape, &shared.plan.handle);
     let places = match shape.layout() {
         OutputLayout::Rows => None,
         OutputLayout::Experts { .. } => Some(Tensor::empty(&owner, DType::I32, &[rank_rows, shape.topk() as usize])?),
     };
-    let array = |offset, count| Tensor::part(&owner, buffer, offset, DType::I32, &[count]);
-    let experts = expert_counts.len();
+    let array = |offset, count| Tensor::part(&owner, routing, offset, DType::I32, &[count]);
+    let experts = shape.experts_per_rank(shared.plan.topology) as usize;
     let offsets = places.as_ref().map(|_| array(layout.expert_offsets, experts + 1));
     let on_device = (array(layout.expert_totals, experts), offsets);
-    let (buffer, communicator) = (Arc::clone(buffer), shared.id);
-    let inner = HandleInner { buffer, communicator, tokens, rows, expert_counts, places, on_device };
-    Ok(Handle { inner: Arc::new(inner) })
+    let (buffer, communicator) = (Arc::clone(routing), shared.id);
+    Ok(Handle { inner: Arc::new(HandleInner { buffer, communicator, tokens, rows, counts, places, on_device }) })
 }
 
-/// Launches everything; outputs are in `keep` before the launch that writes them.
+/// Launches everything; outputs are in `keep` before the launch that writes them. With a bound all memory is taken before the
+/// first launch, and nothing is awaited.
 fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) -> Result<Dispatched> {
-    let handle = match &op.cached {
-        Some(handle) => handle.clone(),
-        None => route(shared, op, tokens, keep)?,
+    let handle = match (&op.cached, op.bound) {
+        (Some(handle), _) => handle.clone(),
+        (None, Some(bound)) => {
+            let counts = Arc::new(OnceLock::new());
+            keep.counts = Some(Arc::clone(&counts));
+            handle(shared, &keep.routing, tokens, [bound; 2], counts)?
+        }
+        (None, None) => {
+            launch_routing(shared, op, tokens, keep)?;
+            // The exchange's time starts when the stream comes to it.
+            shared.wait_earlier()?;
+            let totals = wait_totals(shared, op.timeout, &keep.status)?;
+            let rows = [totals.rows, totals.rank_rows];
+            handle(shared, &keep.routing, tokens, rows, Arc::new(OnceLock::from(totals)))?
+        }
     };
-    let rows = handle.rows();
-    let shape = shared.plan.shape;
+    let dispatched = outputs(shared, op, handle)?;
+    keep.tensors.extend([&dispatched.x, &dispatched.topk_idx, &dispatched.source].map(Tensor::clone));
+    keep.tensors.extend(dispatched.x_scales.iter().chain(&dispatched.topk_weights).cloned());
+    keep.tensors.extend(dispatched.handle.inner.places.clone());
+    if op.bound.is_some() {
+        launch_routing(shared, op, tokens, keep)?;
+    }
+    launch_pad(shared, &dispatched)?;
+    launch_dispatch(shared, op, &dispatched, &keep.status)?;
+    Ok(dispatched)
+}
+
+/// Tensors for the rows of `handle`.
+fn outputs(shared: &Shared, op: &Dispatch, handle: Handle) -> Result<Dispatched> {
+    let (owner, shape, rows) = (owner(shared), shared.plan.shape, handle.rows());
     let (payload, choices) = (shape.payload(), choices_of_a_row(&shape));
-    let owner = owner(shared);
     let output = |dtype, columns| Tensor::empty(&owner, dtype, &[rows, columns]);
-    let dispatched = Dispatched {
+    let mut dispatched = Dispatched {
         x: output(payload.dtype(), payload.columns(shape.hidden()) as usize)?,
         x_scales: payload.scales().map(|kind| output(kind.dtype(), shape.scale_columns() as usize)).transpose()?,
         topk_idx: output(DType::I32, choices)?,
         topk_weights: op.topk_weights.as_ref().map(|_| output(DType::F32, choices)).transpose()?,
         source: output(DType::I32, 2)?,
         rows,
-        expert_counts: handle.inner.expert_counts.clone(),
-        expert_offsets: match shape.layout() {
-            OutputLayout::Rows => Vec::new(),
-            layout => layout.offsets(&handle.inner.expert_counts),
-        },
+        expert_counts: Vec::new(),
+        expert_offsets: Vec::new(),
         handle,
     };
-    keep.tensors.extend([&dispatched.x, &dispatched.topk_idx, &dispatched.source].map(Tensor::clone));
-    keep.tensors.extend(dispatched.x_scales.iter().chain(&dispatched.topk_weights).cloned());
-    keep.tensors.extend(dispatched.handle.inner.places.clone());
-    launch_pad(shared, &dispatched)?;
-    launch_dispatch(shared, op, &dispatched, &keep.status)?;
+    dispatched.finish(shared);
     Ok(dispatched)
 }
 
@@ -125,7 +150,7 @@ pub(crate) fn combine(shared: &Arc<Shared>, op: Combine) -> Result<Pending<Combi
     let mut tensors = vec![op.rows_x.clone(), combined.x.clone()];
     tensors.extend(op.biases.iter().chain(&op.rows_weights).chain(&op.rows_scales).cloned());
     tensors.extend(op.handle.inner.places.iter().chain(&combined.topk_weights).cloned());
-    let keep = Keep { status, routing, tensors };
+    let keep = Keep { status, routing, tensors, counts: None };
     if let Err(error) = launch_combine(shared, &op, &combined, &keep.status) {
         shared.keep_stray(keep);
         shared.fail(&error);
@@ -146,9 +171,11 @@ fn launch_combine(shared: &Shared, op: &Combine, out: &Combined, status: &HostBu
         launch: shared.addresses.combine.address(),
         handle: op.handle.inner.buffer.ptr().address(),
         rows_x: op.rows_x.ptr().address(),
+        rows_capacity: op.handle.rows() as u64,
         rows_weights: address(op.rows_weights.as_ref()),
         rows_scales: address(op.rows_scales.as_ref()),
         places: address(op.handle.inner.places.as_ref()),
+        places_capacity: tokens_of(op.handle.inner.places.as_ref()),
         bias0: address(op.biases.first()),
         bias1: address(op.biases.get(1)),
         out: out.x.ptr().address(),
@@ -196,16 +223,17 @@ fn launch_layout(shared: &Shared, op: &Dispatch, tokens: usize, handle: &Buffer,
 
 fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &HostBuffer) -> Result<()> {
     let status_at = line(status, 1);
+    let totals = status.device().offset(shared.totals_at());
     let args = args::Exchange {
         comm: shared.addresses.comm.address(),
         handle: handle.ptr().address(),
-        totals: shared.totals.device.address(),
+        totals: totals.address(),
         status: status_at.address(),
         deadline_ns: nanoseconds(op.timeout),
     };
     let regions = [
         buffer("handle", handle),
-        Region { arg: "totals", address: shared.totals.device, bytes: shared.totals.bytes },
+        Region { arg: "totals", address: totals, bytes: shared.totals_bytes() },
         Region { arg: "status", address: status_at, bytes: status_bytes(1) },
     ];
     let at = Dimensions {
@@ -234,7 +262,8 @@ fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &Ho
         rows_weights: address(out.topk_weights.as_ref()),
         rows_source: out.source.ptr().address(),
         places: address(out.handle.inner.places.as_ref()),
-        rows_capacity: out.rows as u64,
+        places_capacity: tokens_of(out.handle.inner.places.as_ref()),
+        rows_capacity: out.handle.rows() as u64,
         status: status_at.address(),
         deadline_ns: nanoseconds(op.timeout),
     };
@@ -271,7 +300,7 @@ fn launch_pad(shared: &Shared, out: &Dispatched) -> Result<()> {
         rows_idx: out.topk_idx.ptr().address(),
         rows_weights: address(out.topk_weights.as_ref()),
         rows_source: out.source.ptr().address(),
-        rows_capacity: out.rows as u64,
+        rows_capacity: out.handle.rows() as u64,
     };
     let mut regions = vec![
         buffer("handle", &out.handle.inner.buffer),
@@ -290,45 +319,21 @@ fn patience(timeout: Duration) -> Duration {
     timeout.saturating_mul(2).saturating_add(GRACE)
 }
 
-/// What an exchange tells the host.
-struct Totals {
-    rows: usize,
-    rank_rows: usize,
-    expert_counts: Vec<u32>,
-}
-
-fn wait_totals(shared: &Shared, exchange: u64, timeout: Duration, status: &HostBuffer) -> Result<Totals> {
-    let stamp = std::mem::offset_of!(TotalsHead, stamp) as u64;
+fn wait_totals(shared: &Shared, timeout: Duration, status: &HostBuffer) -> Result<Totals> {
+    // The block was zeroed: any stamp is that of this exchange.
+    let stamp = shared.totals_at() + std::mem::offset_of!(TotalsHead, stamp) as u64;
     let patience = patience(timeout);
-    match shared.driver.wait_word(&shared.totals, stamp, exchange, shared.stream.id(), patience)? {
-        WordWait::Reached => read_totals(shared),
+    match shared.driver.wait_word(status.block(), stamp, 1, shared.stream.id(), patience)? {
+        WordWait::Reached => shared.totals(status),
         WordWait::StreamIdle => match shared.report(status, &[LAYOUT_PART, EXCHANGE_PART])? {
             Some(report) => Err(shared.ended("dispatch", report)),
-            None => Err(Error::Bug(format!("exchange {exchange} ended without totals and without a status"))),
+            None => Err(Error::Bug("an exchange ended without totals and without a status".into())),
         },
         WordWait::TimedOut => {
             let waited_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
             Err(Error::WaitTimeout { op: "dispatch", rank: shared.rank, waited_ms })
         }
     }
-}
-
-fn read_totals(shared: &Shared) -> Result<Totals> {
-    let mut bytes = vec![0; shared.totals.bytes as usize];
-    shared.driver.read_host(&shared.totals, 0, &mut bytes)?;
-    let word = |at: usize| {
-        let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
-        word.map(|word| u32::from_le_bytes(*word)).ok_or_else(|| Error::Bug("totals are cut short".into()))
-    };
-    let experts = shared.plan.shape.experts_per_rank(shared.plan.topology) as usize;
-    let rows = word(std::mem::offset_of!(TotalsHead, rows))? as usize;
-    let rank_rows = word(std::mem::offset_of!(TotalsHead, rank_rows))? as usize;
-    let most = u64::from(shared.plan.topology.ranks()) * u64::from(shared.plan.shape.max_tokens());
-    if rank_rows as u64 > most {
-        return Err(Error::Bug(format!("exchange gave {rank_rows} rows; at most {most} can arrive")));
-    }
-    let expert_counts = (0..experts).map(|expert| word(TotalsHead::BYTES + 4 * expert)).collect::<Result<Vec<_>>>()?;
-    Ok(Totals { rows, rank_rows, expert_counts })
 }
 
 fn dimensions(shared: &Shared, plan: &LaunchPlan) -> Dimensions {
@@ -349,6 +354,11 @@ fn buffer(arg: &'static str, buffer: &Buffer) -> Region {
 
 fn tensor(arg: &'static str, tensor: &Tensor) -> Region {
     Region { arg, address: tensor.ptr(), bytes: tensor.bytes() }
+}
+
+/// Rows of a tensor, 0 for none.
+fn tokens_of(tensor: Option<&Tensor>) -> u64 {
+    tensor.map_or(0, |tensor| tensor.shape()[0] as u64)
 }
 
 /// Where a tensor is, 0 for none.

@@ -205,6 +205,16 @@ impl Wait {
 }
 
 impl StatusReport {
+    /// Rows needed and rows there is room for, when that is all that went wrong.
+    pub fn overflow(&self) -> Option<(u64, u64)> {
+        let room = |line: &StatusLine| match line.cause {
+            Cause::Overflow { need, have } => Some((need, have)),
+            _ => None,
+        };
+        let all: Option<Vec<(u64, u64)>> = self.lines.iter().map(room).collect();
+        all?.into_iter().max()
+    }
+
     /// Reads all lines of a launch; `None` when no CTA gave up.
     pub fn parse(area: &[u8], source: Source, rank: u32, topology: Topology) -> Option<StatusReport> {
         let lines: Vec<StatusLine> = area

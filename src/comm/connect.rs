@@ -16,8 +16,7 @@ use crate::error::{Error, Result};
 use crate::fabric::Device;
 use crate::kernel::launch::{Kernel, KernelSet};
 use crate::mem::stream::Stream;
-use crate::mem::{Buffer, DevicePtr, HostBuffer, WindowHandle};
-use crate::plan::blocks::TotalsHead;
+use crate::mem::{Buffer, DevicePtr, WindowHandle};
 use crate::plan::{Fabric, OutputLayout, Plan};
 
 /// Most of a GPU's memory that is reserved for outputs: one part in this many.
@@ -66,7 +65,6 @@ pub struct Prepared {
     window: Buffer,
     exported: WindowHandle,
     state: Buffer,
-    totals: HostBuffer,
 }
 
 /// A rank that could not be joined, with all that it holds: others may have its window mapped.
@@ -124,8 +122,6 @@ impl Prepared {
         driver.fill(window.ptr(), 0, plan.window.counter_bytes, stream.id())?;
         let exported = driver.export_window(window.ptr())?;
         let state = Buffer::zeroed(&driver, plan.state.bytes, stream.id())?;
-        let experts = plan.shape.experts_per_rank(plan.topology);
-        let totals = HostBuffer::zeroed(&driver, TotalsHead::BYTES as u64 + 4 * u64::from(experts))?;
         let nic = match (plan.fabric, nic) {
             (Fabric::Loopback, _) => None,
             (Fabric::Mlx5, None) if plan.topology.nodes() == 1 => None,
@@ -136,7 +132,7 @@ impl Prepared {
         };
         super::shared::synchronize(&driver, stream.id(), rank)?;
         driver.reserve(plan.output_bytes().min(driver.info().memory_bytes / RESERVED_SHARE))?;
-        Ok(Prepared { rank, plan, driver, stream, control, functions, window, exported, state, totals, nic })
+        Ok(Prepared { rank, plan, driver, stream, control, functions, window, exported, state, nic })
     }
 
     /// What the other ranks need of this one.
@@ -167,7 +163,6 @@ impl Prepared {
             dispatch: joined.dispatch,
             combine: joined.combine,
             tables: joined.tables,
-            totals: self.totals,
             imported: std::mem::take(&mut joined.mappings.imported),
         };
         let shared =

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::constants::Lane;
@@ -14,9 +14,9 @@ use crate::fabric::Nic;
 use crate::kernel::args;
 use crate::kernel::launch::Kernel;
 use crate::mem::stream::Stream;
-use crate::mem::{Buffer, DevicePtr, HostBlock, HostBuffer};
+use crate::mem::{Buffer, DevicePtr, HostBuffer};
 use crate::op::Keep;
-use crate::plan::blocks::{StateHead, STATUS_LINE_BYTES};
+use crate::plan::blocks::{StateHead, TotalsHead, STATUS_LINE_BYTES};
 use crate::plan::Plan;
 use crate::status::{Cause, Source, StatusReport};
 
@@ -49,8 +49,6 @@ pub(crate) struct Memory {
     pub combine: Buffer,
     /// Windows of the node, windows of the rail, queue pairs.
     pub tables: [Buffer; 3],
-    /// Host-mapped totals of an exchange.
-    pub totals: HostBuffer,
     /// Mappings of other ranks' windows.
     pub imported: Vec<DevicePtr>,
 }
@@ -79,8 +77,16 @@ struct Call {
     /// Longest that the host waits for it.
     patience: Duration,
     keep: Option<Keep>,
-    outcome: Option<Result<()>>,
+    outcome: Option<Result<Outcome>>,
     abandoned: bool,
+}
+
+/// How a call went to its end.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    Whole,
+    /// Rows were dropped for want of room.
+    Overflow(Error),
 }
 
 /// A range of lines in a status block.
@@ -102,7 +108,6 @@ struct Calls {
     /// Calls whose end was not seen yet, in stream order.
     open: VecDeque<Ticket>,
     next: u64,
-    exchanges: u64,
     free_status: Vec<HostBuffer>,
     free_events: Vec<EventId>,
     /// What calls used that failed after a launch: their kernels may still come to it.
@@ -120,7 +125,6 @@ pub(crate) struct Shared {
     control: Arc<Stream>,
     pub nic: Option<Arc<dyn Nic>>,
     pub functions: Functions,
-    pub totals: HostBlock,
     memory: Mutex<Option<Memory>>,
     pub addresses: BlockAddresses,
     /// What every kernel may touch besides its arguments' memory: blocks, tables, windows, queues, doorbells.
@@ -154,6 +158,32 @@ pub(crate) fn quiet(driver: &Arc<dyn Driver>, stream: StreamId, rank: u32, timeo
     }
 }
 
+/// What an exchange tells the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Rows that are delivered.
+    pub rows: usize,
+    /// Tokens that come.
+    pub rank_rows: usize,
+    /// (token, choice) pairs of each local expert.
+    pub expert_counts: Vec<u32>,
+}
+
+impl Totals {
+    /// Reads a [`TotalsHead`] and the counts behind it.
+    fn parse(bytes: &[u8]) -> Result<Totals> {
+        let word = |at: usize| {
+            let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
+            word.map(|word| u32::from_le_bytes(*word)).ok_or_else(|| Error::Bug("totals are cut short".into()))
+        };
+        Ok(Totals {
+            rows: word(std::mem::offset_of!(TotalsHead, rows))? as usize,
+            rank_rows: word(std::mem::offset_of!(TotalsHead, rank_rows))? as usize,
+            expert_counts: (TotalsHead::BYTES..bytes.len()).step_by(4).map(word).collect::<Result<Vec<_>>>()?,
+        })
+    }
+}
+
 impl Shared {
     #[allow(clippy::too_many_arguments)] // made in one place, from parts with types of their own
     pub(super) fn new(
@@ -184,7 +214,6 @@ impl Shared {
             control,
             nic,
             functions,
-            totals: *memory.totals.block(),
             memory: Mutex::new(Some(memory)),
             addresses,
             reach,
@@ -207,13 +236,6 @@ impl Shared {
             Some(cause) => Err(Error::Broken { rank: self.rank, cause: Box::new(cause.clone()) }),
             None => Ok(()),
         }
-    }
-
-    /// Number of the next exchange.
-    pub fn next_exchange(&self) -> u64 {
-        let mut calls = self.calls();
-        calls.exchanges += 1;
-        calls.exchanges
     }
 
     /// Keeps `error` as the cause of the communicator's end and lets its kernels leave.
@@ -252,7 +274,7 @@ impl Shared {
         ordered
     }
 
-    /// A zeroed status block with a line for every CTA of the larger launch and for the prelude.
+    /// A zeroed status block: a line for every CTA of the larger launch and for the prelude, then totals.
     pub fn take_status(&self) -> Result<HostBuffer> {
         let free = self.calls().free_status.pop();
         match free {
@@ -260,10 +282,28 @@ impl Shared {
                 block.clear()?;
                 Ok(block)
             }
-            None => {
-                let lines = PRELUDE_LINES + self.plan.dispatch.sms.max(self.plan.combine.sms);
-                HostBuffer::zeroed(&self.driver, u64::from(lines) * STATUS_LINE_BYTES as u64)
-            }
+            None => HostBuffer::zeroed(&self.driver, self.totals_at() + self.totals_bytes()),
+        }
+    }
+
+    /// Where totals of an exchange are in a status block.
+    pub fn totals_at(&self) -> u64 {
+        let lines = PRELUDE_LINES + self.plan.dispatch.sms.max(self.plan.combine.sms);
+        u64::from(lines) * STATUS_LINE_BYTES as u64
+    }
+
+    /// Their bytes.
+    pub fn totals_bytes(&self) -> u64 {
+        TotalsHead::BYTES as u64 + 4 * u64::from(self.plan.shape.experts_per_rank(self.plan.topology))
+    }
+
+    /// What an exchange that has ended says in a status block.
+    pub fn totals(&self, status: &HostBuffer) -> Result<Totals> {
+        let totals = Totals::parse(&status.read(self.totals_at(), self.totals_bytes())?)?;
+        let most = u64::from(self.plan.topology.ranks()) * u64::from(self.plan.shape.max_tokens());
+        match totals.rank_rows as u64 > most {
+            true => Err(Error::Bug(format!("exchange gave {} rows; at most {most} can arrive", totals.rank_rows))),
+            false => Ok(totals),
         }
     }
 
@@ -402,12 +442,8 @@ impl Shared {
                 Some((call.op, call.event, keep, std::mem::take(&mut call.parts)))
             })
         };
-        let Some((op, event, Keep { status, .. }, parts)) = taken else { return };
-        let outcome = match self.report(&status, &parts) {
-            Ok(None) => Ok(()),
-            Ok(Some(report)) => Err(self.ended(op, report)),
-            Err(error) => Err(error),
-        };
+        let Some((op, event, Keep { status, counts, .. }, parts)) = taken else { return };
+        let outcome = self.outcome(op, &status, &parts, counts.as_deref());
         if let Err(error) = &outcome {
             self.fail(error);
         }
@@ -420,6 +456,28 @@ impl Shared {
                 calls.calls.remove(&ticket);
             }
         }
+    }
+
+    /// What a status block says of a call whose kernels have ended.
+    fn outcome(
+        &self,
+        op: &'static str,
+        status: &HostBuffer,
+        parts: &[StatusPart],
+        counts: Option<&OnceLock<Totals>>,
+    ) -> Result<Outcome> {
+        let outcome = match self.report(status, parts)? {
+            None => Outcome::Whole,
+            Some(report) => match report.overflow() {
+                Some((need, have)) => Outcome::Overflow(Error::Overflow { op, rank: self.rank, need, have }),
+                None => return Err(self.ended(op, report)),
+            },
+        };
+        if let Some(counts) = counts {
+            let totals = self.totals(status)?;
+            counts.get_or_init(|| totals);
+        }
+        Ok(outcome)
     }
 
     /// The error of a kernel that gave up: a wrong argument, its own words, or the earlier cause that it followed.
@@ -446,7 +504,7 @@ impl Shared {
     }
 
     /// The outcome of a call that has ended; once.
-    pub fn collect(&self, ticket: Ticket) -> Result<()> {
+    pub fn collect(&self, ticket: Ticket) -> Result<Outcome> {
         let call = self.calls().calls.remove(&ticket);
         call.and_then(|call| call.outcome).unwrap_or_else(|| Err(Error::Bug("a call's outcome was taken twice".into())))
     }

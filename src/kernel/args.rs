@@ -122,6 +122,8 @@ args! {
         rows_source: u64,
         /// i32 `[tokens that come, topk]`: row of each pair, or 0 where rows are by source.
         places: u64,
+        /// Tokens that places has room for.
+        places_capacity: u64,
         /// Rows that the outputs hold.
         rows_capacity: u64,
         /// Status lines, one a CTA.
@@ -164,12 +166,16 @@ args! {
         handle: u64,
         /// `[rows, hidden]`.
         rows_x: u64,
+        /// Rows that the tensors have.
+        rows_capacity: u64,
         /// f32 `[rows, topk]`, by expert `[rows]`, or 0.
         rows_weights: u64,
         /// f32 `[rows]`, or 0: rows are not scaled.
         rows_scales: u64,
         /// i32 `[tokens that came, topk]`, or 0 where rows are by source.
         places: u64,
+        /// Tokens that places has.
+        places_capacity: u64,
         /// `[tokens, hidden]`, or 0.
         bias0: u64,
         /// Another, or 0.

@@ -15,7 +15,7 @@ fn image<A: Args>(name: &'static str, body: &str) -> &'static KernelImage {
     let mut list = Vec::new();
     for (field, ty, offset) in A::fields() {
         let name: &'static str = Box::leak(format!("arg_{field}").into_boxed_str());
-        let is_value = *ty == ArgType::U32 || matches!(*field, "deadline_ns" | "rows_capacity");
+        let is_value = *ty == ArgType::U32 || matches!(*field, "deadline_ns" | "rows_capacity" | "places_capacity");
         let pointer = PointerContract { read: true, write: true, reach: Reach::Sys, align: 4, bytes: None };
         list.push(KernelArg { name, ty: *ty, offset: *offset, pointer: (!is_value).then_some(pointer) });
         parameters.push(format!("    .param .u{} {name}", 8 * ty.bytes()));

@@ -2,18 +2,21 @@
 
 mod pending;
 
+pub(crate) use pending::Finish;
 pub use pending::Pending;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::comm::shared::Shared;
+use crate::comm::shared::{Shared, Totals};
 use crate::error::{Error, Result};
 use crate::mem::{Buffer, DType, HostBuffer, Tensor};
 use crate::plan::{OutputLayout, Shape};
 
 /// Longest time without progress before kernels give up, unless an operation says otherwise.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(100);
+/// Most rows of a bound: kernels number them in 31 bits.
+const BOUND_MAX: usize = (1 << 31) - 1;
 /// Most biases of a combine.
 const BIASES_MAX: usize = 2;
 /// Alignment of rows: bulk copies move 16 bytes.
@@ -26,6 +29,8 @@ pub(crate) struct Keep {
     pub status: HostBuffer,
     pub routing: Arc<Buffer>,
     pub tensors: Vec<Tensor>,
+    /// Where the counts go when the call has ended, if nobody waits for them before.
+    pub counts: Option<Arc<OnceLock<Totals>>>,
 }
 
 /// Send each token's row to the ranks of its experts.
@@ -37,6 +42,7 @@ pub struct Dispatch {
     pub(crate) topk_idx: Tensor,
     pub(crate) topk_weights: Option<Tensor>,
     pub(crate) cached: Option<Handle>,
+    pub(crate) bound: Option<usize>,
     pub(crate) timeout: Duration,
 }
 
@@ -49,6 +55,7 @@ impl Dispatch {
             topk_idx: topk_idx.clone(),
             topk_weights: None,
             cached: None,
+            bound: None,
             timeout: TIMEOUT_DEFAULT,
         }
     }
@@ -69,6 +76,14 @@ impl Dispatch {
     /// wait. The backward pass of a combine is such a dispatch. Every rank must do so, or none.
     pub fn cached(mut self, handle: &Handle) -> Dispatch {
         self.cached = Some(handle.clone());
+        self
+    }
+
+    /// Makes outputs of `rows` rows and does not wait for the counts: the call returns as soon as its kernels are launched, and
+    /// `wait` says how many rows there are. Rows beyond the bound are dropped, and `wait` gives [`Error::Overflow`]. Ranks need
+    /// not do the same, nor have the same bound.
+    pub fn bound(mut self, rows: usize) -> Dispatch {
+        self.bound = Some(rows);
         self
     }
 
@@ -115,6 +130,14 @@ impl Dispatch {
             }
             (None, None) => {}
         }
+        if let Some(bound) = self.bound {
+            if !(1..=BOUND_MAX).contains(&bound) {
+                return Err(Error::argument("bound", bound, format!("1 to {BOUND_MAX} rows")));
+            }
+            if self.cached.is_some() {
+                return Err(Error::argument("bound", bound, "none with a cached handle, whose rows are known"));
+            }
+        }
         if let Some(handle) = &self.cached {
             handle.check_owner(shared)?;
             if handle.tokens() != tokens {
@@ -145,7 +168,7 @@ pub struct Dispatched {
     pub topk_weights: Option<Tensor>,
     /// i32 `[rows, 2]`: source rank and token; -1 for a row of zeros.
     pub source: Tensor,
-    /// Number of rows.
+    /// Number of rows. With a bound the tensors have as many as that, and these come first.
     pub rows: usize,
     /// (token, choice) pairs of each local expert.
     pub expert_counts: Vec<u32>,
@@ -153,6 +176,24 @@ pub struct Dispatched {
     pub expert_offsets: Vec<u32>,
     /// The routing, for [`Combine`].
     pub handle: Handle,
+}
+
+impl Finish for Dispatched {
+    fn finish(&mut self, shared: &Shared) {
+        if let Some(totals) = self.handle.inner.counts.get() {
+            self.rows = totals.rows.min(self.handle.rows());
+            self.expert_counts.clone_from(&totals.expert_counts);
+            self.expert_offsets = expert_offsets(&shared.plan.shape, &totals.expert_counts);
+        }
+    }
+}
+
+/// First row of each expert's part, where rows are by expert.
+pub(crate) fn expert_offsets(shape: &Shape, counts: &[u32]) -> Vec<u32> {
+    match shape.layout() {
+        OutputLayout::Rows => Vec::new(),
+        layout => layout.offsets(counts),
+    }
 }
 
 /// Bring rows back to their tokens and sum them.
@@ -257,6 +298,10 @@ pub struct Combined {
     pub topk_weights: Option<Tensor>,
 }
 
+impl Finish for Combined {
+    fn finish(&mut self, _: &Shared) {}
+}
+
 /// The routing of a dispatch. Any number may be alive; clones share it.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -269,9 +314,10 @@ pub(crate) struct HandleInner {
     pub buffer: Arc<Buffer>,
     pub communicator: u64,
     pub tokens: usize,
-    /// Rows that were delivered.
+    /// Rows of the tensors: those that were delivered, or the bound.
     pub rows: usize,
-    pub expert_counts: Vec<u32>,
+    /// Known when the exchange has ended.
+    pub counts: Arc<OnceLock<Totals>>,
     /// By expert: i32 `[tokens that came, topk]`, the row of each pair.
     pub places: Option<Tensor>,
     /// (token, choice) pairs of each local expert and first row of each expert's part, on the device.
@@ -284,7 +330,7 @@ impl Handle {
         self.inner.tokens
     }
 
-    /// Rows that were delivered to this rank.
+    /// Rows that a combine takes: those that were delivered to this rank, or the bound of the dispatch.
     pub fn rows(&self) -> usize {
         self.inner.rows
     }

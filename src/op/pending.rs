@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::comm::shared::{Shared, Ticket};
+use crate::comm::shared::{Outcome, Shared, Ticket};
 use crate::driver::Wait;
 use crate::error::{Error, Result};
 
@@ -17,19 +17,27 @@ pub struct Pending<T> {
     output: Option<T>,
     /// Why there are no results.
     failed: Option<Error>,
+    /// Results of which rows were dropped.
+    fits: Option<T>,
 }
 
-impl<T> Pending<T> {
+/// Results of an operation, which may know more when it has ended.
+pub(crate) trait Finish {
+    fn finish(&mut self, shared: &Shared);
+}
+
+#[allow(private_bounds)] // the results are ours
+impl<T: Finish> Pending<T> {
     pub(crate) fn new(shared: &Arc<Shared>, op: &'static str, ticket: Ticket, output: T) -> Pending<T> {
-        Pending { shared: Arc::clone(shared), op, ticket, output: Some(output), failed: None }
+        Pending { shared: Arc::clone(shared), op, ticket, output: Some(output), failed: None, fits: None }
     }
 
     /// Waits until the kernels have ended and hands the results out. After [`Error::WaitTimeout`] it can be called
     /// again: the operation goes on. An operation that failed says why every time.
     ///
     /// # Errors
-    /// [`Error::WaitTimeout`]; [`Error::Ended`] when a kernel gave up; [`Error::Argument`] when the results were
-    /// handed out already; what the driver says.
+    /// [`Error::WaitTimeout`]; [`Error::Ended`] when a kernel gave up; [`Error::Overflow`] when more rows came than the bound
+    /// of the call; [`Error::Argument`] when the results were handed out already; what the driver says.
     pub fn wait(&mut self, timeout: Duration) -> Result<T> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -41,12 +49,28 @@ impl<T> Pending<T> {
             let waited_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             return Err(Error::WaitTimeout { op: self.op, rank: self.shared.rank, waited_ms });
         }
-        let output = self.output.take();
-        if let Err(error) = self.shared.collect(self.ticket) {
-            self.failed = Some(error.clone());
-            return Err(error);
+        let mut output = self.output.take();
+        if let Some(output) = &mut output {
+            output.finish(&self.shared);
         }
-        output.ok_or_else(|| Error::Bug("a pending operation lost its results".into()))
+        let error = match self.shared.collect(self.ticket) {
+            Ok(Outcome::Whole) => {
+                return output.ok_or_else(|| Error::Bug("a pending operation lost its results".into()));
+            }
+            Ok(Outcome::Overflow(error)) => {
+                self.fits = output;
+                error
+            }
+            Err(error) => error,
+        };
+        self.failed = Some(error.clone());
+        Err(error)
+    }
+
+    /// After [`Error::Overflow`]: the results with the rows that fitted, once. A rank that goes on needs the handle, since
+    /// combines are collective.
+    pub fn take_what_fits(&mut self) -> Option<T> {
+        self.fits.take()
     }
 
     /// Whether the kernels have ended: whether `wait` would return at once.

@@ -3,7 +3,7 @@
 use super::blocks::{LaunchBlock, StreamRecord};
 use super::fp8::GROUP_ELEMENTS;
 use super::shape::{Shape, MAX_TOPK};
-use super::tuning::{Role, Tuning};
+use super::tuning::{Role, Tuning, STAGE_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::topology::Topology;
 
@@ -79,8 +79,15 @@ impl LaunchPlan {
         }
         let header = shape.dispatch_header_bytes(topology);
         if op == Op::Dispatch && header > tuning.stage_bytes / STAGES {
-            let valid =
-                format!("at least {}: a quarter holds a slot's header", (header * STAGES).next_multiple_of(1024));
+            let need = (header * STAGES).next_multiple_of(1024);
+            if need > STAGE_BYTES_MAX {
+                let what = format!("{} with {} scales", shape.hidden(), shape.scale_columns());
+                let most = STAGE_BYTES_MAX / STAGES;
+                let valid =
+                    format!("fewer: a slot's header of {header} bytes has to fit in {most}, a quarter of the stages");
+                return Err(Error::argument("hidden", what, valid));
+            }
+            let valid = format!("at least {need}: a quarter holds a slot's header");
             return Err(Error::argument("stage_bytes", tuning.stage_bytes, valid));
         }
         let roles = tuning.worker_roles();
@@ -95,6 +102,11 @@ impl LaunchPlan {
                 .iter()
                 .all(|role| roles[..workers as usize].iter().any(|kinds| kinds.contains(role)));
             if workers == 0 || !covered {
+                let experts = shape.experts_per_rank(topology);
+                if shape.layout().expert_align() > 0 && 4 * experts > SHARED_BYTES_MAX / 8 {
+                    let valid = "fewer a rank: by expert each worker counts the rows of all of them in shared memory";
+                    return Err(Error::argument("experts", format!("{experts} a rank"), valid));
+                }
                 return Err(Error::argument(
                     "stage_bytes",
                     tuning.stage_bytes,

@@ -10,6 +10,9 @@ pub const MAX_WORKERS: u32 = 15;
 /// Entries of an exchange queue: two a call, both completed before the kernel ends.
 pub const EXCHANGE_QUEUE_ENTRIES: u32 = 16;
 
+/// Most shared memory of a worker's stages.
+pub const STAGE_BYTES_MAX: u32 = 16384;
+
 /// Most payload and credit queue pairs of a NIC: with many more it no longer holds their state.
 const QUEUE_PAIRS_MAX: u32 = 1000;
 
@@ -152,7 +155,7 @@ impl Tuning {
         }
         range("chunk_ib", self.chunk_ib, 1, MAX_CHUNK.min(self.depth_ib / 2))?;
         range("chunk_nv", self.chunk_nv, 1, MAX_CHUNK.min(self.depth_nv / 2))?;
-        if !self.stage_bytes.is_multiple_of(1024) || !(2048..=16384).contains(&self.stage_bytes) {
+        if !self.stage_bytes.is_multiple_of(1024) || !(2048..=STAGE_BYTES_MAX).contains(&self.stage_bytes) {
             return Err(Error::argument("stage_bytes", self.stage_bytes, "a multiple of 1024 from 2048 to 16384"));
         }
         if self.channels > channels_max(topology) {

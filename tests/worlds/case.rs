@@ -45,6 +45,8 @@ pub struct Case {
     pub weights: Vec<bool>,
     /// How output rows are ordered.
     pub layout: Ordered,
+    /// Rows that outputs are made for beyond those that come, without waiting for counts; dealt out to the ranks by turns.
+    pub bound: Vec<Option<u32>>,
     /// Whether rows by expert are scaled when they are combined, dealt out to the ranks by turns.
     pub scaled: Vec<bool>,
     /// Whether weights go back with the results and are summed.
@@ -262,6 +264,7 @@ impl Default for Case {
             numbers: Numbers::Any,
             weights: vec![true],
             layout: Ordered::Source,
+            bound: vec![None],
             scaled: vec![false],
             weights_back: false,
             biases: vec![0],
@@ -313,6 +316,11 @@ impl Case {
     /// Biases that `rank` adds.
     pub fn biases_of(&self, rank: u32) -> u32 {
         self.biases[rank as usize % self.biases.len()]
+    }
+
+    /// Rows that `rank` has room for beyond those that come, if it does not wait for their number.
+    pub fn spare(&self, rank: u32) -> Option<u32> {
+        self.bound[rank as usize % self.bound.len()]
     }
 
     /// Whether `rank` scales rows.

@@ -352,6 +352,11 @@ impl Meddler {
     }
 }
 
+/// A launch of `pad`, by its size: several CTAs without shared memory.
+fn is_pad(launch: &str) -> bool {
+    launch.contains("shared 0 ") && !launch.contains("grid 1 ")
+}
+
 impl Hook for Meddler {
     fn before(&self, call: &'static str, arguments: fmt::Arguments<'_>) -> Result<()> {
         let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -364,6 +369,8 @@ impl Hook for Meddler {
                     () => Asked::Other,
                 };
             }
+            // Rows of zeros, where rows are by expert, are no launch to count.
+            "launch" if is_pad(&arguments.to_string()) => return Ok(()),
             "launch" => {
                 damage.launches += 1;
                 if let Some((_, word)) = damage.due.filter(|(launch, _)| *launch == damage.launches) {

@@ -6,6 +6,7 @@
 //! A failure prints one line to paste, which replays exactly that case.
 
 mod arguments;
+mod bounds;
 mod calls;
 mod case;
 mod damage;

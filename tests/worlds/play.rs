@@ -151,7 +151,8 @@ fn attempt(case: &Case) -> Result<Cost, String> {
 /// The kernels of a world, `mutant` in the place of the one whose name it has, if it is one of them.
 pub fn kernels_with(config: &WorldConfig, mutant: Option<&'static KernelImage>) -> warpferry::Result<KernelSet> {
     let mut kernels = KernelSet::of_shape(config.fabric, &config.shape)?;
-    for kernel in [&mut kernels.layout, &mut kernels.exchange, &mut kernels.dispatch, &mut kernels.combine] {
+    let KernelSet { layout, exchange, pad, dispatch, combine } = &mut kernels;
+    for kernel in [layout, exchange, pad, dispatch, combine] {
         if let Some(mutant) = mutant.filter(|mutant| mutant.name == kernel.name) {
             *kernel = mutant;
         }
@@ -281,6 +282,17 @@ fn timeout(rank: &Communicator, case: &Case) -> Duration {
     }
 }
 
+/// Begins a dispatch at one rank with room for so many rows.
+pub fn begin_bounded(
+    rank: &mut Communicator,
+    case: &Case,
+    call: &Call,
+    rows: usize,
+) -> warpferry::Result<Pending<Dispatched>> {
+    let op = operation(rank, case, call)?.bound(rows).timeout(timeout(rank, case));
+    rank.dispatch(op)
+}
+
 /// Begins a dispatch at one rank with a deadline of its own.
 pub fn begin_with(
     rank: &mut Communicator,
@@ -288,6 +300,12 @@ pub fn begin_with(
     call: &Call,
     timeout: Duration,
 ) -> warpferry::Result<Pending<Dispatched>> {
+    let op = operation(rank, case, call)?.timeout(timeout);
+    rank.dispatch(op)
+}
+
+/// The dispatch of one rank.
+fn operation(rank: &Communicator, case: &Case, call: &Call) -> warpferry::Result<Dispatch> {
     let topk = case.topk as usize;
     let payload = case.payload.payload();
     let input = &call.inputs[rank.rank() as usize];
@@ -298,7 +316,7 @@ pub fn begin_with(
         choices[at] = wrong;
     }
     let topk_idx = given(rank, case, &choices, [tokens, topk])?;
-    let mut op = Dispatch::new(&x, &topk_idx).timeout(timeout);
+    let mut op = Dispatch::new(&x, &topk_idx);
     if case.weighs(rank.rank()) {
         op = op.weights(&given(rank, case, &input.topk_weights, [tokens, topk])?);
     }
@@ -306,7 +324,11 @@ pub fn begin_with(
         let columns = kind.columns(case.hidden) as usize;
         op = op.scales(&rows(rank, case, kind.dtype(), &input.scales, [tokens, columns])?);
     }
-    rank.dispatch(op)
+    if let Some(spare) = case.spare(rank.rank()) {
+        let rows = call.dispatched[rank.rank() as usize].source.len();
+        op = op.bound((rows + spare as usize).max(1));
+    }
+    Ok(op)
 }
 
 /// Compares what a dispatch gave to one rank.
@@ -317,7 +339,9 @@ pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatc
         return Err(Stop::Wrong(format!("{} rows, expected {}", dispatched.rows, want.source.len())));
     }
     compare("expert_counts", &dispatched.expert_counts, &want.expert_counts, 1)?;
-    compare("source", &sources(&dispatched.source.to_vec()?), &want.source, 1)?;
+    // With a bound there are more, of which nothing is said.
+    let rows = |tensor: &Tensor| tensor.narrow(0..dispatched.rows);
+    compare("source", &sources(&rows(&dispatched.source)?.to_vec()?), &want.source, 1)?;
     compare("expert_offsets", &dispatched.expert_offsets, &want.expert_offsets, 1)?;
     let on_device = |tensor: &Tensor| tensor.to_vec::<i32>();
     let signed = |counts: &[u32]| counts.iter().map(|&count| count as i32).collect::<Vec<i32>>();
@@ -330,13 +354,13 @@ pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatc
         }
         (offsets, _) => return Err(Stop::Wrong(format!("offsets on the device: {}", offsets.is_some()))),
     }
-    compare("topk_idx", &dispatched.topk_idx.to_vec::<i32>()?, &want.topk_idx, choices)?;
-    compare("x bytes", &dispatched.x.to_bytes()?, &want.x, rank.plan().shape.dispatch_row_bytes() as usize)?;
-    let scales = dispatched.x_scales.as_ref().map_or(Ok(Vec::new()), Tensor::to_bytes)?;
+    compare("topk_idx", &rows(&dispatched.topk_idx)?.to_vec::<i32>()?, &want.topk_idx, choices)?;
+    compare("x bytes", &rows(&dispatched.x)?.to_bytes()?, &want.x, rank.plan().shape.dispatch_row_bytes() as usize)?;
+    let scales = dispatched.x_scales.as_ref().map_or(Ok(Vec::new()), |scales| rows(scales)?.to_bytes())?;
     compare("scale bytes", &scales, &want.scales, scales.len().max(1) / dispatched.rows.max(1))?;
     match (&dispatched.topk_weights, case.weighs(rank.rank())) {
         (Some(weights), true) => {
-            compare("topk_weights", &words(&weights.to_vec()?), &words(&want.topk_weights), choices)?;
+            compare("topk_weights", &words(&rows(weights)?.to_vec()?), &words(&want.topk_weights), choices)?;
         }
         (None, false) => {}
         (have, gave) => return Err(Stop::Wrong(format!("weights came back: {}, given: {gave}", have.is_some()))),
@@ -359,13 +383,22 @@ pub fn begin_combine(
 ) -> warpferry::Result<Pending<Combined>> {
     let (at, hidden) = (rank.rank() as usize, case.hidden as usize);
     let (results, dtype) = (&call.results[at], case.sum.sum().dtype());
-    let x = rows(rank, case, dtype, &results.x, [handle.rows(), hidden])?;
+    // What nobody asked for may hold anything.
+    let spare = handle.rows() - results.scales.len();
+    let filled = |values: &[f32], columns: usize| [values, &vec![f32::NAN; spare * columns]].concat();
+    let junk = vec![0xff; spare * hidden * dtype.bytes() as usize];
+    let x = rows(rank, case, dtype, &[&results.x[..], &junk].concat(), [handle.rows(), hidden])?;
     let mut op = Combine::new(&x, handle).timeout(timeout(rank, case));
     if case.weights_back {
-        op = op.weights(&given(rank, case, &results.topk_weights, [handle.rows(), case.choices()])?);
+        op = op.weights(&given(
+            rank,
+            case,
+            &filled(&results.topk_weights, case.choices()),
+            [handle.rows(), case.choices()],
+        )?);
     }
     if case.scales(rank.rank()) {
-        op = op.scaled_by(&given(rank, case, &results.scales, [handle.rows(), 1])?);
+        op = op.scaled_by(&given(rank, case, &filled(&results.scales, 1), [handle.rows(), 1])?);
     }
     for bias in &results.biases {
         op = op.bias(&rows(rank, case, dtype, bias, [handle.tokens(), hidden])?);

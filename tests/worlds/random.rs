@@ -132,6 +132,7 @@ prop_compose! {
         biases in prop::collection::vec(0..=2u32, 1..=3),
         layout in prop_oneof![1 => Just(Ordered::Source), 1 => (1..=17u32).prop_map(Ordered::Expert)],
         scaled in prop::collection::vec(any::<bool>(), 1..=3),
+        bound in prop_oneof![2 => Just(vec![None]), 1 => prop::collection::vec(prop::option::of(0..=9u32), 1..=3)],
     ) -> Case {
         let numbers = if any { Numbers::Any } else { Numbers::Usual };
         let hidden = rows_of_16_bytes(payload, 8 * eighths);
@@ -149,6 +150,7 @@ prop_compose! {
             weights,
             layout,
             scaled,
+            bound,
             weights_back,
             biases,
             views,
@@ -235,6 +237,7 @@ pub fn cases_that_are_valid() -> impl Strategy<Value = Case> {
             weights: moved.weights,
             layout: moved.layout,
             scaled: moved.scaled,
+            bound: moved.bound,
             weights_back: moved.weights_back,
             biases: moved.biases,
             views: moved.views,

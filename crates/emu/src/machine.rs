@@ -314,12 +314,12 @@ impl Machine {
         offset: usize,
         bytes: usize,
     ) -> Result<(), MachineError> {
-        let gpu = self.hosts_of(address).start;
+        let gpus = self.hosts_of(address);
         if let Some(weak) = &mut self.weak {
             weak.settle(Place::Global(storage), offset, bytes);
         }
         let Some(race) = &mut self.race else { return Ok(()) };
-        let checked = race.host_writes(gpu, storage, offset, bytes);
+        let checked = race.host_writes(gpus, storage, offset, bytes);
         checked.map_err(|report| self.host_raced(report))
     }
 

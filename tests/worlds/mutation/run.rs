@@ -35,7 +35,7 @@ impl Set {
         let quantizes = format!("dispatch_staged_e4m3_{}", fabric.name());
         let quantizes = kernel::find(&quantizes).unwrap_or_else(|error| panic!("{error}"));
         let sources = Sources::read();
-        let images = [sound.layout, sound.exchange, sound.dispatch, sound.combine, quantizes];
+        let images = [sound.layout, sound.exchange, sound.dispatch, sound.combine, quantizes, sound.pad];
         let mut kernels: Vec<Kernel> = images.map(|image| Kernel::new(image, &sources)).into();
         // The rest of it is that of dispatch.
         kernels[QUANTIZE].only = Some("quantizer.ptxh");
@@ -135,7 +135,7 @@ pub fn machine_hash() -> u64 {
 }
 
 /// The kernels of a set, in the order of [`Set::kernels`]; `quantize` is what dispatch does more where it quantizes.
-pub const KERNELS: [&str; 5] = ["layout", "exchange", "dispatch", "combine", "quantize"];
+pub const KERNELS: [&str; 6] = ["layout", "exchange", "dispatch", "combine", "quantize", "pad"];
 const QUANTIZE: usize = 4;
 
 /// Which of them an image's name says.

@@ -12,6 +12,7 @@ use crate::park::Where;
 use crate::program::{Order, Scope};
 use crate::warp::CtaState;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use warpferry_nic::Purpose;
 
@@ -297,8 +298,9 @@ impl Race {
         }
     }
 
-    /// The host, or the stream whose command is being executed, accesses memory. `gpu` owns it, or is of its node.
-    pub fn host_writes(&mut self, gpu: usize, storage: usize, offset: usize, bytes: usize) -> Checked {
+    /// The host, or the stream whose command is being executed, accesses memory. `gpus` are those whose hosts may be the
+    /// writer: the first that may write counts as it.
+    pub fn host_writes(&mut self, gpus: Range<usize>, storage: usize, offset: usize, bytes: usize) -> Checked {
         if bytes == 0 {
             return Ok(());
         }
@@ -308,7 +310,7 @@ impl Race {
                 (plain.slot, plain.now, plain.know.clone())
             }
             None => {
-                let index = self.host_index(gpu);
+                let index = self.host_that_may_write(gpus, storage, offset, bytes);
                 (self.host.0, self.host.1, self.hosts.lock().expect("no panic holds the lock").know[index].clone())
             }
         };
@@ -334,9 +336,26 @@ impl Race {
         Ok(())
     }
 
+    /// The first of some GPUs' hosts that knows of everything that was done to these bytes; the last if none does.
+    fn host_that_may_write(&self, gpus: Range<usize>, storage: usize, offset: usize, bytes: usize) -> usize {
+        let last = self.host_index(gpus.end - 1);
+        let Some(shadow) = self.shadows.get(storage).filter(|_| last > 0) else { return last };
+        let Race { seats, running, completions, .. } = self;
+        let (slot, now) = self.host;
+        let mark =
+            Mark { slot, time: now, lanes: 1, site: HostAct::Write as u32, what: What::WRITE.by_device(), bytes: 0 };
+        let hosts = self.hosts.lock().expect("no panic holds the lock");
+        let may = |&index: &usize| {
+            let who = Who::Plain { slot, know: &hosts.know[index] };
+            let actor = Actor { who, seat: Seat::OUTSIDE, completions, seats, running };
+            shadow.look(&actor, mark, (offset, offset + bytes), &|_, _| false).is_ok()
+        };
+        gpus.clone().find(may).unwrap_or(last)
+    }
+
     /// As [`Race::host_writes`], for reads. Reads of a word acquire. `gpus` are those whose hosts may be the reader.
     /// The write that an acquiring read saw is no race for reads behind it.
-    pub fn host_reads(&self, gpus: std::ops::Range<usize>, (storage, offset): (usize, usize), bytes: usize) -> Checked {
+    pub fn host_reads(&self, gpus: Range<usize>, (storage, offset): (usize, usize), bytes: usize) -> Checked {
         let Some(shadow) = self.shadows.get(storage).filter(|_| bytes > 0) else { return Ok(()) };
         let word = self.acting.is_none() && bytes <= 8 && offset.is_multiple_of(bytes);
         let what = if word { What::READ.strong(Order::Acquire, Scope::Sys, 8) } else { What::READ };
