@@ -17,7 +17,7 @@ use crate::kernel::launch::KernelSet;
 use crate::op::{Combine, Dispatch};
 use crate::plan::blocks::{CommBlock, StateHead};
 use crate::plan::window::Window;
-use crate::plan::{Fabric, Shape, Tuning};
+use crate::plan::{Fabric, Role, Roles, Shape, Tuning};
 use crate::status::Cause;
 use crate::topology::Topology;
 
@@ -36,6 +36,8 @@ fn config(fabric: Fabric, channels: u32, resident: Option<usize>, schedule: &Sch
     let mut tuning = Tuning::default_for(topology, 2 * HIDDEN as u32);
     (tuning.channels, tuning.dispatch_sms, tuning.combine_sms) = (channels, channels, channels);
     (tuning.workers, tuning.stage_bytes) = (3, 2048);
+    // Whoever takes looks before others store their counters again.
+    tuning.roles = Roles::Custom(vec![vec![Role::Receive, Role::Forward, Role::Send]; 3]);
     // Rings that every call fills.
     (tuning.depth_ib, tuning.depth_nv, tuning.chunk_ib, tuning.chunk_nv) = (4, 4, 2, 2);
     let mut config = WorldConfig::new(topology, shape).tuning(tuning).fabric(fabric);

@@ -92,6 +92,26 @@ fn everything_that_rows_may_carry() {
     }
 }
 
+/// Method: header buffers that are used again within a claim; a token that chooses an expert twice; many rows of zeros.
+#[test]
+fn what_only_many_messages_or_rows_show() {
+    for fabric in LINKS {
+        let wide = Case {
+            chunk_nv: 8,
+            depth_nv: 16,
+            chunk_ib: 4,
+            depth_ib: 8,
+            channels: 1,
+            tokens: vec![30],
+            ..Case::default()
+        };
+        let payload = Carried::Quantize(Format::E4m3, Scales::F32);
+        clean(Case { payload, gpus: 3, topk: 4, fabric, ..wide });
+        clean(Case { layout: Ordered::Expert(2), pattern: Pattern::Skewed, topk: 6, fabric, ..Case::default() });
+        clean(Case { layout: Ordered::Expert(128), fabric, ..Case::default() });
+    }
+}
+
 #[test]
 fn several_ctas_and_channels() {
     for fabric in LINKS {
