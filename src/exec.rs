@@ -92,7 +92,8 @@ fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) 
         (None, Some(bound)) => {
             let counts = Arc::new(OnceLock::new());
             keep.counts = Some(Arc::clone(&counts));
-            handle(shared, &keep.routing, tokens, [bound; 2], counts)?
+            let most = shared.plan.topology.ranks() as usize * shared.plan.shape.max_tokens() as usize;
+            handle(shared, &keep.routing, tokens, [bound, most], counts)?
         }
         (None, None) => {
             launch_routing(shared, op, tokens, keep)?;

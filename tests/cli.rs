@@ -80,6 +80,8 @@ fn the_demo_moves_whatever_it_is_told_to() {
         let report = demo(&[&["--hidden", "144", "--tokens", "4"], &words.split(' ').collect::<Vec<_>>()[..]].concat());
         assert_eq!((&report["verified"], &report[key]), (&true.into(), &value.into()), "{words}: {report}");
     }
+    let report = demo(&["--hidden", "16", "--tokens", "4", "--bound", "200", "--layout", "experts", "--align", "8"]);
+    assert_eq!((&report["verified"], &report["bound"]), (&true.into(), &200.into()), "{report}");
     let report = demo(&["--hidden", "16", "--tokens", "4", "--in-flight", "3", "--cached", "--layout", "experts"]);
     assert_eq!((&report["verified"], &report["in_flight"], &report["cached"]), (&true.into(), &3.into(), &true.into()));
     for (words, says) in [
@@ -90,6 +92,8 @@ fn the_demo_moves_whatever_it_is_told_to() {
         ("--align 2", "--layout experts"),
         ("--layout experts --align 5000", "1 to 4096"),
         ("--bias 3", "0..=2"),
+        ("--bound 0", "1 to 2147483647 rows"),
+        ("--tokens 4 --hidden 16 --bound 3", "a bound of 3; rows beyond it were dropped"),
         ("--in-flight 0", "1..=64"),
     ] {
         let output = warpferry(&[&["demo", "--backend", "emu"], &words.split(' ').collect::<Vec<_>>()[..]].concat());

@@ -56,7 +56,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
     need.check(&plan, options.tokens, room)?;
     let inputs = Inputs::new(options, source, choices);
     let expected = inputs.turns.iter().map(|turn| Expected::new(&plan, turn)).collect::<Result<Vec<Expected>>>()?;
-    let done = transfer(&backend, config, options.timeout(), &inputs)?;
+    let done = transfer(&backend, config, (options.bound, options.timeout()), &inputs)?;
     let mut mismatches = Vec::new();
     for (rank, turns) in done.ranks.iter().enumerate() {
         for ((output, combined), expected) in turns.iter().zip(&expected) {
@@ -83,6 +83,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
         memory_bytes,
         memory_total_bytes: need.total_bytes(),
         biases: options.bias,
+        bound: options.bound,
         in_flight: options.in_flight,
         cached: options.cached,
         least: expected.iter().map(|expected| expected.least).sum(),

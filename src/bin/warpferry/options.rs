@@ -60,6 +60,9 @@ pub struct DemoOptions {
     /// Rows that each expert's part is rounded up to, with `--layout experts`
     #[arg(long)]
     pub align: Option<u32>,
+    /// Rows that each rank has room for, without waiting for their number; more are told as an overflow
+    #[arg(long, value_name = "ROWS")]
+    pub bound: Option<usize>,
     /// Micro-batches whose handles are alive at once: all are dispatched, then combined, the last one first
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub in_flight: u32,

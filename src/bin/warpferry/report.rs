@@ -49,6 +49,8 @@ pub struct Report {
     pub memory_total_bytes: u64,
     /// Biases that combine added.
     pub biases: u32,
+    /// Rows that each rank had room for, where it did not wait for their number.
+    pub bound: Option<usize>,
     /// Micro-batches whose handles were alive at once.
     pub in_flight: u32,
     /// Whether each handle was used once more.
@@ -197,6 +199,7 @@ impl Report {
         value["layout"] = shape.layout().to_string().into();
         value["align"] = shape.layout().expert_align().into();
         value["biases"] = self.biases.into();
+        value["bound"] = self.bound.into();
         value["in_flight"] = self.in_flight.into();
         value["cached"] = self.cached.into();
         value

@@ -34,7 +34,12 @@ pub struct Done {
 ///
 /// # Errors
 /// The first error of a rank; what making or closing the world says.
-pub fn transfer(backend: &Backend, config: WorldConfig, timeout: Option<Duration>, inputs: &Inputs) -> Result<Done> {
+pub fn transfer(
+    backend: &Backend,
+    config: WorldConfig,
+    (bound, timeout): (Option<usize>, Option<Duration>),
+    inputs: &Inputs,
+) -> Result<Done> {
     let ranks = config.topology.ranks();
     let shape = config.shape;
     let progress = Progress::new(3 * u64::from(ranks));
@@ -45,7 +50,7 @@ pub fn transfer(backend: &Backend, config: WorldConfig, timeout: Option<Duration
     progress.say("dispatch");
     let began = Instant::now();
     let outputs = run(&mut world, |communicator| {
-        let done = dispatch_all(communicator, inputs, timeout)?;
+        let done = dispatch_all(communicator, inputs, bound, timeout)?;
         progress.step();
         Ok(done)
     })?;
@@ -129,6 +134,7 @@ fn run<T: Send>(world: &mut World, act: impl Fn(&mut Communicator) -> Result<T> 
 fn dispatch_all(
     communicator: &mut Communicator,
     inputs: &Inputs,
+    bound: Option<usize>,
     timeout: Option<Duration>,
 ) -> Result<Vec<(Dispatched, DispatchOutput)>> {
     let mut done: Vec<(Dispatched, DispatchOutput)> = Vec::new();
@@ -137,7 +143,14 @@ fn dispatch_all(
         let mut pending = Vec::new();
         for turn in stage {
             let along = turn.along.map(|at| &handles[at]);
-            pending.push(dispatch(communicator, &turn.ranks[communicator.rank() as usize], along, timeout)?);
+            let sent = &turn.ranks[communicator.rank() as usize];
+            let op = dispatch(communicator, sent, timeout)?;
+            let op = match (along, bound) {
+                (Some(handle), _) => op.cached(handle),
+                (None, Some(rows)) => op.bound(rows),
+                (None, None) => op,
+            };
+            pending.push(communicator.dispatch(op)?);
         }
         for mut pending in pending {
             let got = pending.wait(WAIT)?;
@@ -148,12 +161,7 @@ fn dispatch_all(
     Ok(done)
 }
 
-fn dispatch(
-    communicator: &mut Communicator,
-    sent: &RankInputs,
-    along: Option<&Handle>,
-    timeout: Option<Duration>,
-) -> Result<Pending<Dispatched>> {
+fn dispatch(communicator: &Communicator, sent: &RankInputs, timeout: Option<Duration>) -> Result<Dispatch> {
     let shape = communicator.plan().shape;
     let topk = shape.topk() as usize;
     let tokens = sent.topk_idx.len() / topk;
@@ -170,21 +178,20 @@ fn dispatch(
     if let Some(timeout) = timeout {
         operation = operation.timeout(timeout);
     }
-    if let Some(handle) = along {
-        operation = operation.cached(handle);
-    }
-    communicator.dispatch(operation)
+    Ok(operation)
 }
 
 fn dispatch_output(got: &Dispatched) -> Result<DispatchOutput> {
     let weights = got.topk_weights.as_ref().ok_or_else(|| Error::Bug("weights were sent and none came".into()))?;
     let row = |pair: &[i32]| Row { rank: pair[0] as u32, token: pair[1] as u32 };
+    // With a bound there may be room for more.
+    let rows = |tensor: &Tensor| tensor.narrow(0..got.rows);
     Ok(DispatchOutput {
-        x: got.x.to_bytes()?,
-        scales: got.x_scales.as_ref().map_or(Ok(Vec::new()), Tensor::to_bytes)?,
-        topk_idx: got.topk_idx.to_vec()?,
-        topk_weights: weights.to_vec()?,
-        source: got.source.to_vec::<i32>()?.chunks_exact(2).map(row).collect(),
+        x: rows(&got.x)?.to_bytes()?,
+        scales: got.x_scales.as_ref().map_or(Ok(Vec::new()), |scales| rows(scales)?.to_bytes())?,
+        topk_idx: rows(&got.topk_idx)?.to_vec()?,
+        topk_weights: rows(weights)?.to_vec()?,
+        source: rows(&got.source)?.to_vec::<i32>()?.chunks_exact(2).map(row).collect(),
         expert_counts: got.expert_counts.clone(),
         expert_offsets: got.expert_offsets.clone(),
         places: Vec::new(),
@@ -201,9 +208,13 @@ fn combine(
 ) -> Result<Pending<Combined>> {
     let shape = communicator.plan().shape;
     let (hidden, topk) = (shape.hidden() as usize, shape.topk() as usize);
-    let rows = communicator.tensor_of_bytes(shape.sum().dtype(), rows, &[arrived.source.len(), hidden])?;
+    let mut rows = rows.to_vec();
+    rows.resize(handle.rows() * shape.combine_row_bytes() as usize, 0);
+    let rows = communicator.tensor_of_bytes(shape.sum().dtype(), &rows, &[handle.rows(), hidden])?;
     let choices = if by_expert(&shape) { 1 } else { topk };
-    let weights = communicator.tensor(&arrived.topk_weights, &[arrived.source.len(), choices])?;
+    let mut weights = arrived.topk_weights.clone();
+    weights.resize(handle.rows() * choices, 0.0);
+    let weights = communicator.tensor(&weights, &[handle.rows(), choices])?;
     let mut operation = Combine::new(&rows, handle).weights(&weights);
     if by_expert(&shape) {
         operation = operation.scaled_by(&weights);
