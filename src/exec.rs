@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::comm::landing::Range;
 use crate::comm::owner;
 use crate::comm::shared::{Shared, StatusPart, Totals, PRELUDE_LINES};
 use crate::driver::WordWait;
@@ -14,7 +15,7 @@ use crate::op::{
     choices_of_a_row, Combine, Combined, Dispatch, Dispatched, Finish, Handle, HandleInner, Keep, Pending,
 };
 use crate::plan::blocks::{HandleHead, TotalsHead, STATUS_LINE_BYTES};
-use crate::plan::{LaunchPlan, Op, OutputLayout};
+use crate::plan::{LaunchPlan, Op, OutputLayout, ScaleKind};
 use crate::status::Source;
 
 /// Time that the host gives kernels to end by their own deadline before it stops waiting.
@@ -104,7 +105,8 @@ fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) 
             handle(shared, &keep.routing, tokens, rows, Arc::new(OnceLock::from(totals)))?
         }
     };
-    let dispatched = outputs(shared, op, handle)?;
+    let landing = shared.landing_rows(handle.rows());
+    let dispatched = outputs(shared, op, handle, landing.as_ref())?;
     keep.tensors.extend([&dispatched.x, &dispatched.topk_idx, &dispatched.source].map(Tensor::clone));
     keep.tensors.extend(dispatched.x_scales.iter().chain(&dispatched.topk_weights).cloned());
     keep.tensors.extend(dispatched.handle.inner.places.clone());
@@ -112,21 +114,28 @@ fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) 
         launch_routing(shared, op, tokens, keep)?;
     }
     launch_pad(shared, &dispatched)?;
-    launch_dispatch(shared, op, &dispatched, &keep.status)?;
+    let first_row = landing.map_or(args::LANDING_NONE, |range| range.first());
+    launch_dispatch(shared, op, &dispatched, first_row, &keep.status)?;
     Ok(dispatched)
 }
 
-/// Tensors for the rows of `handle`.
-fn outputs(shared: &Shared, op: &Dispatch, handle: Handle) -> Result<Dispatched> {
-    let (owner, shape, rows) = (owner(shared), shared.plan.shape, handle.rows());
+/// Tensors for the rows of `handle`, in the landing zone if there is room for them.
+fn outputs(shared: &Shared, op: &Dispatch, handle: Handle, landing: Option<&Arc<Range>>) -> Result<Dispatched> {
+    let (owner, shape, rows, window) = (owner(shared), shared.plan.shape, handle.rows(), &shared.plan.window);
     let (payload, choices) = (shape.payload(), choices_of_a_row(&shape));
-    let output = |dtype, columns| Tensor::empty(&owner, dtype, &[rows, columns]);
+    let output = |array, dtype, columns| match landing {
+        Some(range) => Ok(range.tensor(&owner, array, dtype, [rows, columns])),
+        None => Tensor::empty(&owner, dtype, &[rows, columns]),
+    };
+    let scales = |kind: ScaleKind| output(window.landing_scales, kind.dtype(), shape.scale_columns() as usize);
+    let weights = |_: &Tensor| output(window.landing_weights, DType::F32, choices);
     let mut dispatched = Dispatched {
-        x: output(payload.dtype(), payload.columns(shape.hidden()) as usize)?,
-        x_scales: payload.scales().map(|kind| output(kind.dtype(), shape.scale_columns() as usize)).transpose()?,
-        topk_idx: output(DType::I32, choices)?,
-        topk_weights: op.topk_weights.as_ref().map(|_| output(DType::F32, choices)).transpose()?,
-        source: output(DType::I32, 2)?,
+        x: output(window.landing_x, payload.dtype(), payload.columns(shape.hidden()) as usize)?,
+        x_scales: payload.scales().map(scales).transpose()?,
+        topk_idx: output(window.landing_idx, DType::I32, choices)?,
+        topk_weights: op.topk_weights.as_ref().map(weights).transpose()?,
+        source: output(window.landing_source, DType::I32, 2)?,
+        landed: landing.is_some(),
         rows,
         expert_counts: Vec::new(),
         expert_offsets: Vec::new(),
@@ -246,7 +255,7 @@ fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &Hos
     shared.functions.exchange.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 
-fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &HostBuffer) -> Result<()> {
+fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, landing: u32, status: &HostBuffer) -> Result<()> {
     let plan = &shared.plan.dispatch;
     let status_at = line(status, PRELUDE_LINES);
     let args = args::Dispatch {
@@ -265,6 +274,7 @@ fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: &Ho
         places: address(out.handle.inner.places.as_ref()),
         places_capacity: tokens_of(out.handle.inner.places.as_ref()),
         rows_capacity: out.handle.rows() as u64,
+        landing,
         status: status_at.address(),
         deadline_ns: nanoseconds(op.timeout),
     };

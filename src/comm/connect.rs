@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::constants::{self, Addresses};
+use super::landing::Zone;
 pub use super::nic::NicOffer;
 use super::nic::RankNic;
 use super::shared::{Functions, Memory, Shared};
@@ -17,7 +18,7 @@ use crate::fabric::Device;
 use crate::kernel::launch::{Kernel, KernelSet};
 use crate::mem::stream::Stream;
 use crate::mem::{Buffer, DevicePtr, WindowHandle};
-use crate::plan::{Fabric, OutputLayout, Plan};
+use crate::plan::{Fabric, Landing, OutputLayout, Plan};
 
 /// Most of a GPU's memory that is reserved for outputs: one part in this many.
 const RESERVED_SHARE: u64 = 8;
@@ -62,7 +63,7 @@ pub struct Prepared {
     functions: Functions,
     /// Before the window: it goes first, since NICs reach into the window.
     nic: Option<RankNic>,
-    window: Buffer,
+    window: Arc<Buffer>,
     exported: WindowHandle,
     state: Buffer,
 }
@@ -118,7 +119,7 @@ impl Prepared {
             dispatch: Kernel::load(&driver, kernels.dispatch)?,
             combine: Kernel::load(&driver, kernels.combine)?,
         };
-        let window = Buffer::new(&driver, plan.window.bytes)?;
+        let window = Arc::new(Buffer::new(&driver, plan.window.bytes)?);
         driver.fill(window.ptr(), 0, plan.window.counter_bytes, stream.id())?;
         let exported = driver.export_window(window.ptr())?;
         let state = Buffer::zeroed(&driver, plan.state.bytes, stream.id())?;
@@ -157,6 +158,10 @@ impl Prepared {
         let nic = self.nic.as_ref().map(|own| Arc::clone(own.nic()));
         let memory = Memory {
             nic: self.nic,
+            landing: match self.plan.landing() {
+                Landing::Direct { rows } => Some(Zone::new(&self.window, rows)),
+                Landing::Staged => None,
+            },
             window: self.window,
             state: self.state,
             comm: joined.comm,

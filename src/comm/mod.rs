@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub(crate) mod constants;
+pub(crate) mod landing;
 mod nic;
 pub(crate) mod queues;
 pub(crate) mod shared;

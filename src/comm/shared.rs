@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::constants::Lane;
+use super::landing::{Range, Zone};
 use super::nic::RankNic;
 use super::Traffic;
 use crate::driver::{AccessRule, Driver, EventId, StreamId, Wait};
@@ -42,7 +43,9 @@ pub(crate) struct Functions {
 pub(crate) struct Memory {
     /// Before the window: NICs reach into it.
     pub nic: Option<RankNic>,
-    pub window: Buffer,
+    pub window: Arc<Buffer>,
+    /// Where rows land by themselves, a part of the window.
+    pub landing: Option<Arc<Zone>>,
     pub state: Buffer,
     pub comm: Buffer,
     pub dispatch: Buffer,
@@ -227,6 +230,11 @@ impl Shared {
 
     fn memory(&self) -> MutexGuard<'_, Option<Memory>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rows of the landing zone; `None` where there is none, or not so many are free.
+    pub fn landing_rows(&self, rows: usize) -> Option<Arc<Range>> {
+        self.memory().as_ref()?.landing.as_ref()?.take(rows)
     }
 
     /// Fails when an earlier call broke the communicator, noticing calls that have ended.

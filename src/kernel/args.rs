@@ -61,6 +61,9 @@ macro_rules! args {
     };
 }
 
+/// Where outputs are that do not lie in the landing zone.
+pub const LANDING_NONE: u32 = u32::MAX;
+
 args! {
     /// `layout`: counts the rows and messages that own tokens make.
     Layout {
@@ -126,6 +129,8 @@ args! {
         places_capacity: u64,
         /// Rows that the outputs hold.
         rows_capacity: u64,
+        /// Row of the landing zone where the outputs begin, or [`LANDING_NONE`].
+        landing: u32,
         /// Status lines, one a CTA.
         status: u64,
         /// Longest time without progress.

@@ -8,7 +8,7 @@ use super::image::KernelImage;
 use crate::driver::{AccessRule, Driver, FunctionId, Launch, StreamId};
 use crate::error::{Error, Result};
 use crate::mem::DevicePtr;
-use crate::plan::{Fabric, Payload, Shape, Sum};
+use crate::plan::{Fabric, Landing, Payload, Shape, Sum, Tuning};
 
 /// Grid, block, shared memory and stream of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,26 +134,28 @@ impl KernelSet {
     /// # Errors
     /// [`Error::Unsupported`] when the build has not all of them.
     pub fn embedded(fabric: Fabric) -> Result<KernelSet> {
-        KernelSet::of_types(fabric, Payload::Bf16, Sum::Bf16)
+        KernelSet::of_types(fabric, Payload::Bf16, Sum::Bf16, Landing::Staged)
     }
 
-    /// The embedded kernels for a fabric and what is moved.
+    /// The embedded kernels for a fabric, what is moved, and where it lands.
     ///
     /// # Errors
     /// As [`KernelSet::embedded`].
-    pub fn of_shape(fabric: Fabric, shape: &Shape) -> Result<KernelSet> {
-        KernelSet::of_types(fabric, shape.payload(), shape.sum())
+    pub fn of_shape(fabric: Fabric, shape: &Shape, tuning: &Tuning) -> Result<KernelSet> {
+        KernelSet::of_types(fabric, shape.payload(), shape.sum(), tuning.landing_of(shape))
     }
 
-    fn of_types(fabric: Fabric, payload: Payload, sum: Sum) -> Result<KernelSet> {
+    fn of_types(fabric: Fabric, payload: Payload, sum: Sum, landing: Landing) -> Result<KernelSet> {
         let find = |stem: &str| super::find(&format!("{stem}_{}", fabric.name()));
         Ok(KernelSet {
             layout: super::find("layout")?,
             exchange: find("exchange")?,
             pad: super::find("pad")?,
-            dispatch: find(&match payload.quantization() {
-                Some(how) => format!("dispatch_staged_{}", how.format()),
-                None => "dispatch_staged".to_string(),
+            dispatch: find(&match (landing, payload.quantization()) {
+                (Landing::Staged, None) => "dispatch_staged".to_string(),
+                (Landing::Staged, Some(how)) => format!("dispatch_staged_{}", how.format()),
+                (Landing::Direct { .. }, None) => "dispatch_direct".to_string(),
+                (Landing::Direct { .. }, Some(how)) => format!("dispatch_direct_{}", how.format()),
             })?,
             combine: find(&format!("combine_staged_{}", sum.name()))?,
         })

@@ -17,8 +17,10 @@ pub struct Buffer {
     driver: Arc<dyn Driver>,
     ptr: DevicePtr,
     bytes: u64,
-    /// Owner of memory that a caller lends; `None` for the driver's own, which is freed here.
+    /// Owner of memory that is not freed here; `None` for the driver's own, which is.
     keeper: Option<Keeper>,
+    /// Whether that owner is the caller.
+    lent: bool,
 }
 
 /// Whatever keeps lent memory alive.
@@ -37,7 +39,7 @@ impl Buffer {
     /// What the driver says.
     pub fn new(driver: &Arc<dyn Driver>, bytes: u64) -> Result<Buffer> {
         let ptr = driver.alloc(bytes.max(BYTES_MIN))?;
-        Ok(Buffer { driver: Arc::clone(driver), ptr, bytes, keeper: None })
+        Ok(Buffer { driver: Arc::clone(driver), ptr, bytes, keeper: None, lent: false })
     }
 
     /// Memory that a caller lends: not freed, but `keeper` dropped with this.
@@ -47,7 +49,13 @@ impl Buffer {
         bytes: u64,
         keeper: Box<dyn Any + Send + Sync>,
     ) -> Buffer {
-        Buffer { driver: Arc::clone(driver), ptr, bytes, keeper: Some(Keeper(keeper)) }
+        Buffer { driver: Arc::clone(driver), ptr, bytes, keeper: Some(Keeper(keeper)), lent: true }
+    }
+
+    /// `bytes` from `offset` of this one on, which are `keeper`'s: it keeps this one and is dropped with the part.
+    pub(crate) fn part(&self, offset: u64, bytes: u64, keeper: Box<dyn Any + Send + Sync>) -> Buffer {
+        let ptr = self.ptr.offset(offset);
+        Buffer { driver: Arc::clone(&self.driver), ptr, bytes, keeper: Some(Keeper(keeper)), lent: false }
     }
 
     /// Allocates and fills with zeros, in the order of `stream`.
@@ -84,7 +92,7 @@ impl Buffer {
 
     /// Whether a caller lends the memory.
     pub(crate) fn is_lent(&self) -> bool {
-        self.keeper.is_some()
+        self.lent
     }
 
     /// Driver whose memory this is.

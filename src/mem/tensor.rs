@@ -209,7 +209,8 @@ impl Tensor {
         }
     }
 
-    fn of(owner: &Owner, buffer: Buffer, dtype: DType, shape: &[usize]) -> Tensor {
+    /// All of `buffer`.
+    pub(crate) fn of(owner: &Owner, buffer: Buffer, dtype: DType, shape: &[usize]) -> Tensor {
         Tensor {
             buffer: Arc::new(buffer),
             communicator: owner.communicator,

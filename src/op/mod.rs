@@ -168,6 +168,9 @@ pub struct Dispatched {
     pub topk_weights: Option<Tensor>,
     /// i32 `[rows, 2]`: source rank and token; -1 for a row of zeros.
     pub source: Tensor,
+    /// Whether forwarders wrote the rows where they are ([`Landing::Direct`](crate::plan::Landing)); else they came through
+    /// rings.
+    pub landed: bool,
     /// Number of rows. With a bound the tensors have as many as that, and these come first.
     pub rows: usize,
     /// (token, choice) pairs of each local expert.
@@ -182,6 +185,7 @@ impl Finish for Dispatched {
     fn finish(&mut self, shared: &Shared) {
         if let Some(totals) = self.handle.inner.counts.get() {
             self.rows = totals.rows.min(self.handle.rows());
+            self.landed &= totals.rows == self.rows; // what overflows comes through rings
             self.expert_counts.clone_from(&totals.expert_counts);
             self.expert_offsets = expert_offsets(&shared.plan.shape, &totals.expert_counts);
         }

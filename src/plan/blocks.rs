@@ -121,6 +121,9 @@ block! {
         box_out: u64, box_in: u64, rows_in: u64, scrap: u64,
         dispatch_send_ring: u64, dispatch_forward_ring: u64, dispatch_receive_ring: u64,
         combine_send_ring: u64, combine_sum_ring: u64, combine_partial_ring: u64,
+        /// Window offsets: words by which flows into landing zones are opened, and the arrays of the zone.
+        landing_open: u64, landing_x: u64, landing_scales: u64, landing_idx: u64, landing_weights: u64,
+        landing_source: u64,
         /// State offsets: positions in rings, in slots since the communicator was made.
         dispatch_send_position: u64, dispatch_forward_in: u64, dispatch_forward_out: u64,
         dispatch_forward_credited: u64, dispatch_receive_position: u64,

@@ -19,7 +19,7 @@ pub use launch::{LaunchPlan, Op};
 pub use output::OutputLayout;
 pub use payload::{Payload, Sum};
 pub use shape::Shape;
-pub use tuning::{Role, Roles, Tuning};
+pub use tuning::{Landing, Role, Roles, Tuning};
 
 use crate::error::{Error, Result};
 use crate::topology::Topology;
@@ -92,12 +92,17 @@ impl Plan {
         Ok(Plan { topology, shape, tuning, fabric, window, state, handle, dispatch, combine })
     }
 
+    /// Where dispatch's rows go when they arrive.
+    pub fn landing(&self) -> Landing {
+        self.tuning.landing_of(&self.shape)
+    }
+
     /// Hash of all that ranks must agree on; it travels in the exchange boxes. FNV-1a, 64 bits.
     pub fn agreement_hash(&self) -> u64 {
         let t = &self.tuning;
         let s = &self.shape;
         let words = [
-            3, // version of the wire format
+            4, // version of the wire format
             u64::from(self.topology.nodes()),
             u64::from(self.topology.gpus_per_node()),
             s.payload().code(),
@@ -111,6 +116,7 @@ impl Plan {
             u64::from(t.channels),
             u64::from(t.depth_ib),
             u64::from(t.depth_nv),
+            u64::from(self.landing().rows()),
             self.fabric as u64,
         ];
         words
@@ -231,6 +237,12 @@ impl std::fmt::Display for Plan {
             s.combine_slot_bytes()
         )?;
         writeln!(f, "memory   {}", self.memory_bytes())?;
+        match (u.landing, self.landing()) {
+            (Landing::Direct { .. }, Landing::Staged) => {
+                writeln!(f, "landing  staged: rows {} do not land by themselves", s.layout())?;
+            }
+            (_, landing) => writeln!(f, "landing  {landing}")?,
+        }
         writeln!(f, "dispatch {}", self.dispatch)?;
         write!(f, "combine  {}", self.combine)
     }

@@ -1,5 +1,7 @@
 //! How it is moved: channels, SMs, chunks, ring depths, workers, roles.
 
+use super::output::OutputLayout;
+use super::shape::Shape;
 use crate::error::{Error, Result};
 use crate::topology::Topology;
 
@@ -48,6 +50,57 @@ pub enum Roles {
     Custom(Vec<Vec<Role>>),
 }
 
+/// Rows of a landing zone that are given out together, so that each array of them begins at a multiple of 16 bytes.
+pub const LANDING_GRANULE: u32 = 16;
+/// Most rows of a landing zone: with it a window still has offsets of a sensible size.
+const LANDING_ROWS_MAX: u32 = 1 << 24;
+
+/// Where dispatch's rows go when they come to their rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Landing {
+    /// Into a ring, from which the receiving warps move them to the outputs: outputs may lie anywhere, and little memory
+    /// is kept.
+    #[default]
+    Staged,
+    /// Straight to their places: the warp that forwards a row writes it, its indices, weights and scales into the outputs of
+    /// the destination, which lie in a part of its window kept for that. The receiving warps move nothing.
+    ///
+    /// Constraint: rows by source ([`OutputLayout::Rows`]): a row by expert would cross NVLink once for each expert, staged it
+    /// crosses once for each rank. Fallback: by expert the plan is a staged one; and a dispatch whose rows find no room
+    /// in the zone, which earlier outputs share while they live, goes through the rings.
+    Direct {
+        /// Rows of the zone, on every rank: a multiple of 16.
+        rows: u32,
+    },
+}
+
+impl Landing {
+    /// Direct, with room for the rows that come to a rank when the routing is balanced, and half as many again.
+    pub fn direct_for(topology: Topology, shape: &Shape) -> Landing {
+        let balanced = u64::from(shape.max_tokens()) * u64::from(shape.topk().min(topology.ranks()));
+        let rows = (balanced + balanced / 2).next_multiple_of(u64::from(LANDING_GRANULE));
+        Landing::Direct { rows: u32::try_from(rows).unwrap_or(LANDING_ROWS_MAX).min(LANDING_ROWS_MAX) }
+    }
+
+    /// Rows of the zone; 0 for none.
+    pub fn rows(self) -> u32 {
+        match self {
+            Landing::Staged => 0,
+            Landing::Direct { rows } => rows,
+        }
+    }
+}
+
+impl std::fmt::Display for Landing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Landing::Staged => f.write_str("staged"),
+            Landing::Direct { rows } => write!(f, "direct, in a zone of {rows} rows"),
+        }
+    }
+}
+
 /// Settings of the transport. [`Tuning::default_for`] gives the documented defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tuning {
@@ -71,6 +124,8 @@ pub struct Tuning {
     pub roles: Roles,
     /// Shared memory of a worker's stages in bytes: a multiple of 1,024 from 2,048 to 16,384.
     pub stage_bytes: u32,
+    /// Where dispatch's rows go when they arrive; the same on every rank.
+    pub landing: Landing,
 }
 
 impl Tuning {
@@ -100,6 +155,15 @@ impl Tuning {
             workers: 11,
             roles: Roles::Dynamic,
             stage_bytes: 16 << 10,
+            landing: Landing::Staged,
+        }
+    }
+
+    /// Where rows of `shape` land: [`Tuning::landing`], or staged where they are ordered by expert.
+    pub fn landing_of(&self, shape: &Shape) -> Landing {
+        match shape.layout() {
+            OutputLayout::Rows => self.landing,
+            OutputLayout::Experts { .. } => Landing::Staged,
         }
     }
 
@@ -157,6 +221,12 @@ impl Tuning {
         range("chunk_nv", self.chunk_nv, 1, MAX_CHUNK.min(self.depth_nv / 2))?;
         if !self.stage_bytes.is_multiple_of(1024) || !(2048..=STAGE_BYTES_MAX).contains(&self.stage_bytes) {
             return Err(Error::argument("stage_bytes", self.stage_bytes, "a multiple of 1024 from 2048 to 16384"));
+        }
+        if let Landing::Direct { rows } = self.landing {
+            if rows == 0 || rows > LANDING_ROWS_MAX || !rows.is_multiple_of(LANDING_GRANULE) {
+                let valid = format!("a multiple of {LANDING_GRANULE} rows, {LANDING_GRANULE} to {LANDING_ROWS_MAX}");
+                return Err(Error::argument("landing", rows, valid));
+            }
         }
         if self.channels > channels_max(topology) {
             return Err(Error::argument(

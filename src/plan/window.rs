@@ -74,6 +74,18 @@ pub struct Window {
     pub combine_sum_ring: u64,
     /// `[C][N][G][depth_nv]` partial rows for source (node, own rail) from each local rank.
     pub combine_partial_ring: u64,
+    /// `[C][N][G]` where rows of source (node, own rail) land at each local rank: shift, and twice the call's number.
+    pub landing_open: u64,
+    /// `[L]` rows of the landing zone; L is 0 where nothing lands.
+    pub landing_x: u64,
+    /// `[L][scales]` of them.
+    pub landing_scales: u64,
+    /// `[L][topk]` local experts of them, or -1; 32-bit words.
+    pub landing_idx: u64,
+    /// `[L][topk]` weights of them; 32-bit words.
+    pub landing_weights: u64,
+    /// `[L][2]` rank and token that each came from; 32-bit words.
+    pub landing_source: u64,
     /// Bytes of a box between nodes: 16 of head, C x (1 + G) counts, G x pairs of a rank's experts by channel.
     pub box_bytes: u32,
     /// Bytes of a box within a node: 16 of head, C counts, pairs of a rank's experts by channel.
@@ -123,6 +135,12 @@ impl Window {
             combine_send_ring: 0,
             combine_sum_ring: 0,
             combine_partial_ring: 0,
+            landing_open: 0,
+            landing_x: 0,
+            landing_scales: 0,
+            landing_idx: 0,
+            landing_weights: 0,
+            landing_source: 0,
             box_bytes: box_bytes as u32,
             rows_box_bytes: rows_box_bytes as u32,
             counter_bytes: 0,
@@ -131,6 +149,8 @@ impl Window {
         window.box_out = zone.take(2 * n * box_bytes);
         window.box_in = zone.take(2 * n * box_bytes);
         window.rows_in = zone.take(2 * r * rows_box_bytes);
+        let landing = u64::from(tuning.landing_of(shape).rows());
+        window.landing_open = zone.take(if landing > 0 { 8 * c * r } else { 0 });
         window.counter_bytes = zone.end();
         window.dispatch_send_ring = zone.take(sending * dispatch_slot);
         window.dispatch_forward_ring = zone.take(between * dispatch_slot);
@@ -138,6 +158,11 @@ impl Window {
         window.combine_send_ring = zone.take(sending * combine_slot);
         window.combine_sum_ring = zone.take(between * combine_slot);
         window.combine_partial_ring = zone.take(within * combine_slot);
+        window.landing_x = zone.take(landing * u64::from(shape.dispatch_row_bytes()));
+        window.landing_scales = zone.take(landing * u64::from(shape.scale_columns() * shape.scale_bytes()));
+        window.landing_idx = zone.take(landing * 4 * u64::from(shape.topk()));
+        window.landing_weights = zone.take(landing * 4 * u64::from(shape.topk()));
+        window.landing_source = zone.take(landing * 8);
         window.bytes = zone.end();
         window
     }

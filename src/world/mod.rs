@@ -124,7 +124,7 @@ impl WorldConfig {
 /// # Errors
 /// [`Error::Argument`] when the number of devices is not that of ranks; what plan and driver say.
 pub fn connect(config: &WorldConfig, devices: &[Device]) -> Result<Vec<Communicator>> {
-    connect_kernels(config, devices, KernelSet::of_shape(config.fabric, &config.shape)?)
+    connect_kernels(config, devices, KernelSet::of_shape(config.fabric, &config.shape, &config.tuning)?)
 }
 
 /// Ranks that share a GPU must know it: their SMs and hardware queues were divided, or their kernels may keep each other
@@ -209,7 +209,7 @@ impl World {
     /// [`Error::Argument`] for settings that do not fit each other.
     #[cfg(feature = "emu")]
     pub fn emulated(config: WorldConfig) -> Result<World> {
-        let kernels = KernelSet::of_shape(config.fabric, &config.shape)?;
+        let kernels = KernelSet::of_shape(config.fabric, &config.shape, &config.tuning)?;
         World::emulated_kernels(config, kernels)
     }
 
@@ -266,7 +266,7 @@ impl World {
     /// GPUs whose ranks reach each other have no peer access.
     #[cfg(feature = "cuda")]
     pub fn on_gpus(config: &WorldConfig, gpus: &[Gpu]) -> Result<World> {
-        let kernels = KernelSet::of_shape(config.fabric, &config.shape)?;
+        let kernels = KernelSet::of_shape(config.fabric, &config.shape, &config.tuning)?;
         config.plan(0)?;
         let ranks = config.topology.ranks() as usize;
         let ordinals: Vec<u32> = gpus.iter().map(|gpu| gpu.facts().ordinal).collect();

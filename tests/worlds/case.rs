@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
-use warpferry::plan::{Fp8, OutputLayout, Quantization, Role, Roles, ScaleKind};
+use warpferry::plan::{Fp8, Landing, OutputLayout, Quantization, Role, Roles, ScaleKind};
 use warpferry::world::Sms;
 use warpferry::{Fabric, Payload, Shape, Sum, Topology, Tuning, WorldConfig};
 use warpferry_emu::{Hosts, MachineConfig, MemoryOrder, Schedule};
@@ -66,6 +66,8 @@ pub struct Case {
     pub workers: u32,
     pub roles: Warps,
     pub stage_bytes: u32,
+    /// Rows of the landing zone; 0 stages all rows.
+    pub landing: u32,
     /// Seed of the schedule; none is round robin.
     pub schedule: Option<u64>,
     /// CTAs that a GPU holds at once; none is as many as fit.
@@ -279,6 +281,7 @@ impl Default for Case {
             workers: 3,
             roles: Warps::Dynamic,
             stage_bytes: 2048,
+            landing: 0,
             schedule: None,
             resident_ctas: None,
             unordered: false,
@@ -393,6 +396,10 @@ impl Case {
                 }
             },
             stage_bytes: self.stage_bytes,
+            landing: match self.landing {
+                0 => Landing::Staged,
+                rows => Landing::Direct { rows },
+            },
         }
     }
 

@@ -97,7 +97,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(config: WorldConfig) -> Result<Cluster> {
-        let kernels = KernelSet::of_shape(config.fabric, &config.shape)?;
+        let kernels = KernelSet::of_shape(config.fabric, &config.shape, &config.tuning)?;
         Cluster::with_kernels(config, kernels)
     }
 

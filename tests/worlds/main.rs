@@ -17,6 +17,7 @@ mod faults;
 #[cfg(feature = "cuda")]
 mod held;
 mod independence;
+mod landing;
 mod lanes;
 mod mutants;
 mod mutation;

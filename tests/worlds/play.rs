@@ -150,7 +150,7 @@ fn attempt(case: &Case) -> Result<Cost, String> {
 
 /// The kernels of a world, `mutant` in the place of the one whose name it has, if it is one of them.
 pub fn kernels_with(config: &WorldConfig, mutant: Option<&'static KernelImage>) -> warpferry::Result<KernelSet> {
-    let mut kernels = KernelSet::of_shape(config.fabric, &config.shape)?;
+    let mut kernels = KernelSet::of_shape(config.fabric, &config.shape, &config.tuning)?;
     let KernelSet { layout, exchange, pad, dispatch, combine } = &mut kernels;
     for kernel in [layout, exchange, pad, dispatch, combine] {
         if let Some(mutant) = mutant.filter(|mutant| mutant.name == kernel.name) {
@@ -337,6 +337,9 @@ pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatc
     let want = &call.dispatched[rank.rank() as usize];
     if dispatched.rows != want.source.len() {
         return Err(Stop::Wrong(format!("{} rows, expected {}", dispatched.rows, want.source.len())));
+    }
+    if dispatched.landed && (case.landing == 0 || case.layout != Ordered::Source) {
+        return Err(Stop::Wrong("rows landed without a zone".to_string()));
     }
     compare("expert_counts", &dispatched.expert_counts, &want.expert_counts, 1)?;
     // With a bound there are more, of which nothing is said.
