@@ -39,7 +39,8 @@ while (($#)); do
         --fabric-mlx5 | --fabric-loopback) ;;
         --fabric-*) echo "mutants: --fabric $2: valid is mlx5 or loopback" >&2; exit 2 ;;
         --kernel-layout | --kernel-exchange | --kernel-dispatch | --kernel-combine) ;;
-        --kernel-*) echo "mutants: --kernel $2: valid is layout, exchange, dispatch or combine" >&2; exit 2 ;;
+        --kernel-quantize | --kernel-pad | --kernel-land) ;;
+        --kernel-*) echo "mutants: --kernel $2: valid is layout, exchange, dispatch, combine, quantize, pad or land" >&2; exit 2 ;;
         --threads-0*) echo "mutants: --threads $2: valid is 1 to 64" >&2; exit 2 ;;
         *)
             [[ $2 =~ ^[0-9]{1,9}$ ]] || { echo "mutants: $1 $2: valid is a whole number" >&2; exit 2; } ;;

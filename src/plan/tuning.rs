@@ -83,6 +83,15 @@ impl Landing {
         Landing::Direct { rows: u32::try_from(rows).unwrap_or(LANDING_ROWS_MAX).min(LANDING_ROWS_MAX) }
     }
 
+    /// With room for `outputs` outputs at once: those of micro-batches that are alive beside each other.
+    #[must_use]
+    pub fn times(self, outputs: u32) -> Landing {
+        match self {
+            Landing::Staged => Landing::Staged,
+            Landing::Direct { rows } => Landing::Direct { rows: rows.saturating_mul(outputs).min(LANDING_ROWS_MAX) },
+        }
+    }
+
     /// Rows of the zone; 0 for none.
     pub fn rows(self) -> u32 {
         match self {

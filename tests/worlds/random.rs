@@ -188,6 +188,7 @@ prop_compose! {
         outstanding in 1..=16u32,
         again in any::<(bool, bool)>(),
         late_completions in prop::bool::weighted(0.3),
+        landing in prop_oneof![2 => Just(0u32), 1 => 1..=6u32, 1 => Just(200)],
     ) -> Case {
         let (depth_ib, depth_nv) = (1 << depths.0, 1 << depths.1);
         Case {
@@ -200,6 +201,7 @@ prop_compose! {
             workers,
             roles,
             stage_bytes: stage_kib << 10,
+            landing: 16 * landing,
             schedule,
             resident_ctas,
             fabric: if loopback { Link::Loopback } else { Link::Mlx5 },

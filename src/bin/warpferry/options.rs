@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use warpferry::gate::Gate;
 use warpferry::plan::tuning::MAX_CHUNK;
-use warpferry::plan::{Fabric, Fp8, OutputLayout, Payload, Quantization, Role, Roles, ScaleKind, Shape, Sum, Tuning};
+use warpferry::plan::{
+    Fabric, Fp8, Landing, OutputLayout, Payload, Quantization, Role, Roles, ScaleKind, Shape, Sum, Tuning,
+};
 use warpferry::{Error, Result, Topology};
 
 /// SMs of a launch unless told otherwise.
@@ -60,6 +62,10 @@ pub struct DemoOptions {
     /// Rows that each expert's part is rounded up to, with `--layout experts`
     #[arg(long)]
     pub align: Option<u32>,
+    /// Where rows go when they arrive: `staged` through a ring, `direct` straight to their places, in a zone of half as many
+    /// rows again as come when choices are balanced, or `direct:ROWS`
+    #[arg(long, default_value = "staged")]
+    pub landing: LandingOption,
     /// Rows that each rank has room for, without waiting for their number; more are told as an overflow
     #[arg(long, value_name = "ROWS")]
     pub bound: Option<usize>,
@@ -151,6 +157,31 @@ impl FabricOption {
         match self {
             FabricOption::Mlx5 => Fabric::Mlx5,
             FabricOption::Loopback => Fabric::Loopback,
+        }
+    }
+}
+
+/// `--landing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LandingOption {
+    /// Through rings.
+    Staged,
+    /// Straight to their places, with room for so many rows.
+    Direct(Option<u32>),
+}
+
+impl FromStr for LandingOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<LandingOption, String> {
+        let wrong = || format!("`{text}` is no way to land: valid are staged, direct and direct:ROWS");
+        match text {
+            "staged" => Ok(LandingOption::Staged),
+            "direct" => Ok(LandingOption::Direct(None)),
+            _ => match text.strip_prefix("direct:").map(str::parse) {
+                Some(Ok(rows)) => Ok(LandingOption::Direct(Some(rows))),
+                _ => Err(wrong()),
+            },
         }
     }
 }
@@ -337,6 +368,11 @@ impl DemoOptions {
             tuning.workers =
                 u32::try_from(list.len()).map_err(|_| Error::argument("roles", list.len(), "one list a worker"))?;
         }
+        tuning.landing = match self.landing {
+            LandingOption::Staged => Landing::Staged,
+            LandingOption::Direct(Some(rows)) => Landing::Direct { rows },
+            LandingOption::Direct(None) => Landing::direct_for(topology, shape).times(self.turns()),
+        };
         tuning.check(topology).map_err(|error| self.as_typed(error, &tuning))?;
         Ok(tuning)
     }
@@ -351,6 +387,7 @@ impl DemoOptions {
                 Error::argument("--chunk", value, format!("1 to {most}"))
             }
             "roles" => Error::argument("--roles", format!("{} with {} workers", self.roles, tuning.workers), valid),
+            "landing" => Error::argument("--landing", format!("direct:{value}"), valid),
             "channels" | "workers" | "depth_ib" | "depth_nv" => {
                 Error::argument(format!("--{}", argument.replace('_', "-")), value, valid)
             }
@@ -391,6 +428,7 @@ mod tests {
             (&["--chunk", "99"], ["`--chunk` = 99", "1 to 4"]),
             (&["--chunk", "3", "--depth-nv", "4"], ["`--chunk` = 3", "1 to 2"]),
             (&["--depth-nv", "3"], ["`--depth-nv` = 3", "power of two"]),
+            (&["--landing", "direct:9"], ["`--landing` = direct:9", "multiple of 16"]),
             (&["--roles", "s,rs"], ["`--roles` = s,rs with 2 workers", "Forward"]),
             (&["--roles", "s,f,r", "--workers", "4"], ["`--roles` = s,f,r with 4 workers", "one list"]),
             (&["--roles", "fixed", "--workers", "2"], ["`--roles` = fixed with 2 workers", "Send"]),

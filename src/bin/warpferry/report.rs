@@ -8,7 +8,7 @@ use warpferry::gate::Load;
 use warpferry::plan::{Op, Plan};
 use warpferry::{Error, Result};
 
-use crate::traffic::{Counted, Least, Slots};
+use crate::traffic::{Counted, Landed, Least, Slots};
 
 /// Results of a demo.
 #[derive(Debug, Clone)]
@@ -59,6 +59,10 @@ pub struct Report {
     pub least: Least,
     /// Rows that dispatch delivered.
     pub rows: u64,
+    /// Outputs that rows landed in by themselves.
+    pub landed: Landed,
+    /// The same dispatch through rings, where rows landed.
+    pub staged: Option<OpReport>,
     /// Dispatch.
     pub dispatch: OpReport,
     /// Combine.
@@ -81,8 +85,8 @@ impl OpReport {
     ///
     /// # Errors
     /// [`Error::Bug`] when the bytes are no whole number of slots.
-    pub fn new(op: Op, plan: &Plan, counted: Counted, time: Duration) -> Result<OpReport> {
-        let slots = Slots::new(op, plan, &counted).map_err(Error::Bug)?;
+    pub fn new(op: Op, plan: &Plan, counted: Counted, time: Duration, landed: Landed) -> Result<OpReport> {
+        let slots = Slots::new(op, plan, &counted, landed).map_err(Error::Bug)?;
         Ok(OpReport { slots, counted, seconds: time.as_secs_f64() })
     }
 }
@@ -91,6 +95,31 @@ impl Report {
     /// Bytes of a row there and back.
     fn row_bytes(&self) -> [u64; 2] {
         [self.plan.shape.dispatch_row_bytes(), self.plan.shape.combine_row_bytes()].map(u64::from)
+    }
+
+    /// Share of a token that was dispatched.
+    fn per_token(&self, number: Option<u64>) -> Option<f64> {
+        let turns = u64::from(self.in_flight) * if self.cached { 2 } else { 1 };
+        let tokens = u64::from(self.tokens) * u64::from(self.plan.topology.ranks()) * turns;
+        number.map(|number| number as f64 / tokens.max(1) as f64)
+    }
+
+    /// What dispatch cost a token with rows that landed, and with rings.
+    fn landing_text(&self, staged: &OpReport) -> String {
+        let cost = |op: &OpReport| (op.counted.warp_instructions, op.counted.written_bytes);
+        let ((instructions, bytes), (instructions_staged, bytes_staged)) = (cost(&self.dispatch), cost(staged));
+        let line = |name: &str, direct: Option<u64>, staged: Option<u64>| match (
+            self.per_token(direct),
+            self.per_token(staged),
+        ) {
+            (Some(direct), Some(staged)) => {
+                format!("\n  {name:<28}{direct:>14.1}{staged:>14.1}{:>10.2} x", direct / staged)
+            }
+            _ => format!("\n  {name:<28}{:>14}", "not counted"),
+        };
+        let head = format!("a token's dispatch{:>26}{:>14}", "direct", "staged");
+        let written = line("bytes written by SMs", bytes, bytes_staged);
+        head + &line("SM (warp) instructions", instructions, instructions_staged) + &written
     }
 
     fn seconds(&self) -> f64 {
@@ -130,7 +159,23 @@ impl Report {
             "nvlink_slot_bytes": op.slots.within.and(op.counted.peer_bytes),
             "peer_bytes": op.counted.peer_bytes,
             "warp_instructions": op.counted.warp_instructions,
+            "warp_instructions_per_token": self.per_token(op.counted.warp_instructions),
+            "written_bytes": op.counted.written_bytes,
+            "written_bytes_per_token": self.per_token(op.counted.written_bytes),
             "seconds": op.seconds,
+        })
+    }
+
+    /// How rows landed; beside it what dispatch costs a token through rings.
+    fn landing_json(&self) -> Value {
+        let staged = self.staged.as_ref();
+        json!({
+            "mode": if self.plan.landing().rows() > 0 { "direct" } else { "staged" },
+            "zone_rows": self.plan.landing().rows(),
+            "outputs": self.landed.of,
+            "outputs_landed": self.landed.outputs,
+            "staged_warp_instructions_per_token": staged.and_then(|op| self.per_token(op.counted.warp_instructions)),
+            "staged_written_bytes_per_token": staged.and_then(|op| self.per_token(op.counted.written_bytes)),
         })
     }
 
@@ -194,6 +239,7 @@ impl Report {
             "combine": self.op_json(&self.combine, back),
         });
         // What is moved. `json!` takes no longer list.
+        value["landing"] = self.landing_json();
         value["payload"] = shape.payload().to_string().into();
         value["sum"] = shape.sum().to_string().into();
         value["layout"] = shape.layout().to_string().into();
@@ -266,10 +312,22 @@ impl fmt::Display for Report {
             line("bytes to other GPUs", &|op| counted(op.counted.peer_bytes, grouped))?;
         }
         if ops[0].counted.warp_instructions.is_some() {
+            let a_token = |number| self.per_token(number).map_or_else(String::new, |number| format!("{number:.1}"));
             line("warp instructions", &|op| counted(op.counted.warp_instructions, grouped))?;
+            line("  a token", &|op| a_token(op.counted.warp_instructions))?;
+            line("bytes written by SMs", &|op| counted(op.counted.written_bytes, grouped))?;
+            line("  a token", &|op| a_token(op.counted.written_bytes))?;
         }
         line("seconds", &|op| format!("{:.*}", if self.warp_instructions().is_some() { 2 } else { 4 }, op.seconds))?;
         writeln!(f)?;
+        if self.plan.landing().rows() > 0 {
+            let Landed { outputs, of } = self.landed;
+            let rest = if outputs < of { "; the others had no room in the zone" } else { "" };
+            writeln!(f, "rows landed by themselves in {outputs} of {of} outputs{rest}")?;
+        }
+        if let Some(staged) = &self.staged {
+            writeln!(f, "{}", self.landing_text(staged))?;
+        }
         match self.warp_instructions() {
             Some(instructions) => {
                 let speed = instructions as f64 / self.seconds().max(1e-9) / 1e6;

@@ -55,6 +55,8 @@ pub struct Counted {
     pub control: Wire,
     /// Bytes that bulk copies stored into the memory of other GPUs; only the emulator counts them.
     pub peer_bytes: Option<u64>,
+    /// Bytes that SMs wrote to device and host memory, near and far; only the emulator counts them.
+    pub written_bytes: Option<u64>,
     /// Warp instructions; only the emulator counts them.
     pub warp_instructions: Option<u64>,
 }
@@ -80,6 +82,7 @@ impl Counted {
             payload: self.payload.since(earlier.payload),
             control: self.control.since(earlier.control),
             peer_bytes: less(self.peer_bytes, earlier.peer_bytes),
+            written_bytes: less(self.written_bytes, earlier.written_bytes),
             warp_instructions: less(self.warp_instructions, earlier.warp_instructions),
         }
     }
@@ -104,6 +107,15 @@ impl Wire {
     }
 }
 
+/// How many of a world's outputs forwarders wrote straight to their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Landed {
+    /// Outputs that rows landed in.
+    pub outputs: u64,
+    /// All outputs: one a rank and dispatch.
+    pub of: u64,
+}
+
 /// Slots that one operation of all ranks moved, from what was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Slots {
@@ -114,11 +126,12 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Takes apart what an operation wrote: between nodes whole slots, within a node the used part of each.
+    /// Takes apart what an operation wrote: between nodes whole slots; within a node the used part of each, or the row alone
+    /// where it landed. Where some outputs were of the one kind and some of the other, nobody counted slots within.
     ///
     /// # Errors
     /// When the bytes are no whole number of slots: something else was written.
-    pub fn new(op: Op, plan: &Plan, counted: &Counted) -> Result<Slots, String> {
+    pub fn new(op: Op, plan: &Plan, counted: &Counted, landed: Landed) -> Result<Slots, String> {
         let (topology, shape) = (plan.topology, &plan.shape);
         let (slot, header, row) = match op {
             Op::Dispatch => {
@@ -134,7 +147,11 @@ impl Slots {
             // Stores between nodes and within are alike: nobody counts them apart.
             return Ok(Slots::default());
         }
-        let peer = counted.peer_bytes.map(|bytes| whole(bytes, header + row, "within nodes"));
+        let unit = match landed {
+            Landed { outputs: 0, .. } => Some(header + row),
+            Landed { outputs, of } => (outputs == of).then_some(row),
+        };
+        let peer = counted.peer_bytes.zip(unit).map(|(bytes, unit)| whole(bytes, unit, "within nodes"));
         Ok(Slots {
             between: Some(whole(counted.payload.write_bytes, slot, "between nodes")?),
             within: peer.transpose()?,
@@ -170,15 +187,30 @@ mod tests {
         let used = u64::from(shape.dispatch_header_bytes(topology)) + 128;
         let payload = Wire { write_bytes: 7 * slot, ..Wire::default() };
         let counted = Counted { payload, peer_bytes: Some(3 * used), ..Counted::default() };
-        assert_eq!(Slots::new(Op::Dispatch, &plan, &counted), Ok(Slots { between: Some(7), within: Some(3) }));
+        assert_eq!(
+            Slots::new(Op::Dispatch, &plan, &counted, Landed::default()),
+            Ok(Slots { between: Some(7), within: Some(3) })
+        );
         let more = Counted { payload: Wire { write_bytes: 7 * slot + 16, ..Wire::default() }, ..counted };
-        assert!(Slots::new(Op::Dispatch, &plan, &more).expect_err("16 bytes more").contains("between"));
+        assert!(Slots::new(Op::Dispatch, &plan, &more, Landed::default())
+            .expect_err("16 bytes more")
+            .contains("between"));
         let odd = Counted { peer_bytes: Some(3 * used + 16), ..counted };
-        assert!(Slots::new(Op::Dispatch, &plan, &odd).expect_err("16 bytes more").contains("within"));
+        assert!(Slots::new(Op::Dispatch, &plan, &odd, Landed::default())
+            .expect_err("16 bytes more")
+            .contains("within"));
         // A GPU counts nothing; loopback makes no difference between near and far.
         let gpu = Counted { peer_bytes: None, ..counted };
-        assert_eq!(Slots::new(Op::Dispatch, &plan, &gpu), Ok(Slots { between: Some(7), within: None }));
+        assert_eq!(
+            Slots::new(Op::Dispatch, &plan, &gpu, Landed::default()),
+            Ok(Slots { between: Some(7), within: None })
+        );
+        // Rows that landed have no header; of a mixture nobody can tell.
+        let rows = Counted { peer_bytes: Some(3 * 128), ..counted };
+        let slots = |outputs| Slots::new(Op::Dispatch, &plan, &rows, Landed { outputs, of: 4 });
+        assert_eq!(slots(4), Ok(Slots { between: Some(7), within: Some(3) }));
+        assert_eq!(slots(2), Ok(Slots { between: Some(7), within: None }));
         let plan = Plan { fabric: Fabric::Loopback, ..plan };
-        assert_eq!(Slots::new(Op::Dispatch, &plan, &odd), Ok(Slots::default()));
+        assert_eq!(Slots::new(Op::Dispatch, &plan, &odd, Landed::default()), Ok(Slots::default()));
     }
 }

@@ -11,10 +11,11 @@ use warpferry::{
     Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Result, Shape, Tensor, World,
     WorldConfig,
 };
+use warpferry_emu::GpuStatistics;
 
 use crate::backend::Backend;
 use crate::inputs::{numbers, Inputs, RankInputs};
-use crate::traffic::Counted;
+use crate::traffic::{Counted, Landed};
 
 /// Longest that the host waits for an operation; kernels give up on their own long before.
 const WAIT: Duration = Duration::from_secs(3600);
@@ -24,6 +25,7 @@ const WAIT: Duration = Duration::from_secs(3600);
 pub struct Done {
     /// Dispatched and combined, by rank and turn.
     pub ranks: Vec<Vec<(DispatchOutput, CombineOutput)>>,
+    pub landed: Landed,
     pub dispatch: Counted,
     pub dispatch_time: Duration,
     pub combine: Counted,
@@ -71,6 +73,8 @@ pub fn transfer(
     // Each rank takes its own element; the lock only hands it over.
     let handles: Vec<Mutex<Vec<Handle>>> =
         outputs.iter().map(|turns| turns.iter().map(|(got, _)| got.handle.clone()).collect()).map(Mutex::new).collect();
+    let landed = outputs.iter().flatten().filter(|(got, _)| got.landed).count() as u64;
+    let landed = Landed { outputs: landed, of: outputs.iter().flatten().count() as u64 };
     let arrived: Vec<Vec<&DispatchOutput>> =
         outputs.iter().map(|turns| turns.iter().map(|(_, output)| output).collect()).collect();
     let combined = run(&mut world, |communicator| {
@@ -97,7 +101,7 @@ pub fn transfer(
         .map(|(turns, combined)| turns.into_iter().map(|(_, output)| output).zip(combined).collect())
         .collect();
     world.close()?;
-    Ok(Done { ranks, dispatch: middle.since(start), dispatch_time, combine: end.since(middle), combine_time })
+    Ok(Done { ranks, landed, dispatch: middle.since(start), dispatch_time, combine: end.since(middle), combine_time })
 }
 
 /// Runs `act` once a rank. On a GPU the first rank that fails stops the others' kernels, which would wait for it until
@@ -266,6 +270,10 @@ fn counted(world: &mut World) -> Result<Counted> {
     if let Some(machine) = world.machine() {
         let statistics = machine.with(|machine| machine.statistics().clone());
         counted.peer_bytes = Some(statistics.gpus.iter().map(|gpu| gpu.bulk_store_peer_bytes).sum());
+        let written = |gpu: &GpuStatistics| {
+            gpu.bulk_store_bytes + gpu.bulk_store_peer_bytes + gpu.store_bytes + gpu.store_peer_bytes
+        };
+        counted.written_bytes = Some(statistics.gpus.iter().map(written).sum());
         counted.warp_instructions = Some(statistics.warp_instructions());
     }
     Ok(counted)

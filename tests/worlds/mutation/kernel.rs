@@ -1,6 +1,7 @@
 //! A kernel as the generator sees it: parsed, each instruction with its place in our sources; and back to a text that
 //! the emulator runs, with markers, so that reports name our lines.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use warpferry::kernel::image::KernelImage;
@@ -22,6 +23,8 @@ pub struct Kernel {
     pub texts: Vec<String>,
     /// The file whose instructions are changed, if not those of all.
     pub only: Option<&'static str>,
+    /// Places of a kernel that has the rest: they are changed there.
+    known: HashSet<String>,
 }
 
 impl Kernel {
@@ -35,7 +38,13 @@ impl Kernel {
             |one: usize, other: usize| code[one].position == code[other].position && origins[one] == origins[other];
         let nth = (0..code.len()).map(|at| (0..at).filter(|&before| alike(before, at)).count()).collect();
         let texts = instruction_lines(&print(&module)).into_iter().map(|line| plain(&line)).collect();
-        Kernel { image, module, origins, nth, texts, only: None }
+        Kernel { image, module, origins, nth, texts, only: None, known: HashSet::new() }
+    }
+
+    /// With nothing to change of what stands in `other` too.
+    pub fn beside(mut self, other: &Kernel) -> Kernel {
+        self.known = (0..other.body().code.len()).map(|at| other.place(at)).collect();
+        self
     }
 
     pub fn body(&self) -> &Body {
@@ -51,6 +60,7 @@ impl Kernel {
     /// Whether the instruction is one to change.
     pub fn is_own(&self, at: usize) -> bool {
         self.only.is_none_or(|file| short(self.module.file(self.body().code[at].position)) == file)
+            && !self.known.contains(&self.place(at))
     }
 
     /// `file:line` of our sources where the instruction was written, and where from when a macro put it there.

@@ -32,11 +32,13 @@ impl Set {
     pub fn new(link: Link) -> Set {
         let fabric = if link == Link::Mlx5 { Fabric::Mlx5 } else { Fabric::Loopback };
         let sound = KernelSet::embedded(fabric).unwrap_or_else(|error| panic!("{error}"));
-        let quantizes = format!("dispatch_staged_e4m3_{}", fabric.name());
-        let quantizes = kernel::find(&quantizes).unwrap_or_else(|error| panic!("{error}"));
+        let variant =
+            |stem: &str| kernel::find(&format!("{stem}_{}", fabric.name())).unwrap_or_else(|error| panic!("{error}"));
+        let (quantizes, lands) = (variant("dispatch_staged_e4m3"), variant("dispatch_direct_e4m3"));
         let sources = Sources::read();
         let images = [sound.layout, sound.exchange, sound.dispatch, sound.combine, quantizes, sound.pad];
         let mut kernels: Vec<Kernel> = images.map(|image| Kernel::new(image, &sources)).into();
+        kernels.push(Kernel::new(lands, &sources).beside(&kernels[QUANTIZE]));
         // The rest of it is that of dispatch.
         kernels[QUANTIZE].only = Some("quantizer.ptxh");
         Set { kernels }
@@ -134,15 +136,18 @@ pub fn machine_hash() -> u64 {
     hash(&texts.collect::<Vec<_>>().join("\0"))
 }
 
-/// The kernels of a set, in the order of [`Set::kernels`]; `quantize` is what dispatch does more where it quantizes.
-pub const KERNELS: [&str; 6] = ["layout", "exchange", "dispatch", "combine", "quantize", "pad"];
+/// The kernels of a set, in the order of [`Set::kernels`]; `quantize` is what dispatch does more where it quantizes, `land`
+/// what it does more where rows land by themselves.
+pub const KERNELS: [&str; 7] = ["layout", "exchange", "dispatch", "combine", "quantize", "pad", "land"];
 const QUANTIZE: usize = 4;
+const LAND: usize = 6;
 
 /// Which of them an image's name says.
 pub fn stem(image: &str) -> &str {
-    match image.contains("_e4m3_") {
-        true => KERNELS[QUANTIZE],
-        false => image.split('_').next().unwrap_or_default(),
+    match image {
+        _ if image.contains("_direct_") => KERNELS[LAND],
+        _ if image.contains("_e4m3_") => KERNELS[QUANTIZE],
+        _ => image.split('_').next().unwrap_or_default(),
     }
 }
 

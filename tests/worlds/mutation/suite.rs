@@ -154,6 +154,7 @@ pub fn runs(fabric: Link) -> Vec<Case> {
         Case { nodes: 1, gpus: 2, tokens: vec![9, 20], schedule: Some(11), ..base.clone() },
     ];
     all.extend(carried(&base));
+    all.extend(landing(&base));
     for seed in 1..=6 {
         all.push(Case {
             calls: 2,
@@ -349,6 +350,41 @@ fn carried(base: &Case) -> Vec<Case> {
             ..back
         },
     ]
+}
+
+/// Rows that land by themselves, all or some, quantized where they leave; longer flows than rings, and several calls, so that
+/// positions and rows differ; ranks that wait for one that does not begin.
+fn landing(base: &Case) -> Vec<Case> {
+    let payload = Carried::Quantize(Format::E4m3, Scales::F32);
+    let direct = Case { payload, landing: 4096, hidden: 272, calls: 3, weights_back: true, ..base.clone() };
+    let small = Case { depth_ib: 2, depth_nv: 2, chunk_ib: 1, chunk_nv: 1, channels: 1, hidden: 16, ..direct.clone() };
+    let trouble = |trouble| Case { trouble: Some(trouble), calls: 2, tokens: vec![24, 31], ..direct.clone() };
+    let mut all = vec![
+        Case { tokens: vec![5, 3], calls: 2, ..direct.clone() },
+        Case { tokens: vec![9, 14, 0], bound: vec![Some(3), None], schedule: Some(31), ..direct.clone() },
+        Case { tokens: vec![20, 33], schedule: Some(32), ..small.clone() },
+        Case { pattern: Pattern::OneExpert { expert: 3 }, tokens: vec![40, 9], schedule: Some(33), ..small.clone() },
+        Case { landing: 32, tokens: vec![2, 16, 9, 24, 0], calls: 5, schedule: Some(34), ..direct.clone() },
+        Case { landing: 16, tokens: vec![1, 6, 0, 9], calls: 4, topk: 2, ..small.clone() },
+        Case { nodes: 1, gpus: 33, experts_per_rank: 1, tokens: vec![2, 1], workers: 2, topk: 20, ..small.clone() },
+        Case {
+            nodes: 3,
+            gpus: 2,
+            channels: 3,
+            sms: vec![(2, 1), (3, 1)],
+            topk: 6,
+            tokens: vec![9, 14],
+            ..direct.clone()
+        },
+        trouble(Trouble::Absent { rank: 3 }),
+        trouble(Trouble::Leaves { rank: 1, call: 1 }),
+        trouble(Trouble::Cancels { rank: 0, call: 1 }),
+    ];
+    for seed in 41..=44 {
+        let weak = Case { weak: true, races: false, schedule: Some(seed), tokens: vec![12, 9], ..direct.clone() };
+        all.push(Case { landing: if seed % 2 == 0 { 48 } else { 4096 }, pct: (seed == 44).then_some(3), ..weak });
+    }
+    all
 }
 
 /// Runs in which NICs are late or early: queues fill, slots wait for their requests, and entries are fetched before their
