@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion, Throughput};
-use warpferry::plan::{Fp8, OutputLayout, Payload, Quantization, ScaleKind, Sum};
+use warpferry::plan::{Fp8, Landing, OutputLayout, Payload, Quantization, ScaleKind, Sum};
 use warpferry::{
     Combine, Communicator, DType, Dispatch, Handle, Result, Shape, Tensor, Topology, Tuning, World, WorldConfig,
 };
@@ -29,10 +29,18 @@ struct Way {
     layout: OutputLayout,
     /// Weights go back and biases are added.
     weights_and_biases: bool,
+    /// Rows go straight to their places.
+    lands: bool,
 }
 
-const PLAIN: Way =
-    Way { name: "bf16", payload: Payload::Bf16, sum: Sum::Bf16, layout: OutputLayout::Rows, weights_and_biases: false };
+const PLAIN: Way = Way {
+    name: "bf16",
+    payload: Payload::Bf16,
+    sum: Sum::Bf16,
+    layout: OutputLayout::Rows,
+    weights_and_biases: false,
+    lands: false,
+};
 
 fn ways() -> Vec<Way> {
     let experts = OutputLayout::Experts { align: 16 };
@@ -45,6 +53,8 @@ fn ways() -> Vec<Way> {
         Way { name: "fp8 given", payload: Payload::Fp8(Fp8::E4m3, ScaleKind::F32), ..PLAIN },
         Way { name: "fp8 quantized", payload: quantize, ..PLAIN },
         Way { name: "bf16, weights and biases", weights_and_biases: true, ..PLAIN },
+        Way { name: "bf16 that lands", lands: true, ..PLAIN },
+        Way { name: "fp8 quantized that lands", payload: quantize, lands: true, ..PLAIN },
         Way { name: "bf16 by expert", layout: experts, ..PLAIN },
         Way { name: "fp8 quantized by expert", payload: quantize, layout: experts, ..PLAIN },
     ]
@@ -58,6 +68,9 @@ impl Way {
             .expect("a small shape");
         let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
         (tuning.channels, tuning.dispatch_sms, tuning.combine_sms) = (8, 4, 4);
+        if self.lands {
+            tuning.landing = Landing::direct_for(topology, &shape);
+        }
         let mut config = WorldConfig::new(topology, shape).tuning(tuning);
         config.machine.checks = Checks::NONE;
         World::emulated(config).expect("the world is valid")

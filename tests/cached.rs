@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use half::bf16;
-use warpferry::plan::OutputLayout;
+use warpferry::plan::{Landing, OutputLayout};
 use warpferry::{
     Combine, Communicator, Dispatch, Dispatched, Fabric, Result, Shape, Topology, Tuning, World, WorldConfig,
 };
@@ -76,17 +76,23 @@ fn a_cached_dispatch_gives_what_a_plain_one_gives() {
         (2, 2, Fabric::Mlx5, experts),
         (1, 4, Fabric::Loopback, experts),
     ] {
-        let topology = Topology::new(nodes, gpus).unwrap_or_else(|error| panic!("{error}"));
-        let shape =
-            Shape::new(HIDDEN as u32, EXPERTS as u32, TOPK as u32, 32).and_then(|shape| shape.with_layout(layout));
-        let shape = shape.unwrap_or_else(|error| panic!("{error}"));
-        let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
-        (tuning.channels, tuning.dispatch_sms, tuning.combine_sms) = (3, 2, 2);
-        let config = WorldConfig::new(topology, shape).tuning(tuning).fabric(fabric);
-        let mut world = World::emulated(config).unwrap_or_else(|error| panic!("{error}"));
-        for outcome in world.run(compare).unwrap_or_else(|error| panic!("{error}")) {
-            outcome.unwrap_or_else(|error| panic!("{nodes} x {gpus} {fabric:?}: {error}"));
+        for landing in [Landing::Staged, Landing::Direct { rows: 512 }] {
+            try_world((nodes, gpus), fabric, layout, landing);
         }
-        world.close().unwrap_or_else(|error| panic!("{error}"));
     }
+}
+
+fn try_world((nodes, gpus): (u32, u32), fabric: Fabric, layout: OutputLayout, landing: Landing) {
+    let topology = Topology::new(nodes, gpus).unwrap_or_else(|error| panic!("{error}"));
+    let shape = Shape::new(HIDDEN as u32, EXPERTS as u32, TOPK as u32, 32).and_then(|shape| shape.with_layout(layout));
+    let shape = shape.unwrap_or_else(|error| panic!("{error}"));
+    let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
+    (tuning.channels, tuning.dispatch_sms, tuning.combine_sms) = (3, 2, 2);
+    tuning.landing = landing;
+    let config = WorldConfig::new(topology, shape).tuning(tuning).fabric(fabric);
+    let mut world = World::emulated(config).unwrap_or_else(|error| panic!("{error}"));
+    for outcome in world.run(compare).unwrap_or_else(|error| panic!("{error}")) {
+        outcome.unwrap_or_else(|error| panic!("{nodes} x {gpus} {fabric:?}: {error}"));
+    }
+    world.close().unwrap_or_else(|error| panic!("{error}"));
 }

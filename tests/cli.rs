@@ -102,6 +102,47 @@ fn the_demo_moves_whatever_it_is_told_to() {
     }
 }
 
+/// Rows that land cost fewer instructions and about half of the bytes written; with no room, or by expert, rows go through
+/// rings all the same.
+#[test]
+fn the_demo_tells_what_landing_saves() {
+    let words = |more: &'static [&'static str]| {
+        [&["--hidden", "1024", "--tokens", "64", "--experts", "32", "--topk", "4"], more].concat()
+    };
+    let per_token = |op: &Value, what: &str| op[what].as_f64().unwrap_or_else(|| panic!("{what} in {op}"));
+    let staged = demo(&words(&["--landing", "staged"]));
+    for fabric in ["mlx5", "loopback"] {
+        let report = demo(&[&words(&["--landing", "direct", "--fabric"])[..], &[fabric]].concat());
+        let (landing, op) = (&report["landing"], &report["dispatch"]);
+        assert_eq!((&report["verified"], &landing["mode"]), (&true.into(), &"direct".into()));
+        assert_eq!((&landing["outputs"], &landing["outputs_landed"]), (&8.into(), &8.into()));
+        for (what, least, most) in [("written_bytes_per_token", 0.4, 0.75), ("warp_instructions_per_token", 0.3, 1.0)] {
+            let share = per_token(op, what) / per_token(landing, &format!("staged_{what}"));
+            assert!(least < share && share < most, "{fabric}: {what} is {share} of that of staged");
+            if fabric == "mlx5" && what.starts_with("written") {
+                let own = per_token(&staged["dispatch"], what) / per_token(landing, &format!("staged_{what}"));
+                assert!((0.99..1.01).contains(&own), "a staged demo says {own} of it");
+            }
+        }
+    }
+    for (more, outputs) in
+        [(&["--landing", "direct:16"][..], 0), (&["--landing", "direct", "--in-flight", "2", "--cached"], 32)]
+    {
+        let report = demo(&[&["--hidden", "64", "--tokens", "32"][..], more].concat());
+        assert_eq!(
+            (&report["verified"], &report["landing"]["outputs_landed"]),
+            (&true.into(), &outputs.into()),
+            "{more:?}"
+        );
+    }
+    let report = demo(&["--hidden", "64", "--tokens", "8", "--landing", "direct", "--layout", "experts"]);
+    assert_eq!((&report["verified"], &report["landing"]["mode"]), (&true.into(), &"staged".into()));
+    for (value, valid) in [("direct:9", "multiple of 16"), ("direct:", "direct:ROWS"), ("near", "direct:ROWS")] {
+        let said = error(&["demo", "--landing", value]);
+        assert!(said.contains(value) && said.contains(valid), "{said}");
+    }
+}
+
 #[test]
 fn the_demo_says_what_ran_it() {
     let report = demo(&["--hidden", "8", "--tokens", "4"]);

@@ -61,3 +61,56 @@ impl Drop for Range {
         taken.retain(|&(first, _)| first != self.first);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::driver::null::NullDriver;
+    use crate::driver::Driver;
+
+    fn zone(rows: u32) -> Arc<Zone> {
+        let driver: Arc<dyn Driver> = Arc::new(NullDriver::new());
+        Zone::new(&Arc::new(Buffer::new(&driver, 64).unwrap_or_else(|error| panic!("{error}"))), rows)
+    }
+
+    #[test]
+    fn the_first_gap_that_is_large_enough_is_taken() {
+        let zone = zone(160);
+        let [one, two, three] = [1, 40, 64].map(|rows| zone.take(rows).expect("there is room"));
+        assert_eq!([one.first(), two.first(), three.first()], [0, 16, 64]);
+        assert!(zone.take(33).is_none() && zone.take(usize::MAX).is_none());
+        drop(two);
+        assert!(zone.take(49).is_none());
+        assert_eq!(zone.take(48).expect("there is a gap").first(), 16);
+        assert_eq!(zone.take(0).expect("no rows have a place too").first(), 16, "what went is free");
+        drop((one, three));
+        assert_eq!(zone.take(160).expect("all is free").first(), 0);
+    }
+
+    proptest! {
+        /// Against a list of rows: no row has two owners, and what is refused has no gap.
+        #[test]
+        fn ranges_never_meet(steps in prop::collection::vec((0..70usize, any::<prop::sample::Index>(), any::<bool>()), 1..60)) {
+            let rows = 256;
+            let zone = zone(rows);
+            let mut alive: Vec<(Arc<Range>, u32)> = Vec::new();
+            for (wanted, which, drops) in steps {
+                if drops && !alive.is_empty() {
+                    alive.remove(which.index(alive.len()));
+                    continue;
+                }
+                let need = (wanted.max(1) as u32).next_multiple_of(LANDING_GRANULE);
+                let mut used = vec![false; rows as usize];
+                for (range, rows) in &alive {
+                    used[range.first() as usize..(range.first() + rows) as usize].fill(true);
+                }
+                let free = used.windows(need as usize).position(|rows| rows.iter().all(|used| !used));
+                let taken = zone.take(wanted);
+                prop_assert_eq!(taken.as_ref().map(|range| range.first() as usize), free);
+                alive.extend(taken.map(|range| (range, need)));
+            }
+        }
+    }
+}
