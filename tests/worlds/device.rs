@@ -10,7 +10,7 @@ use warpferry::driver::cuda::{summary, use_all_hardware_queues, Gpu};
 use warpferry::fabric::Device;
 use warpferry::World;
 
-use crate::case::{Case, Link, Pattern, Warps};
+use crate::case::{Added, Carried, Case, Format, Link, Ordered, Pattern, Scales, Warps};
 use crate::play::attempt_in;
 use crate::said;
 use crate::skip::skipped;
@@ -36,6 +36,15 @@ fn cases() -> Vec<Case> {
         cases.push(Case { fabric, pattern: Pattern::Nowhere, ..base() });
         cases.push(Case { fabric, sms: vec![(2, 1), (1, 2)], weights: vec![true, false], ..base() });
         cases.push(Case { fabric, tokens: vec![24, 19, 0, 31], ..Case::recorded(2, 4) });
+        // All that rows may hold, how they are ordered, and where they land.
+        let back = Case { fabric, hidden: 528, weights_back: true, biases: vec![2, 0, 1], calls: 2, ..base() };
+        let payload = Carried::Quantize(Format::E4m3, Scales::F32);
+        cases.push(Case { payload, sum: Added::Fp32, ..back.clone() });
+        cases.push(Case { payload: Carried::Fp8(Format::E5m2, Scales::Ue8m0), sum: Added::Fp16, ..back.clone() });
+        cases.push(Case { layout: Ordered::Expert(4), scaled: vec![true, false], payload, ..back.clone() });
+        cases.push(Case { bound: vec![Some(5), None], ..back.clone() });
+        cases.push(Case { landing: 4096, payload, ..back.clone() });
+        cases.push(Case { landing: 32, bound: vec![None, Some(0)], calls: 4, ..back });
     }
     cases
 }
