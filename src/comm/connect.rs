@@ -158,7 +158,7 @@ impl Prepared {
         let memory = Memory {
             nic: self.nic,
             window: self.window,
-            state: self.state,
+            state: Arc::new(self.state),
             comm: joined.comm,
             dispatch: joined.dispatch,
             combine: joined.combine,

@@ -18,6 +18,7 @@ mod faults;
 mod held;
 mod independence;
 mod lanes;
+mod load;
 mod mutants;
 mod mutation;
 mod play;

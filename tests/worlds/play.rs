@@ -62,6 +62,8 @@ pub struct Call {
     /// What the experts of each rank give back.
     pub results: Vec<Results>,
     pub combined: Vec<CombineOutput>,
+    /// Where the tokens of each rank go.
+    pub layouts: Vec<Layout>,
     /// Its place in the order of calls.
     pub number: u32,
     /// Tokens that cross to another node, once for each such node.
@@ -110,7 +112,7 @@ impl Call {
             .filter(|&(rank, node)| topology.node(rank) != node)
             .map(|(rank, node)| layouts[rank as usize].node_tokens(node).len() as u64)
             .sum();
-        Ok(Call { inputs, dispatched, results, combined, number, crossings })
+        Ok(Call { inputs, dispatched, results, combined, layouts, number, crossings })
     }
 }
 
@@ -225,7 +227,8 @@ pub fn attempt_in(case: &Case, world: &mut World) -> Result<(), String> {
         .map_err(tell("reference"))?;
     let outcomes = world
         .run(|rank| {
-            (0..).zip(&calls).try_for_each(|(number, call)| round(rank, case, call).map_err(|stop| (number, stop)))
+            (0..).zip(&calls).try_for_each(|(number, call)| round(rank, case, call).map_err(|stop| (number, stop)))?;
+            check_load(rank, &calls).map_err(|stop| (case.calls, stop))
         })
         .map_err(tell("run"))?;
     describe(&outcomes)?;
@@ -255,6 +258,18 @@ fn describe(outcomes: &[Result<(), (u32, Stop)>]) -> Result<(), String> {
         return Ok(());
     }
     Err(all.join("\n  "))
+}
+
+/// Compares what a rank has counted with what `calls` are.
+pub fn check_load<'a>(rank: &Communicator, calls: impl IntoIterator<Item = &'a Call>) -> Result<(), Stop> {
+    let calls: Vec<Vec<Layout>> = calls.into_iter().map(|call| call.layouts.clone()).collect();
+    let want = reference::load_statistics(rank.topology(), rank.plan().shape, rank.rank(), &calls);
+    let have = rank.load_statistics()?;
+    compare("calls counted", &[have.calls], &[want.calls], 1)?;
+    compare("sent pairs", &have.sent_pairs, &want.sent_pairs, 1)?;
+    compare("received pairs", &have.received_pairs, &want.received_pairs, 1)?;
+    compare("sent rows", &have.sent_rows, &want.sent_rows, 1)?;
+    compare("received rows", &have.received_rows, &want.received_rows, 1)
 }
 
 /// One dispatch and its combine at one rank, compared.
