@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::Backend;
+use warpferry::gate::{Cost, PathCost};
 use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::Element;
@@ -66,8 +67,8 @@ pub struct Call {
     pub layouts: Vec<Layout>,
     /// Its place in the order of calls.
     pub number: u32,
-    /// Tokens that cross to another node, once for each such node.
-    pub crossings: u64,
+    /// Messages that its rows make.
+    pub cost: Cost,
 }
 
 impl Call {
@@ -107,12 +108,9 @@ impl Call {
             })
             .collect();
         let combined = reference::combine(topology, shape, &layouts, &given)?;
-        let crossings = (0..topology.ranks())
-            .flat_map(|rank| (0..topology.nodes()).map(move |node| (rank, node)))
-            .filter(|&(rank, node)| topology.node(rank) != node)
-            .map(|(rank, node)| layouts[rank as usize].node_tokens(node).len() as u64)
-            .sum();
-        Ok(Call { inputs, dispatched, results, combined, layouts, number, crossings })
+        let choices: Vec<&[i32]> = inputs.iter().map(|input| &input.topk_idx[..]).collect();
+        let cost = Cost::new(topology, &shape, &choices)?;
+        Ok(Call { inputs, dispatched, results, combined, layouts, number, cost })
     }
 }
 
@@ -232,8 +230,7 @@ pub fn attempt_in(case: &Case, world: &mut World) -> Result<(), String> {
         })
         .map_err(tell("run"))?;
     describe(&outcomes)?;
-    let crossings = calls.iter().map(|call| call.crossings).sum();
-    check_traffic(case, world, crossings)?;
+    check_traffic(case, world, &calls)?;
     let Some(machine) = world.machine().cloned() else { return Ok(()) };
     check_positions(world.communicators(), &machine)
 }
@@ -482,23 +479,30 @@ fn compare<T: PartialEq + fmt::Debug>(name: &str, have: &[T], want: &[T], column
     )))
 }
 
-/// A token crosses once to each other node it goes to, and nothing else does; NICs saw no breach of the rules.
-fn check_traffic(case: &Case, world: &mut World, crossings: u64) -> Result<(), String> {
+/// Every rank sends what its calls cost, between nodes and within, and nothing else; NICs saw no breach of the rules.
+fn check_traffic(case: &Case, world: &mut World, calls: &[Call]) -> Result<(), String> {
     if case.fabric == Link::Loopback {
         return Ok(());
     }
-    let mut payload = 0;
-    let mut slots = 0;
+    let bytes = |path: fn(&Cost) -> [&PathCost; 2], rank: u32| -> u64 {
+        let paths = calls.iter().flat_map(|call| path(&call.cost));
+        paths.map(|path| path.sent[rank as usize] * path.message_bytes).sum()
+    };
     for rank in world.communicators() {
-        let (topology, shape) = (rank.plan().topology, rank.plan().shape);
-        slots = u64::from(shape.dispatch_slot_bytes(topology)) + u64::from(shape.combine_slot_bytes());
-        payload += rank.traffic().map_err(|error| error.to_string())?.payload.write_bytes;
-    }
-    if payload != crossings * slots {
-        return Err(format!("{payload} bytes crossed between nodes, expected {crossings} slots each way of {slots}"));
+        let payload = rank.traffic().map_err(|error| error.to_string())?.payload.write_bytes;
+        let want = bytes(|cost| [&cost.dispatch.between, &cost.combine.between], rank.rank());
+        if payload != want {
+            return Err(format!("{payload} bytes crossed between nodes from rank {}, expected {want}", rank.rank()));
+        }
     }
     // The served NICs of a world on a GPU tell violations as errors of their counters.
     let Some(machine) = world.machine() else { return Ok(()) };
+    for (rank, gpu) in (0..).zip(machine.with(|machine| machine.statistics().gpus.clone())) {
+        let want = bytes(|cost| [&cost.dispatch.within, &cost.combine.within], rank);
+        if gpu.bulk_store_peer_bytes != want {
+            return Err(format!("{} bytes crossed within nodes from rank {rank}, expected {want}", gpu.bulk_store_peer_bytes));
+        }
+    }
     machine.with(|machine| {
         let network = machine.network_mut();
         match (network.violations(), network.failures()) {
