@@ -67,7 +67,7 @@ pub struct Link {
     pub messages: u64,
 }
 
-/// Bytes of one choice of experts over those of another; 1 where neither has any.
+/// Bytes of one choice of experts over those of another; 1 where neither has any, infinite where only the other has none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Share {
     /// Between nodes, of all ranks.
@@ -223,16 +223,24 @@ impl Links {
     }
 }
 
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
+/// Bytes in the unit that leaves a number to read.
+fn in_words(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|&(unit, _)| bytes >= unit) {
+        Some((unit, name)) => format!("{:.2} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} bytes"),
+    }
 }
 
 impl fmt::Display for PathCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rank, most) = self.most();
-        write!(f, "{:.2} MiB in {} messages, rank {rank} {:.2} MiB", mib(self.bytes()), self.messages(), mib(most))?;
+        write!(f, "{}", in_words(self.bytes()))?;
         match self.busiest {
-            Some(link) => write!(f, ", link {} to {} {:.2} MiB", link.from, link.to, mib(self.link_bytes())),
+            Some(Link { from, to, .. }) => {
+                let link = in_words(self.link_bytes());
+                write!(f, " (busiest: rank {rank} {}, link {from} to {to} {link})", in_words(most))
+            }
             None => Ok(()),
         }
     }
@@ -248,8 +256,7 @@ impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.2} of the bytes between nodes (busiest rank {:.2}, busiest link {:.2}), {:.2} of those within (busiest rank \
-             {:.2})",
+            "{:.2} of the bytes between nodes (busiest rank {:.2}, link {:.2}), {:.2} of those within (busiest rank {:.2})",
             self.between, self.between_most, self.link_most, self.within, self.within_most
         )
     }
@@ -344,6 +351,9 @@ mod tests {
             let said = there.least_time(1.0, bad).expect_err("refused").to_string();
             assert!(said.contains("`within_bytes_per_s`") && said.contains("above zero"), "{said}");
         }
+        let said = "between nodes 512 bytes (busiest: rank 0 256 bytes, link 0 to 2 256 bytes); within 528 bytes (busiest: rank 0 \
+                    176 bytes, link 0 to 1 176 bytes)";
+        assert_eq!(there.to_string(), said);
         let few = Cost::new(topology, &shape, &[&[0, 1, 2, 3]]).expect_err("three ranks are missing").to_string();
         assert!(few.contains("`ranks` = 1") && few.contains("each of 4 ranks"), "{few}");
     }

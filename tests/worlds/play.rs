@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::Backend;
-use warpferry::gate::{Cost, PathCost};
+use warpferry::gate::{self, PathCost};
 use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::Element;
@@ -68,7 +68,7 @@ pub struct Call {
     /// Its place in the order of calls.
     pub number: u32,
     /// Messages that its rows make.
-    pub cost: Cost,
+    pub cost: gate::Cost,
 }
 
 impl Call {
@@ -109,7 +109,7 @@ impl Call {
             .collect();
         let combined = reference::combine(topology, shape, &layouts, &given)?;
         let choices: Vec<&[i32]> = inputs.iter().map(|input| &input.topk_idx[..]).collect();
-        let cost = Cost::new(topology, &shape, &choices)?;
+        let cost = gate::Cost::new(topology, &shape, &choices)?;
         Ok(Call { inputs, dispatched, results, combined, layouts, number, cost })
     }
 }
@@ -484,7 +484,7 @@ fn check_traffic(case: &Case, world: &mut World, calls: &[Call]) -> Result<(), S
     if case.fabric == Link::Loopback {
         return Ok(());
     }
-    let bytes = |path: fn(&Cost) -> [&PathCost; 2], rank: u32| -> u64 {
+    let bytes = |path: fn(&gate::Cost) -> [&PathCost; 2], rank: u32| -> u64 {
         let paths = calls.iter().flat_map(|call| path(&call.cost));
         paths.map(|path| path.sent[rank as usize] * path.message_bytes).sum()
     };

@@ -56,7 +56,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
         say(format_args!("cost     dispatch {}", cost.dispatch));
         say(format_args!("         combine {}", cost.combine));
         if let Some((gate, share)) = &saving {
-            say(format_args!("limit    {share} of gate {gate}"));
+            say(format_args!("limit    against gate {gate}: {share}"));
         }
         say(format_args!("memory   {}\n", need.text(room)));
     }
