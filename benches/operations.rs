@@ -181,9 +181,9 @@ fn load_statistics(_: &mut Criterion) {
             .and_then(|shape| shape.with_layout(layout))
             .expect("a small shape");
         let sound = KernelSet::of_shape(Fabric::Mlx5, &shape).expect("the kernels are embedded");
-        let text = sound.exchange.text.replacen("\nload:", "\nload:\n    bra finish;", 1);
-        assert_ne!(text, sound.exchange.text, "the exchange has a phase `load`");
-        let without = KernelImage { text: Box::leak(text.into_boxed_str()), ..*sound.exchange };
+        let text = sound.exchange.marked_text.replacen("\nload:", "\nload:\n    bra finish;", 1);
+        assert_ne!(text, sound.exchange.marked_text, "the exchange has a phase `load`");
+        let without = KernelImage { marked_text: Box::leak(text.into_boxed_str()), ..*sound.exchange };
         let without = KernelSet { exchange: Box::leak(Box::new(without)), ..sound };
         let (with, without) = (alone(sound, shape), alone(without, shape));
         println!("  {experts} experts, rows {layout}: {} of {with}", with - without);
