@@ -64,7 +64,6 @@ impl LoadStatistics {
         Ok(ranks.iter().flat_map(|rank| rank.received_pairs.iter().copied()).collect())
     }
 
-
     /// Reads the counters' bytes, those from the first offset of the layout on.
     pub(crate) fn parse(plan: &Plan, bytes: &[u8]) -> Result<LoadStatistics> {
         let LoadLayout { calls, sent_pairs, received_pairs, sent_rows, received_rows, .. } = plan.state.load;

@@ -91,7 +91,11 @@ impl Cost {
     pub fn new(topology: Topology, shape: &Shape, ranks: &[&[i32]]) -> Result<Cost> {
         shape.check(topology)?;
         if ranks.len() != topology.ranks() as usize {
-            return Err(Error::argument("ranks", ranks.len(), format!("choices of each of {} ranks", topology.ranks())));
+            return Err(Error::argument(
+                "ranks",
+                ranks.len(),
+                format!("choices of each of {} ranks", topology.ranks()),
+            ));
         }
         let (mut between, mut within) = (Links::new(topology.ranks()), Links::new(topology.ranks()));
         for (source, topk_idx) in (0..).zip(ranks) {
@@ -109,10 +113,8 @@ impl Cost {
             (shape.dispatch_slot_bytes(topology), shape.dispatch_header_bytes(topology) + shape.dispatch_row_bytes()),
             (shape.combine_slot_bytes(), shape.combine_header_bytes() + shape.combine_row_bytes()),
         ];
-        let [dispatch, combine] = sizes.map(|(slot, used)| OpCost {
-            between: between.cost(slot),
-            within: within.cost(used),
-        });
+        let [dispatch, combine] =
+            sizes.map(|(slot, used)| OpCost { between: between.cost(slot), within: within.cost(used) });
         Ok(Cost { dispatch, combine: combine.backwards() })
     }
 
@@ -333,7 +335,8 @@ mod tests {
         let topology = Topology::new(2, 2).expect("valid");
         let shape = Shape::new(64, 4, 4, 4).expect("valid");
         // Rank 0: everywhere, itself only. Rank 3: rank 2 of its node, and rank 1 of the other.
-        let cost = Cost::new(topology, &shape, &[&[0, 1, 2, 3, 0, -1, -1, -1], &[], &[], &[2, 1, -1, -1]]).expect("valid");
+        let cost =
+            Cost::new(topology, &shape, &[&[0, 1, 2, 3, 0, -1, -1, -1], &[], &[], &[2, 1, -1, -1]]).expect("valid");
         let there = &cost.dispatch;
         assert_eq!((&there.between.sent[..], &there.between.received[..]), (&[1, 0, 0, 1][..], &[0, 1, 1, 0][..]));
         // 0 to 1, 2 to 3; 3 to 2.

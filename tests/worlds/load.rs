@@ -102,7 +102,8 @@ fn resets_are_in_the_order_of_the_stream() {
             let load = rank.load_statistics()?;
             let on_device = [&tensors.calls, &tensors.sent_pairs, &tensors.received_pairs];
             let on_device = [&on_device[..], &[&tensors.sent_rows, &tensors.received_rows]].concat();
-            let copied = [&[load.calls], &load.sent_pairs[..], &load.received_pairs, &load.sent_rows, &load.received_rows];
+            let copied =
+                [&[load.calls], &load.sent_pairs[..], &load.received_pairs, &load.sent_rows, &load.received_rows];
             for (tensor, copied) in on_device.into_iter().zip(copied) {
                 let signed: Vec<i64> = copied.iter().map(|&count| count as i64).collect();
                 assert_eq!((tensor.shape(), tensor.to_vec::<i64>()?), (&[copied.len()][..], signed));

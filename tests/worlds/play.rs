@@ -500,7 +500,10 @@ fn check_traffic(case: &Case, world: &mut World, calls: &[Call]) -> Result<(), S
     for (rank, gpu) in (0..).zip(machine.with(|machine| machine.statistics().gpus.clone())) {
         let want = bytes(|cost| [&cost.dispatch.within, &cost.combine.within], rank);
         if gpu.bulk_store_peer_bytes != want {
-            return Err(format!("{} bytes crossed within nodes from rank {rank}, expected {want}", gpu.bulk_store_peer_bytes));
+            return Err(format!(
+                "{} bytes crossed within nodes from rank {rank}, expected {want}",
+                gpu.bulk_store_peer_bytes
+            ));
         }
     }
     machine.with(|machine| {

@@ -8,8 +8,8 @@ use warpferry::comm::Canceller;
 use warpferry::plan::OutputLayout;
 use warpferry::reference::{self, CombineOutput, DispatchOutput, Row};
 use warpferry::{
-    Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, LoadStatistics, Pending, Result, Shape, Tensor,
-    World, WorldConfig,
+    Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, LoadStatistics, Pending, Result, Shape,
+    Tensor, World, WorldConfig,
 };
 
 use crate::backend::Backend;
