@@ -1,5 +1,5 @@
 //! Dispatch and combine of whole small worlds on the emulator, by what rows hold and how they are ordered, with and without
-//! the exchange of counts.
+//! the exchange of counts, with a bound of rows; and what the load statistics take of it.
 //!
 //! What is timed is the emulator, one core and checks off, so the figures say how much work a variant's kernels are, not how
 //! long a GPU takes. Elements are tokens of all ranks; each line before a group's figures says the warp instructions a token.
@@ -8,9 +8,11 @@
 use std::time::Duration;
 
 use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion, Throughput};
+use warpferry::kernel::image::KernelImage;
+use warpferry::kernel::launch::KernelSet;
 use warpferry::plan::{Fp8, Landing, OutputLayout, Payload, Quantization, ScaleKind, Sum};
 use warpferry::{
-    Combine, Communicator, DType, Dispatch, Handle, Result, Shape, Tensor, Topology, Tuning, World, WorldConfig,
+    Combine, Communicator, DType, Dispatch, Fabric, Handle, Result, Shape, Tensor, Topology, Tuning, World, WorldConfig,
 };
 use warpferry_emu::Checks;
 
@@ -136,20 +138,23 @@ fn whole_calls(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A dispatch along the handle of an earlier one, beside one that counts.
-fn cached(criterion: &mut Criterion) {
+/// A dispatch along the handle of an earlier one, and one with a bound, which does not wait on the host, beside one that counts.
+fn dispatches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("dispatch on 2 x 2, 1024 channels");
     group.sample_size(10).throughput(Throughput::Elements(4 * TOKENS as u64));
     let mut world = PLAIN.world();
     let handles = all(&mut world, |rank| Ok(rank.dispatch(dispatch(rank, PLAIN)?)?.wait(WAIT)?.handle));
     let handles: Vec<std::sync::Mutex<Handle>> = handles.into_iter().map(std::sync::Mutex::new).collect();
-    for along in [false, true] {
-        group.bench_function(if along { "along a handle" } else { "with counts" }, |bencher| {
+    for (name, along, bound) in
+        [("with counts", false, None), ("with a bound", false, Some(4 * TOKENS)), ("along a handle", true, None)]
+    {
+        group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 all(&mut world, |rank| {
                     let op = dispatch(rank, PLAIN)?;
                     let handle = handles[rank.rank() as usize].lock().expect("no thread panicked").clone();
-                    rank.dispatch(if along { op.cached(&handle) } else { op })?.wait(WAIT).map(drop)
+                    let op = if along { op.cached(&handle) } else { op };
+                    rank.dispatch(bound.map_or(op.clone(), |rows| op.bound(rows)))?.wait(WAIT).map(drop)
                 });
             });
         });
@@ -157,5 +162,47 @@ fn cached(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, whole_calls, cached);
+/// Warp instructions of one dispatch on a rank of its own, where nothing is awaited and so nothing is left to chance.
+fn alone(kernels: KernelSet, shape: Shape) -> u64 {
+    let topology = Topology::new(1, 1).expect("a small world");
+    let mut config = WorldConfig::new(topology, shape);
+    config.machine.checks = Checks::NONE;
+    let mut world = World::emulated_kernels(config, kernels).expect("the world is valid");
+    let call = |world: &mut World| {
+        let before = instructions(world);
+        all(world, |rank| {
+            let topk_idx = rank.tensor(&[0; TOPK], &[1, TOPK])?;
+            let x = zeros(rank, DType::Bf16, 1, HIDDEN)?;
+            rank.dispatch(Dispatch::new(&x, &topk_idx))?.wait(WAIT).map(drop)
+        });
+        instructions(world) - before
+    };
+    call(&mut world);
+    call(&mut world)
+}
+
+/// What the load statistics cost: warp instructions of a dispatch with them, less those of an exchange that leaves before.
+fn load_statistics(_: &mut Criterion) {
+    println!("load statistics, on a rank of its own, in warp instructions a call:");
+    for (experts, layout) in [
+        (16, OutputLayout::Rows),
+        (256, OutputLayout::Rows),
+        (4096, OutputLayout::Rows),
+        (256, OutputLayout::Experts { align: 16 }),
+    ] {
+        let shape = Shape::new(HIDDEN as u32, experts, TOPK as u32, TOKENS as u32)
+            .and_then(|shape| shape.with_layout(layout))
+            .expect("a small shape");
+        let tuning = Tuning::default_for(Topology::new(1, 1).expect("a small world"), shape.dispatch_row_bytes());
+        let sound = KernelSet::of_shape(Fabric::Mlx5, &shape, &tuning).expect("the kernels are embedded");
+        let text = sound.exchange.marked_text.replacen("\nload:", "\nload:\n    bra finish;", 1);
+        assert_ne!(text, sound.exchange.marked_text, "the exchange has a phase `load`");
+        let without = KernelImage { marked_text: Box::leak(text.into_boxed_str()), ..*sound.exchange };
+        let without = KernelSet { exchange: Box::leak(Box::new(without)), ..sound };
+        let (with, without) = (alone(sound, shape), alone(without, shape));
+        println!("  {experts} experts, rows {layout}: {} of {with}", with - without);
+    }
+}
+
+criterion_group!(benches, whole_calls, dispatches, load_statistics);
 criterion_main!(benches);

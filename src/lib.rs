@@ -44,6 +44,7 @@
 //! | choose sizes and settings | [`Shape`], [`Tuning`], [`plan::Roles`] |
 //! | see memory and launches beforehand | [`plan::Plan`], printable |
 //! | act on failures | [`Error`], [`status::StatusReport`] |
+//! | know how experts and ranks are loaded | [`Communicator::load_statistics`], [`load`]; [`gate`] before a run |
 //! | run on other devices, trace calls, make them fail | [`driver::Driver`], [`driver::trace`], [`driver::fault`] |
 //! | bring a context, streams and memory of your own (feature `cuda`) | `warpferry::interop` |
 //! | choose types and order of rows | [`Payload`], [`Sum`], [`plan::Quantization`], [`plan::OutputLayout`] |
@@ -62,6 +63,7 @@ pub mod gate;
 #[allow(unsafe_code)]
 pub mod interop;
 pub mod kernel;
+pub mod load;
 pub mod mem;
 pub mod op;
 pub mod plan;
@@ -73,6 +75,7 @@ pub mod world;
 
 pub use comm::Communicator;
 pub use error::{Error, Result};
+pub use load::{LoadStatistics, LoadTensors};
 pub use mem::{DType, Tensor};
 pub use op::{Combine, Combined, Dispatch, Dispatched, Handle, Pending};
 pub use plan::{Fabric, Payload, Shape, Sum, Tuning};

@@ -168,8 +168,8 @@ impl StatusLine {
             6 => Cause::Expert { token: detail, choice: expected as u32, expert: seen as i64 },
             7 => Cause::Disagree { rank: detail, expected, seen },
             8 => Cause::Overflow { need: expected, have: seen },
-            10 => Cause::Weights { here: expected != 0 },
             9 => Cause::Aborted,
+            10 => Cause::Weights { here: expected != 0 },
             other => Cause::Unknown(other),
         };
         let waits = (u32_at(bytes, head("waits_recorded")) as usize).min(STATUS_WAITS);

@@ -39,6 +39,10 @@ fn small_worlds_are_verified_and_move_the_least() {
                 let least = format!("{fabric}_min");
                 assert_eq!(report[op][fabric], report[op][&least], "{words:?}: {op} {fabric}");
             }
+            // What was counted is what the choices cost.
+            let cost = &report["cost"][op];
+            assert_eq!(report[op]["ib_slot_bytes"], cost["between"]["bytes"], "{words:?}: {op}");
+            assert_eq!(report[op]["peer_bytes"], cost["within"]["bytes"], "{words:?}: {op}");
         }
         for key in ["ranks", "rows_dispatched", "ib_bytes", "ib_bytes_min", "nvlink_bytes", "nvlink_bytes_min"] {
             assert!(report[key].is_u64(), "{words:?}: {key} in {report}");
@@ -260,6 +264,30 @@ fn recorded_routing_is_dealt_or_refused() {
     assert!(odd.contains("`experts` = 256"), "{odd}");
 }
 
+/// Method: choices of a gate are all valid, so their number is known; what went along a handle is not counted.
+#[test]
+fn the_load_is_measured_on_the_device() {
+    for extra in [&[][..], &["--bound", "600"], &["--in-flight", "2", "--cached"], &["--layout", "experts"]] {
+        let world = ["--hidden", "16", "--tokens", "16", "--gate", "zipf:1", "--experts", "16", "--topk", "4"];
+        let report = demo(&[&world[..], extra].concat());
+        let calls = if extra.contains(&"--cached") { 2 } else { 1 };
+        let load = &report["load_measured"];
+        assert_eq!((&report["verified"], &load["calls"]), (&true.into(), &calls.into()), "{extra:?}: {load}");
+        let sum = |counts: &serde_json::Value| -> u64 {
+            counts.as_array().map_or(0, |counts| counts.iter().filter_map(serde_json::Value::as_u64).sum())
+        };
+        assert_eq!(load["expert_pairs"].as_array().map(Vec::len), Some(16), "{load}");
+        assert_eq!(sum(&load["expert_pairs"]), calls * 8 * 16 * 4, "{load}");
+        let sent: u64 = load["rows_sent"].as_array().map_or(0, |ranks| ranks.iter().map(sum).sum());
+        assert_eq!(sum(&load["rank_rows"]), sent, "{load}");
+    }
+    let output = warpferry(&["demo", "--backend", "emu", "--hidden", "8", "--tokens", "4", "--gate", "node-limited:1"]);
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    for begin in ["cost     dispatch between nodes", "limit    against gate uniform: ", "load on the device: expert "] {
+        assert!(table.lines().any(|line| line.starts_with(begin)), "{begin}: {table}");
+    }
+}
+
 #[test]
 fn gates_are_drawn_or_refused() {
     let world = ["--hidden", "8", "--tokens", "16", "--nodes", "4", "--gpus-per-node", "2"];
@@ -270,7 +298,11 @@ fn gates_are_drawn_or_refused() {
         (&true.into(), &2.into()),
         "{limited}"
     );
+    let share = &limited["cost"]["share_of_unlimited"];
+    assert_eq!(share["gate"], "uniform", "{limited}");
+    assert!(share["between"].as_f64() < Some(0.7) && share["between_most"].as_f64() < Some(0.8), "{share}");
     let one = run("all-to-one");
+    assert!(one["cost"]["share_of_unlimited"].is_null(), "{one}");
     assert_eq!((&one["verified"], &one["load"]["rank_skew"]), (&true.into(), &8.0.into()), "{one}");
     let few = error(&["demo", "--nodes", "2", "--gate", "node-limited:3"]);
     assert!(few.contains("`node limit` = 3") && few.contains("1 to 2"), "{few}");

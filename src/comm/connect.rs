@@ -163,7 +163,7 @@ impl Prepared {
                 Landing::Staged => None,
             },
             window: self.window,
-            state: self.state,
+            state: Arc::new(self.state),
             comm: joined.comm,
             dispatch: joined.dispatch,
             combine: joined.combine,

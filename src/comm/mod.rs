@@ -17,6 +17,7 @@ use crate::driver::{Driver, DriverInfo, StreamId};
 use crate::error::Result;
 use crate::exec;
 use crate::fabric::{Nic, NicCounters};
+use crate::load::{LoadStatistics, LoadTensors};
 use crate::mem::tensor::Owner;
 use crate::mem::{DType, DevicePtr, Element, Tensor};
 use crate::op::{Combine, Combined, Dispatch, Dispatched, Pending};
@@ -212,6 +213,57 @@ impl Communicator {
     /// What the NIC says.
     pub fn traffic(&self) -> Result<Traffic> {
         self.shared.traffic()
+    }
+
+    /// What the dispatches of this rank have counted, copied to the host behind everything that the stream holds. A broken
+    /// communicator tells what it counted before.
+    ///
+    /// ```
+    /// # #[cfg(feature = "emu")]
+    /// # fn main() -> warpferry::Result<()> {
+    /// use std::time::Duration;
+    /// use half::bf16;
+    /// use warpferry::{Dispatch, LoadStatistics, Result, Shape, Topology, World, WorldConfig};
+    ///
+    /// let config = WorldConfig::new(Topology::new(1, 2)?, Shape::new(64, 4, 2, 1)?);
+    /// let mut world = World::emulated(config)?;
+    /// let load = world.run(|rank| -> Result<LoadStatistics> {
+    ///     let x = rank.tensor(&[bf16::ONE; 64], &[1, 64])?;
+    ///     let topk_idx = rank.tensor(&[0, 3], &[1, 2])?;
+    ///     rank.dispatch(Dispatch::new(&x, &topk_idx))?.wait(Duration::from_secs(60))?;
+    ///     rank.load_statistics()
+    /// })?;
+    /// let load: Vec<LoadStatistics> = load.into_iter().collect::<Result<_>>()?;
+    /// assert_eq!(load[0].sent_pairs, [1, 0, 0, 1]); // for each expert of the world
+    /// assert_eq!(load[0].received_pairs, [2, 0]); // for experts 0 and 1, from both ranks
+    /// assert_eq!(LoadStatistics::experts(&load)?, [2, 0, 0, 2]);
+    /// # world.close()
+    /// # }
+    /// # #[cfg(not(feature = "emu"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn load_statistics(&self) -> Result<LoadStatistics> {
+        self.shared.load_statistics()
+    }
+
+    /// The same counters on the device, for a balancer that stays there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Bug`] behind a close.
+    pub fn load_tensors(&self) -> Result<LoadTensors> {
+        Ok(LoadTensors::new(&self.owner(), &self.shared.state()?, &self.shared.plan))
+    }
+
+    /// Sets the counters to zero, in the order of the stream: behind the dispatches so far, before those that follow. Nothing is
+    /// awaited. Ranks that reset them behind the same call go on counting the same calls.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn reset_load_statistics(&mut self) -> Result<()> {
+        self.shared.reset_load_statistics()
     }
 
     /// Fails with the cause when the communicator is broken.

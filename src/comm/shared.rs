@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::fabric::Nic;
 use crate::kernel::args;
 use crate::kernel::launch::Kernel;
+use crate::load::LoadStatistics;
 use crate::mem::stream::Stream;
 use crate::mem::{Buffer, DevicePtr, HostBuffer};
 use crate::op::Keep;
@@ -46,7 +47,8 @@ pub(crate) struct Memory {
     pub window: Arc<Buffer>,
     /// Where rows land by themselves, a part of the window.
     pub landing: Option<Arc<Zone>>,
-    pub state: Buffer,
+    /// Tensors over its load statistics hold it too.
+    pub state: Arc<Buffer>,
     pub comm: Buffer,
     pub dispatch: Buffer,
     pub combine: Buffer,
@@ -553,6 +555,26 @@ impl Shared {
             sum.add(&nic.queue_counters(number)?);
         }
         Ok(traffic)
+    }
+
+    /// Copies the load statistics to the host, behind everything that the stream holds.
+    pub fn load_statistics(&self) -> Result<LoadStatistics> {
+        let mut bytes = vec![0; self.plan.state.load.bytes() as usize];
+        let from = self.state()?.ptr().offset(self.plan.state.load.calls);
+        self.driver.copy_from_device(&mut bytes, from, self.stream.id())?;
+        LoadStatistics::parse(&self.plan, &bytes)
+    }
+
+    /// Sets the load statistics to zero, in stream order.
+    pub fn reset_load_statistics(&self) -> Result<()> {
+        let load = &self.plan.state.load;
+        self.driver.fill(self.state()?.ptr().offset(load.calls), 0, load.bytes(), self.stream.id())
+    }
+
+    /// The private state, for tensors over its load statistics.
+    pub fn state(&self) -> Result<Arc<Buffer>> {
+        let state = self.memory().as_ref().map(|memory| Arc::clone(&memory.state));
+        state.ok_or_else(|| Error::Bug("a communicator is used behind its close".into()))
     }
 
     /// Waits until this rank's streams have run dry.

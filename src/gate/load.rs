@@ -92,7 +92,7 @@ fn skew(counts: &[u64]) -> f64 {
 }
 
 /// Ranks of a token's experts, ascending, each once.
-fn ranks_of(topology: Topology, shape: &Shape, choices: &[i32]) -> Result<Vec<u32>> {
+pub(super) fn ranks_of(topology: Topology, shape: &Shape, choices: &[i32]) -> Result<Vec<u32>> {
     let mut ranks = Vec::with_capacity(choices.len());
     for &expert in choices.iter().filter(|&&expert| expert != -1) {
         let known = u32::try_from(expert).ok().filter(|&expert| expert < shape.experts());

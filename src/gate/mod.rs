@@ -6,7 +6,9 @@
 //! - [`Gate`]: uniform, node-limited, Zipf, all to one.
 //! - [`check_node_limit`]: that recorded or computed choices keep a node limit.
 //! - [`Load`]: how far tokens go and how even experts and ranks are loaded, from which times follow.
+//! - [`Cost`]: messages and bytes of each rank, between nodes and within, there and back; what a node limit leaves of them.
 
+mod cost;
 mod draw;
 mod load;
 
@@ -17,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::plan::Shape;
 use crate::topology::Topology;
 
+pub use cost::{Cost, Link, OpCost, PathCost, Share};
 pub use load::Load;
 
 use draw::Random;
@@ -81,6 +84,11 @@ impl Gate {
             choices
         });
         Ok(ranks.collect())
+    }
+
+    /// The gate without its node limit: the same seed gives the same scores to both. None where there is no limit.
+    pub fn unlimited(&self) -> Option<Gate> {
+        matches!(self, Gate::NodeLimited { .. }).then_some(Gate::Uniform)
     }
 
     fn check(&self, topology: Topology, shape: &Shape) -> Result<()> {

@@ -27,6 +27,8 @@ pub enum DType {
     F32,
     /// 32-bit integer with sign.
     I32,
+    /// 64-bit integer with sign: counters, which never become negative.
+    I64,
     /// Byte.
     U8,
     /// 8-bit float with 4 bits of exponent.
@@ -44,6 +46,7 @@ impl DType {
             DType::U8 | DType::E4m3 | DType::E5m2 | DType::Ue8m0 => 1,
             DType::Bf16 | DType::F16 => 2,
             DType::F32 | DType::I32 => 4,
+            DType::I64 => 8,
         }
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for DType {
             DType::F16 => "f16",
             DType::F32 => "f32",
             DType::I32 => "i32",
+            DType::I64 => "i64",
             DType::U8 => "u8",
             DType::E4m3 => "e4m3",
             DType::E5m2 => "e5m2",
@@ -69,6 +73,7 @@ mod sealed {
     impl Sealed for half::f16 {}
     impl Sealed for f32 {}
     impl Sealed for i32 {}
+    impl Sealed for i64 {}
     impl Sealed for u8 {}
 }
 
@@ -104,6 +109,7 @@ element!(bf16, Bf16, 2);
 element!(f16, F16, 2);
 element!(f32, F32, 4);
 element!(i32, I32, 4);
+element!(i64, I64, 8);
 element!(u8, U8, 1);
 
 /// The communicator that a tensor was made for: its kernels' stream orders everything that happens to the tensor.

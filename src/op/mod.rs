@@ -154,7 +154,7 @@ impl Dispatch {
 }
 
 /// Rows that arrived, ordered as the communicator's [`OutputLayout`] says: one row for each token
-/// that came, or one for each (token, local expert) pair and rows of zeros between the experts' parts.
+/// that came, or one for each (token, choice) pair of a local expert and rows of zeros between the experts' parts.
 #[derive(Debug)]
 pub struct Dispatched {
     /// `[rows, hidden]`, of [`Payload::dtype`](crate::plan::Payload::dtype): bit for bit what was given, or that quantized.

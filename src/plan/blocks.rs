@@ -131,6 +131,8 @@ block! {
         combine_sum_in: u64, combine_sum_credited: u64,
         /// State offsets: work requests posted a queue, and the count of requests that frees each send slot.
         posted: u64, exchange_posted: u64, dispatch_slot_requests: u64, combine_slot_requests: u64,
+        /// State offsets: what exchanges counted, to be read by balancers.
+        load_calls: u64, load_sent_pairs: u64, load_received_pairs: u64, load_sent_rows: u64, load_received_rows: u64,
         /// Handle offsets.
         token_masks: u64, send_tokens: u64, send_messages: u64, send_rows: u64, expert_rows: u64,
         forward_messages: u64, forward_base: u64, receive_rows: u64, receive_base: u64,

@@ -85,7 +85,7 @@ impl Plan {
         }
         check_pairs(topology, &shape)?;
         let window = window::Window::new(topology, &shape, &tuning, fabric);
-        let state = state::State::new(topology, &tuning);
+        let state = state::State::new(topology, &shape, &tuning);
         let handle = handle::HandleLayout::new(topology, &shape, &tuning);
         let dispatch = LaunchPlan::new(Op::Dispatch, topology, &shape, &tuning)?;
         let combine = LaunchPlan::new(Op::Combine, topology, &shape, &tuning)?;

@@ -12,8 +12,9 @@ pub enum OutputLayout {
     /// One row for each token that comes to the rank, by (source rank, token).
     #[default]
     Rows,
-    /// One row for each (token, local expert) pair: by expert, then (source rank, token, choice). Each expert's part begins
-    /// at a multiple of `align` rows; zero rows fill it up.
+    /// One row for each pair, a token and one of its choices of a local expert: by expert, then (source rank, token, choice).
+    /// A token that chooses an expert twice has two rows there. Each expert's part begins at a multiple of `align` rows; zero
+    /// rows fill it up.
     Experts {
         /// Rows: 1 to [`MAX_ALIGN`].
         align: u32,

@@ -1,4 +1,4 @@
-//! Rows by expert: one for each (token, local expert) pair.
+//! Rows by expert: one for each pair of a token and its choice of a local expert.
 
 use super::bf16::add;
 use super::dispatch::{DispatchOutput, Row};

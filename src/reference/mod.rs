@@ -5,6 +5,7 @@
 //! - [`Layout`] and [`Exchange`]: what the layout and exchange kernels write into a handle.
 //! - [`dispatch`]: rows at each rank, ordered by (source rank, token), one row for each (token, destination rank).
 //! - [`combine`]: two sums in fp32, each rounded to the rows' type once: over the ranks of a node, then over nodes.
+//! - [`load_statistics`]: what the exchanges of a rank count.
 //! - [`quantize()`] and [`dequantize`]: rows of bf16 as FP8 with a scale for each 128 elements, and back.
 //!
 //! Rows are bytes as tensors hold them: [`Shape::dispatch_row_bytes`] a row out, [`Shape::combine_row_bytes`] a row
@@ -21,6 +22,7 @@ mod dispatch;
 mod experts;
 pub mod fp8;
 mod layout;
+mod load;
 mod number;
 mod quantize;
 
@@ -28,5 +30,6 @@ pub use combine::{combine, CombineInput, CombineOutput};
 pub use dispatch::{dispatch, rows, DispatchInput, DispatchOutput, Row};
 pub use experts::NOBODY;
 pub use layout::{channel_tokens, Exchange, Layout};
+pub use load::load_statistics;
 pub use number::{round, widen};
 pub use quantize::{dequantize, quantize, Quantized, AMAX_MIN};

@@ -19,6 +19,7 @@ mod held;
 mod independence;
 mod landing;
 mod lanes;
+mod load;
 mod mutants;
 mod mutation;
 mod play;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::Backend;
+use warpferry::gate::{self, PathCost};
 use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::mem::Element;
@@ -62,10 +63,12 @@ pub struct Call {
     /// What the experts of each rank give back.
     pub results: Vec<Results>,
     pub combined: Vec<CombineOutput>,
+    /// Where the tokens of each rank go.
+    pub layouts: Vec<Layout>,
     /// Its place in the order of calls.
     pub number: u32,
-    /// Tokens that cross to another node, once for each such node.
-    pub crossings: u64,
+    /// Messages that its rows make.
+    pub cost: gate::Cost,
 }
 
 impl Call {
@@ -105,12 +108,9 @@ impl Call {
             })
             .collect();
         let combined = reference::combine(topology, shape, &layouts, &given)?;
-        let crossings = (0..topology.ranks())
-            .flat_map(|rank| (0..topology.nodes()).map(move |node| (rank, node)))
-            .filter(|&(rank, node)| topology.node(rank) != node)
-            .map(|(rank, node)| layouts[rank as usize].node_tokens(node).len() as u64)
-            .sum();
-        Ok(Call { inputs, dispatched, results, combined, number, crossings })
+        let choices: Vec<&[i32]> = inputs.iter().map(|input| &input.topk_idx[..]).collect();
+        let cost = gate::Cost::new(topology, &shape, &choices)?;
+        Ok(Call { inputs, dispatched, results, combined, layouts, number, cost })
     }
 }
 
@@ -225,12 +225,12 @@ pub fn attempt_in(case: &Case, world: &mut World) -> Result<(), String> {
         .map_err(tell("reference"))?;
     let outcomes = world
         .run(|rank| {
-            (0..).zip(&calls).try_for_each(|(number, call)| round(rank, case, call).map_err(|stop| (number, stop)))
+            (0..).zip(&calls).try_for_each(|(number, call)| round(rank, case, call).map_err(|stop| (number, stop)))?;
+            check_load(rank, &calls).map_err(|stop| (case.calls, stop))
         })
         .map_err(tell("run"))?;
     describe(&outcomes)?;
-    let crossings = calls.iter().map(|call| call.crossings).sum();
-    check_traffic(case, world, crossings)?;
+    check_traffic(case, world, &calls)?;
     let Some(machine) = world.machine().cloned() else { return Ok(()) };
     check_positions(world.communicators(), &machine)
 }
@@ -255,6 +255,18 @@ fn describe(outcomes: &[Result<(), (u32, Stop)>]) -> Result<(), String> {
         return Ok(());
     }
     Err(all.join("\n  "))
+}
+
+/// Compares what a rank has counted with what `calls` are.
+pub fn check_load<'a>(rank: &Communicator, calls: impl IntoIterator<Item = &'a Call>) -> Result<(), Stop> {
+    let calls: Vec<Vec<Layout>> = calls.into_iter().map(|call| call.layouts.clone()).collect();
+    let want = reference::load_statistics(rank.topology(), rank.plan().shape, rank.rank(), &calls);
+    let have = rank.load_statistics()?;
+    compare("calls counted", &[have.calls], &[want.calls], 1)?;
+    compare("sent pairs", &have.sent_pairs, &want.sent_pairs, 1)?;
+    compare("received pairs", &have.received_pairs, &want.received_pairs, 1)?;
+    compare("sent rows", &have.sent_rows, &want.sent_rows, 1)?;
+    compare("received rows", &have.received_rows, &want.received_rows, 1)
 }
 
 /// One dispatch and its combine at one rank, compared.
@@ -470,23 +482,33 @@ fn compare<T: PartialEq + fmt::Debug>(name: &str, have: &[T], want: &[T], column
     )))
 }
 
-/// A token crosses once to each other node it goes to, and nothing else does; NICs saw no breach of the rules.
-fn check_traffic(case: &Case, world: &mut World, crossings: u64) -> Result<(), String> {
+/// Every rank sends what its calls cost, between nodes and within, and nothing else; NICs saw no breach of the rules.
+fn check_traffic(case: &Case, world: &mut World, calls: &[Call]) -> Result<(), String> {
     if case.fabric == Link::Loopback {
         return Ok(());
     }
-    let mut payload = 0;
-    let mut slots = 0;
+    let bytes = |path: fn(&gate::Cost) -> [&PathCost; 2], rank: u32| -> u64 {
+        let paths = calls.iter().flat_map(|call| path(&call.cost));
+        paths.map(|path| path.sent[rank as usize] * path.message_bytes).sum()
+    };
     for rank in world.communicators() {
-        let (topology, shape) = (rank.plan().topology, rank.plan().shape);
-        slots = u64::from(shape.dispatch_slot_bytes(topology)) + u64::from(shape.combine_slot_bytes());
-        payload += rank.traffic().map_err(|error| error.to_string())?.payload.write_bytes;
-    }
-    if payload != crossings * slots {
-        return Err(format!("{payload} bytes crossed between nodes, expected {crossings} slots each way of {slots}"));
+        let payload = rank.traffic().map_err(|error| error.to_string())?.payload.write_bytes;
+        let want = bytes(|cost| [&cost.dispatch.between, &cost.combine.between], rank.rank());
+        if payload != want {
+            return Err(format!("{payload} bytes crossed between nodes from rank {}, expected {want}", rank.rank()));
+        }
     }
     // The served NICs of a world on a GPU tell violations as errors of their counters.
     let Some(machine) = world.machine() else { return Ok(()) };
+    for (rank, gpu) in (0..).zip(machine.with(|machine| machine.statistics().gpus.clone())) {
+        let want = bytes(|cost| [&cost.dispatch.within, &cost.combine.within], rank);
+        if gpu.bulk_store_peer_bytes != want {
+            return Err(format!(
+                "{} bytes crossed within nodes from rank {rank}, expected {want}",
+                gpu.bulk_store_peer_bytes
+            ));
+        }
+    }
     machine.with(|machine| {
         let network = machine.network_mut();
         match (network.violations(), network.failures()) {

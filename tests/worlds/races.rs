@@ -4,6 +4,7 @@
 //! rank's host is on its own: what one rank's host knows, another one's kernel does not.
 
 use crate::case::{Added, Carried, Case, Format, Link, Ordered, Pattern, Scales};
+use crate::damage::Word;
 use crate::play::check;
 use crate::trouble::Trouble;
 
@@ -152,5 +153,16 @@ fn queue_pairs_that_fall_behind() {
     for (seed, channels, workers) in [(146, 4, 2), (484, 1, 4), (462, 2, 2)] {
         let schedule = Some(seed);
         check(&Case { schedule, channels, workers, read_before_post: true, retransmit: true, ..late.clone() });
+    }
+}
+
+/// An exchange that finds its rank given up leaves at once, by a way without barriers: what it reads there nobody may write.
+#[test]
+fn an_exchange_behind_a_kernel_that_gave_up() {
+    for fabric in LINKS {
+        for schedule in [None, Some(5)] {
+            let trouble = Some(Trouble::Damaged { rank: 3, call: 1, word: Word::AbortedExchange });
+            clean(Case { fabric, schedule, calls: 2, experts_per_rank: 4, trouble, ..Case::default() });
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use warpferry::plan::{Landing, Op, Plan, Shape};
 use warpferry::reference::{self, CombineInput, CombineOutput, DispatchInput, DispatchOutput, Layout};
-use warpferry::{Result, WorldConfig};
+use warpferry::{LoadStatistics, Result, WorldConfig};
 use warpferry_emu::{Checks, Hosts, Schedule};
 use warpferry_nic::Ordering;
 
@@ -46,11 +46,18 @@ fn play(options: &DemoOptions) -> Result<bool> {
     need(0).check(&plan, options.tokens, room)?;
     let choices = source.choices(options, topology)?;
     let load = choices.load(topology, &source.shape)?;
+    let cost = choices.cost(topology, &source.shape)?;
+    let saving = source.saving(options, topology, &cost)?;
     let need = need(choices.rows(topology, source.shape)?);
     if !options.json {
         say(&plan);
         say(format_args!("backend  {} ({why})", backend.device()));
         say(format_args!("routing  {}: {load}", source.origin));
+        say(format_args!("cost     dispatch {}", cost.dispatch));
+        say(format_args!("         combine {}", cost.combine));
+        if let Some((gate, share)) = &saving {
+            say(format_args!("limit    against gate {gate}: {share}"));
+        }
         say(format_args!("memory   {}\n", need.text(room)));
     }
     need.check(&plan, options.tokens, room)?;
@@ -72,6 +79,9 @@ fn play(options: &DemoOptions) -> Result<bool> {
     };
     let done = transfer(&backend, config, bounds, &inputs)?;
     compare_all(&done, &expected, &mut mismatches);
+    for (rank, (have, want)) in done.load.iter().zip(expected_load(&plan, &inputs.turns, &expected)).enumerate() {
+        compare_load(rank, have, &want, &mut mismatches);
+    }
     let report = Report {
         verified: mismatches.is_empty(),
         backend: backend.name(),
@@ -80,6 +90,9 @@ fn play(options: &DemoOptions) -> Result<bool> {
         jit: options.jit,
         routing: inputs.origin.clone(),
         load,
+        cost,
+        saving,
+        measured: done.load,
         tokens: options.tokens,
         roles: options.roles.to_string(),
         unordered: emulated.then_some(options.unordered),
@@ -137,6 +150,7 @@ fn config(options: &DemoOptions, shape: Shape, sms_of_rank: Option<u32>) -> Resu
 struct Expected {
     dispatched: Vec<DispatchOutput>,
     combined: Vec<CombineOutput>,
+    layouts: Vec<Layout>,
     least: Least,
 }
 
@@ -172,7 +186,8 @@ impl Expected {
             })
             .collect();
         let combined = reference::combine(topology, shape, &layouts, &given)?;
-        Ok(Expected { dispatched, combined, least: Least::new(topology, &layouts) })
+        let least = Least::new(topology, &layouts);
+        Ok(Expected { dispatched, combined, layouts, least })
     }
 }
 
@@ -183,6 +198,22 @@ fn compare_all(done: &Done, expected: &[Expected], mismatches: &mut Vec<String>)
             compare_combine(rank, combined, &expected.combined[rank], mismatches);
         }
     }
+}
+
+/// What each rank must have counted: the turns that went along no handle.
+fn expected_load(plan: &Plan, turns: &[Turn], expected: &[Expected]) -> Vec<LoadStatistics> {
+    let counted = turns.iter().zip(expected).filter(|(turn, _)| turn.along.is_none());
+    let calls: Vec<Vec<Layout>> = counted.map(|(_, expected)| expected.layouts.clone()).collect();
+    let load = |rank| reference::load_statistics(plan.topology, plan.shape, rank, &calls);
+    (0..plan.topology.ranks()).map(load).collect()
+}
+
+fn compare_load(rank: usize, have: &LoadStatistics, want: &LoadStatistics, mismatches: &mut Vec<String>) {
+    compare(&format!("rank {rank}: calls counted"), &[have.calls], &[want.calls], mismatches);
+    compare(&format!("rank {rank}: sent pairs"), &have.sent_pairs, &want.sent_pairs, mismatches);
+    compare(&format!("rank {rank}: received pairs"), &have.received_pairs, &want.received_pairs, mismatches);
+    compare(&format!("rank {rank}: sent rows"), &have.sent_rows, &want.sent_rows, mismatches);
+    compare(&format!("rank {rank}: received rows"), &have.received_rows, &want.received_rows, mismatches);
 }
 
 fn compare_dispatch(rank: usize, have: &DispatchOutput, want: &DispatchOutput, mismatches: &mut Vec<String>) {

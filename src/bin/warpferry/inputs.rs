@@ -1,6 +1,6 @@
 //! What the ranks of a demo send: expert choices and rows.
 
-use warpferry::gate::{Gate, Load};
+use warpferry::gate::{Cost, Gate, Load, Share};
 use warpferry::plan::{Payload, Quantization, Shape, Sum};
 use warpferry::reference::{self, Layout, Quantized};
 use warpferry::routing::Routing;
@@ -131,6 +131,18 @@ impl Source {
     }
 }
 
+impl Source {
+    /// What a node limit leaves of the traffic of the same gate without one, and that gate; none where no limit was asked for.
+    pub fn saving(&self, options: &DemoOptions, topology: Topology, cost: &Cost) -> Result<Option<(Gate, Share)>> {
+        let unlimited = self.gate.unlimited().filter(|_| self.recorded.is_none());
+        let share = |gate| {
+            let without = Cost::of(gate, topology, &self.shape, options.tokens, options.seed.unwrap_or(0))?;
+            Ok((gate, cost.share_of(&without)))
+        };
+        unlimited.map(share).transpose()
+    }
+}
+
 impl Choices {
     /// Rows that dispatch will deliver in all: one for each (token, destination rank).
     pub fn rows(&self, topology: Topology, shape: Shape) -> Result<u64> {
@@ -142,8 +154,16 @@ impl Choices {
 
     /// How far tokens go, and how even the load is.
     pub fn load(&self, topology: Topology, shape: &Shape) -> Result<Load> {
-        let idx: Vec<&[i32]> = self.0.iter().map(|(topk_idx, _)| topk_idx.as_slice()).collect();
-        Load::new(topology, shape, &idx)
+        Load::new(topology, shape, &self.indices())
+    }
+
+    /// Messages and bytes of each rank.
+    pub fn cost(&self, topology: Topology, shape: &Shape) -> Result<Cost> {
+        Cost::new(topology, shape, &self.indices())
+    }
+
+    fn indices(&self) -> Vec<&[i32]> {
+        self.0.iter().map(|(topk_idx, _)| topk_idx.as_slice()).collect()
     }
 }
 

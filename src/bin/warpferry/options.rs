@@ -56,7 +56,7 @@ pub struct DemoOptions {
     /// What rows hold on their way back, and are summed in fp32 to: `bf16`, `fp16` or `fp32`
     #[arg(long, value_enum, default_value_t = CombineOption::Bf16)]
     pub combine: CombineOption,
-    /// Order of the rows that arrive: one for each token by source, or one for each (token, expert) pair by expert
+    /// Order of the rows that arrive: one for each token by source, or one for each (token, choice) pair by expert
     #[arg(long, value_enum, default_value_t = LayoutOption::Rows)]
     pub layout: LayoutOption,
     /// Rows that each expert's part is rounded up to, with `--layout experts`

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{json, Value};
-use warpferry::gate::Load;
+use warpferry::gate::{Cost, Gate, Load, OpCost, PathCost, Share};
 use warpferry::plan::{Op, Plan};
-use warpferry::{Error, Result};
+use warpferry::{Error, LoadStatistics, Result};
 
 use crate::traffic::{Counted, Landed, Least, Slots};
 
@@ -29,6 +29,12 @@ pub struct Report {
     pub routing: String,
     /// How far tokens go, and how even the load is.
     pub load: Load,
+    /// Messages and bytes that the choices lead to, of one turn.
+    pub cost: Cost,
+    /// What a node limit leaves of the traffic of the gate without one.
+    pub saving: Option<(Gate, Share)>,
+    /// What each rank counted on its device, over all turns.
+    pub measured: Vec<LoadStatistics>,
     /// Tokens of a rank.
     pub tokens: u32,
     /// Roles as typed.
@@ -190,6 +196,46 @@ impl Report {
         })
     }
 
+    /// Experts and ranks as the devices counted them.
+    fn measured_json(&self) -> Value {
+        let own = |rank: &LoadStatistics| rank.received_rows.iter().sum::<u64>();
+        json!({
+            "calls": self.measured.first().map(|rank| rank.calls),
+            "expert_pairs": self.measured.iter().flat_map(|rank| &rank.received_pairs).collect::<Vec<_>>(),
+            "rank_rows": self.measured.iter().map(own).collect::<Vec<u64>>(),
+            "rows_sent": self.measured.iter().map(|rank| &rank.sent_rows).collect::<Vec<_>>(),
+        })
+    }
+
+    fn cost_json(&self) -> Value {
+        let path = |path: &PathCost| {
+            let (rank, most_bytes) = path.most();
+            json!({
+                "message_bytes": path.message_bytes,
+                "messages": path.messages(),
+                "bytes": path.bytes(),
+                "most_rank": rank,
+                "most_bytes": most_bytes,
+                "link": path.busiest.map(|link| [link.from, link.to]),
+                "link_bytes": path.link_bytes(),
+                "sent": path.sent,
+                "received": path.received,
+            })
+        };
+        let op = |op: &OpCost| json!({ "between": path(&op.between), "within": path(&op.within) });
+        let saving = self.saving.map(|(gate, share)| {
+            json!({
+                "gate": gate.to_string(),
+                "between": share.between,
+                "between_most": share.between_most,
+                "link_most": share.link_most,
+                "within": share.within,
+                "within_most": share.within_most,
+            })
+        });
+        json!({ "dispatch": op(&self.cost.dispatch), "combine": op(&self.cost.combine), "share_of_unlimited": saving })
+    }
+
     /// One object. `ib_*` and `nvlink_*` at its top are those of dispatch; each operation has its own below. What nobody
     /// counted is null: only the emulator counts within a node, and no one tells near from far with fabric loopback.
     pub fn to_json(&self) -> Value {
@@ -240,6 +286,8 @@ impl Report {
         });
         // What is moved. `json!` takes no longer list.
         value["landing"] = self.landing_json();
+        value["cost"] = self.cost_json();
+        value["load_measured"] = self.measured_json();
         value["payload"] = shape.payload().to_string().into();
         value["sum"] = shape.sum().to_string().into();
         value["layout"] = shape.layout().to_string().into();
@@ -268,6 +316,24 @@ fn grouped(number: u64) -> String {
 /// A cell of what was counted.
 fn counted(number: Option<u64>, text: impl Fn(u64) -> String) -> String {
     number.map_or_else(|| "not counted".to_string(), text)
+}
+
+/// Load of experts and ranks as the devices counted it.
+fn measured(ranks: &[LoadStatistics]) -> String {
+    let experts: Vec<u64> = ranks.iter().flat_map(|rank| rank.received_pairs.iter().copied()).collect();
+    let rows: Vec<u64> = ranks.iter().map(|rank| rank.received_rows.iter().sum()).collect();
+    let busiest = |counts: &[u64], unit: &str| {
+        let at = (0..counts.len()).min_by_key(|&at| (std::cmp::Reverse(counts[at]), at)).unwrap_or_default();
+        let mean = counts.iter().sum::<u64>() as f64 / counts.len().max(1) as f64;
+        format!("{at} got {} {unit}, the mean is {mean:.1}", counts.get(at).copied().map_or_else(String::new, grouped))
+    };
+    let calls = ranks.first().map_or(0, |rank| rank.calls);
+    format!(
+        "expert {}; rank {}; of {calls} dispatch{}",
+        busiest(&experts, "pairs"),
+        busiest(&rows, "rows"),
+        if calls == 1 { "" } else { "es" }
+    )
 }
 
 /// Payload against the least possible.
@@ -320,6 +386,7 @@ impl fmt::Display for Report {
         }
         line("seconds", &|op| format!("{:.*}", if self.warp_instructions().is_some() { 2 } else { 4 }, op.seconds))?;
         writeln!(f)?;
+        writeln!(f, "load on the device: {}", measured(&self.measured))?;
         if self.plan.landing().rows() > 0 {
             let Landed { outputs, of } = self.landed;
             let rest = if outputs < of { "; the others had no room in the zone" } else { "" };
@@ -347,6 +414,19 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_the_busiest() {
+        let rank = |received_pairs, received_rows| LoadStatistics {
+            calls: 2,
+            received_pairs,
+            received_rows,
+            ..LoadStatistics::default()
+        };
+        let said = measured(&[rank(vec![1, 5], vec![1, 2]), rank(vec![5, 1], vec![2000, 0])]);
+        let want = "expert 1 got 5 pairs, the mean is 3.0; rank 1 got 2,000 rows, the mean is 1001.5; of 2 dispatches";
+        assert_eq!(said, want);
+    }
 
     #[test]
     fn groups_digits() {

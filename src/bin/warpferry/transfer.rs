@@ -8,8 +8,8 @@ use warpferry::comm::Canceller;
 use warpferry::plan::OutputLayout;
 use warpferry::reference::{self, CombineOutput, DispatchOutput, Row};
 use warpferry::{
-    Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, Pending, Result, Shape, Tensor, World,
-    WorldConfig,
+    Combine, Combined, Communicator, Dispatch, Dispatched, Error, Handle, LoadStatistics, Pending, Result, Shape,
+    Tensor, World, WorldConfig,
 };
 use warpferry_emu::GpuStatistics;
 
@@ -26,6 +26,8 @@ pub struct Done {
     /// Dispatched and combined, by rank and turn.
     pub ranks: Vec<Vec<(DispatchOutput, CombineOutput)>>,
     pub landed: Landed,
+    /// What each rank counted on its device.
+    pub load: Vec<LoadStatistics>,
     pub dispatch: Counted,
     pub dispatch_time: Duration,
     pub combine: Counted,
@@ -94,6 +96,7 @@ pub fn transfer(
     })?;
     let combine_time = began.elapsed();
     let end = counted(&mut world)?;
+    let load = run(&mut world, |communicator| communicator.load_statistics())?;
     progress.finish();
     let ranks = outputs
         .into_iter()
@@ -101,7 +104,15 @@ pub fn transfer(
         .map(|(turns, combined)| turns.into_iter().map(|(_, output)| output).zip(combined).collect())
         .collect();
     world.close()?;
-    Ok(Done { ranks, landed, dispatch: middle.since(start), dispatch_time, combine: end.since(middle), combine_time })
+    Ok(Done {
+        ranks,
+        landed,
+        load,
+        dispatch: middle.since(start),
+        dispatch_time,
+        combine: end.since(middle),
+        combine_time,
+    })
 }
 
 /// Runs `act` once a rank. On a GPU the first rank that fails stops the others' kernels, which would wait for it until
