@@ -138,10 +138,13 @@ impl Word {
             (Word::PlanHash, Cause::Disagree { expected, seen, .. }) => bare && expected == hash + 1 && seen == hash,
             (Word::ForwardTail | Word::ReceiveTail | Word::PartialTail | Word::SumTail, _) => is_stale(line, call),
             (Word::DispatchCalls | Word::CombineCalls, _) => is_of_call(line, call + 2, call + 1),
-            // All rows fit but those.
-            (Word::ReceiveBase, Cause::Overflow { need, have }) => bare && need == have && need != 0,
             _ => false,
         }
+    }
+
+    /// Whether it is told as an overflow, of which no kernel makes an end: all rows fit but those.
+    pub fn overflows(self, need: u64, have: u64) -> bool {
+        self == Word::ReceiveBase && need == have && need != 0
     }
 
     /// Whether a line of another rank may follow from it, but for waiting.

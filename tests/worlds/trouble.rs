@@ -324,6 +324,15 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
         };
         return trouble.no_experts(case, rank, call, choices).iter().any(is_it).then_some(Noticed::NoExpert);
     }
+    if let Error::Overflow { rank: by, need, have, .. } = first {
+        // Rows beyond what is there are dropped, and the rank goes on; others may miss it all the same.
+        let (Trouble::Damaged { rank: whose, word, .. } | Trouble::DamagedWithin { rank: whose, word, .. }) = trouble
+        else {
+            return None;
+        };
+        let is_it = *by == rank && whose == rank && word.overflows(*need, *have);
+        return is_it.then_some(Noticed::Overflow);
+    }
     let hurried = matches!(trouble, Trouble::Hurry { .. });
     lines(first).find_map(|line| match line.cause {
         Cause::Nic { syndrome, .. } => is_of(trouble, syndrome).then_some(Noticed::Nic),
@@ -346,7 +355,6 @@ fn explained(case: &Case, trouble: Trouble, rank: u32, first: &Error) -> Option<
                     Cause::StaleSlot { .. } => Some(Noticed::StaleSlot),
                     Cause::Overlap => Some(Noticed::Overlap),
                     Cause::Disagree { .. } => Some(Noticed::Disagree),
-                    Cause::Overflow { .. } => Some(Noticed::Overflow),
                     _ => Some(Noticed::Aborted),
                 }
             }
@@ -495,7 +503,10 @@ fn blamed(case: &Case, trouble: Trouble, outcomes: &[Rounds]) -> Result<(), &'st
         Trouble::Leaves { rank, .. } if !anybody(rank) => Err("nobody names the missing rank"),
         Trouble::Damaged { rank, call, word } | Trouble::DamagedWithin { rank, call, word, .. } => {
             let hash = plan_hash(case);
-            if !says(rank, &|line| word.is_named_by(line, call, hash)) {
+            let overflows =
+                |error: &Error| matches!(error, Error::Overflow { need, have, .. } if word.overflows(*need, *have));
+            let told = outcomes[rank as usize].errors.iter().any(overflows);
+            if !told && !says(rank, &|line| word.is_named_by(line, call, hash)) {
                 return Err("the damaged rank does not say what is damaged");
             }
             match word {
