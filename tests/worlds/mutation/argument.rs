@@ -28,31 +28,38 @@ const ARGUMENTS: &[Argument] = &[
     Argument { place: "dispatch.ptx", text: "[status+24], capacity", change: "moved later", ..BEHIND_THE_KERNEL },
     Argument { place: "dispatch.ptx", text: "[status+24], capacity", change: "moved earlier", ..BEHIND_THE_KERNEL },
     // What a line without fields holds there.
-    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:267#1", text: "st.shared.u32 [smem+32], source", ..NO_FIELDS },
-    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:267#1", text: "st.shared.u64 [smem+40], stamp", ..NO_FIELDS },
-    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:267#1", text: "st.shared.u64 [smem+48], _seen", ..NO_FIELDS },
-    Argument { kernel: "loopback", place: "GIVE_UP from exchange.ptx:267#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { place: "GIVE_UP from exchange.ptx:370#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { place: "GIVE_UP from exchange.ptx:373#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:500#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:332#1", text: "st.shared.u32 [smem+32], source", ..NO_FIELDS },
+    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:332#1", text: "st.shared.u64 [smem+40], stamp", ..NO_FIELDS },
+    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:332#1", text: "st.shared.u64 [smem+48], _seen", ..NO_FIELDS },
+    Argument { kernel: "loopback", place: "GIVE_UP from exchange.ptx:332#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { place: "GIVE_UP from exchange.ptx:438#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { place: "GIVE_UP from exchange.ptx:441#0", text: "st.shared.u", ..NO_FIELDS },
+    Argument { kernel: "mlx5", place: "GIVE_UP from exchange.ptx:589#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "fabric_mlx5.ptxh:481 FABRIC_BOXES_SENT", text: "sub.u64 _entry, _posted, _behind", ..NO_FIELDS },
     Argument { place: "GIVE_UP from scout.ptxh:87#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "GIVE_UP from frame.ptxh:111#0", text: "st.shared.u", ..NO_FIELDS },
     Argument { place: "GIVE_UP from frame.ptxh:118#0", text: "st.shared.u", ..NO_FIELDS },
-    Argument { place: "GIVE_UP from exchange.ptx:267#0", text: "[smem+48], _lost_channel", change: "dropped", ..ZERO_OVER_ZERO },
-    Argument { place: "GIVE_UP from exchange.ptx:500#2", text: "[smem+48], _now", change: "dropped", ..ZERO_OVER_ZERO },
+    Argument { place: "GIVE_UP from exchange.ptx:332#0", text: "[smem+48], _lost_channel", change: "dropped", ..ZERO_OVER_ZERO },
+    Argument { place: "GIVE_UP from exchange.ptx:589#2", text: "[smem+48], _now", change: "dropped", ..ZERO_OVER_ZERO },
     // Giving up where everybody meets behind it.
     Argument { place: "GIVE_UP from exchange.ptx", change: ".release -> .relaxed", ..MET_BEHIND_IT },
     Argument { place: "GIVE_UP from exchange.ptx", change: "moved earlier", ..MET_BEHIND_IT },
     Argument { place: "GIVE_UP from frame.ptxh", change: ".release -> .relaxed", ..MET_BEHIND_IT },
     Argument { place: "GIVE_UP from frame.ptxh", change: "moved earlier", ..MET_BEHIND_IT },
-    Argument { place: "GIVE_UP from exchange.ptx:267#0", text: CODE_OF_A_NIC, change: "moved earlier", ..PAST_A_CONSTANT },
-    Argument { place: "GIVE_UP from exchange.ptx:500#2", text: CODE_OF_A_NIC, change: "moved earlier", ..PAST_A_CONSTANT },
+    Argument { place: "GIVE_UP from exchange.ptx:332#0", text: CODE_OF_A_NIC, change: "moved earlier", ..PAST_A_CONSTANT },
+    Argument { place: "GIVE_UP from exchange.ptx:589#2", text: CODE_OF_A_NIC, change: "moved earlier", ..PAST_A_CONSTANT },
     Argument { place: "GIVE_UP from scout.ptxh:15#0", text: CODE_OF_A_NIC, change: "moved earlier", ..PAST_A_CONSTANT },
     // The word that says that a kernel gave up, and the one that says that a launch is under way.
     Argument { text: "st.relaxed.gpu.global.u32 [state+48], 1", change: "+1", ..ANY_BUT_ZERO },
     Argument { text: "st.relaxed.gpu.global.u32 [state+48], 1", change: "moved earlier", ..ABORT_IS_A_HINT },
     Argument { text: "st.relaxed.gpu.global.u32 [state+48], 1", change: "moved later", ..ABORT_IS_A_HINT },
+    Argument { place: "exchange.ptx", text: "st.relaxed.gpu.global.u32 [state+48], 1", change: "weak", ..ALONE_IN_ITS_STREAM },
+    Argument {
+        place: "exchange.ptx",
+        text: "st.relaxed.gpu.global.u32 [state+48], 1",
+        change: ".gpu -> .cta",
+        ..ALONE_IN_ITS_STREAM
+    },
     Argument { place: "layout.ptx", text: "cas.b32 word, [refused], 0, 1", change: "+1", ..ANY_BUT_ZERO },
     Argument { edge: "overlap", text: "cas.b32 busy", change: "+1", ..ANY_BUT_ZERO },
     Argument { edge: "overlap", text: "cas.b32 busy", change: ".acquire -> .relaxed", ..ONLY_IF_THEY_OVERLAP },
@@ -80,6 +87,14 @@ const ARGUMENTS: &[Argument] = &[
     Argument { edge: "moves", text: "red.relaxed.cta.shared", change: "moved earlier", ..BESIDE_THE_RECORD },
     Argument { kernel: "loopback", place: "worker.ptxh", text: "[stream+36], draining", change: "dropped", ..NOTHING_TO_DRAIN },
     Argument { place: "worker.ptxh:143", text: "[stream+36], draining", change: "dropped", ..AS_IT_WAS_CLAIMED },
+    // Load statistics: an array of one layer.
+    Argument {
+        place: "ADD_TO_LOAD from exchange.ptx:649",
+        text: "add.u32 _layer, _layer, 1",
+        change: "+1",
+        why: "pairs of the local experts are one layer: behind it the sum is whole, whether one or two were counted",
+        ..ANY
+    },
     // Waits of exchange.
     Argument { text: "sub.u64 _now, _now, _began", change: "+1", ..A_NANOSECOND },
     Argument { place: "scout.ptxh", text: "sub.u64 value, now, began", change: "+1", ..A_NANOSECOND },
@@ -98,18 +113,18 @@ const ARGUMENTS: &[Argument] = &[
     Argument { kernel: "combine_staged_bf16_loopback", place: "from combine.ptx:550", ..CREDIT_IS_ALWAYS_FREE },
     Argument { kernel: "loopback", place: "dispatch.ptx", text: "sub.u64 before, taken, before", change: "+1", ..CREDIT_BEFORE_THE_QUARTER },
     Argument {
-        place: "AWAIT_STAMP from exchange.ptx:370#0",
+        place: "AWAIT_STAMP from exchange.ptx:438#0",
         text: "ld.acquire.sys.global.u64 _seen",
         change: ".acquire -> .relaxed",
         ..READ_BEHIND_THE_NEXT
     },
     Argument { place: "exchange.ptx", text: "add.u32 to, to, 32", change: "-1", ..STAMPED_TWICE },
     Argument { place: "FABRIC_BOXES_SENT", text: "add.u32 _to, _to, threads", change: "-1", ..WAITED_FOR_TWICE },
-    Argument { kernel: "exchange_mlx5", place: "fabric_mlx5.ptxh:80 WRITE_ENTRY from exchange.ptx:243#0", ..NO_ATOMIC },
+    Argument { kernel: "exchange_mlx5", place: "fabric_mlx5.ptxh:80 WRITE_ENTRY from exchange.ptx:308#0", ..NO_ATOMIC },
     Argument { kernel: "exchange_loopback", place: "exchange.ptx", text: "add.u32 to, to, threads", change: "-1", ..STAMPED_TWICE },
     Argument {
         kernel: "exchange_loopback",
-        place: "MEET_OR_LEAVE from exchange.ptx:501",
+        place: "MEET_OR_LEAVE from exchange.ptx:590",
         text: "ld.relaxed.cta.shared.u32 _given_up",
         change: "weak",
         ..NOBODY_GIVES_UP_HERE
@@ -161,7 +176,7 @@ const ARGUMENTS: &[Argument] = &[
     // A lane of the scout gives up.
     Argument { place: "GIVE_UP from scout.ptxh", text: "red.release.cta.shared", change: ".release -> .relaxed", ..IN_THE_SCOUT },
     Argument { place: "GIVE_UP from scout.ptxh", text: "red.release.cta.shared", change: "moved earlier", ..IN_THE_SCOUT },
-    Argument { place: "exchange.ptx:500#0", text: "red.release.cta.shared", change: "dropped", ..THE_NEXT_KERNEL_SEES_IT },
+    Argument { place: "exchange.ptx:589#0", text: "red.release.cta.shared", change: "dropped", ..THE_NEXT_KERNEL_SEES_IT },
     // Words of the handle's head.
     Argument {
         place: "layout.ptx",
@@ -554,6 +569,13 @@ const NOTHING_TO_DRAIN: Argument = Argument {
 /// A fence and a word of the own state.
 const PAST_THE_STATE: Argument = Argument {
     why: "it is moved past the store of the exchange's number in the private state, which only the next kernel reads",
+    ..ANY
+};
+
+/// The word that says that a kernel gave up, stored by `exchange`.
+const ALONE_IN_ITS_STREAM: Argument = Argument {
+    why: "no other kernel of the rank runs beside exchange, and no other thread of it looks at the word any more: kernels behind it \
+          see it by the stream's order",
     ..ANY
 };
 

@@ -572,6 +572,11 @@ fn troubled(fabric: Link) -> Vec<Case> {
         let pieces = Case { hidden: 2056, trouble, ..base.clone() };
         extra.push(Case { races: false, ..pieces });
     }
+    // A dispatch is launched behind an exchange that gives up: only the word of its rank keeps it from the handle.
+    let trouble = Some(Trouble::Leaves { rank: 1, call: 1 });
+    for layout in [Ordered::Source, Ordered::Expert(4)] {
+        extra.push(Case { bound: vec![Some(4)], layout, trouble, ..base.clone() });
+    }
     let many = Case { schedule: Some(3), sms: vec![(2, 2)], workers: 4, ..base.clone() };
     let troubled = |trouble| {
         // Who reads a slot before it was written races with whoever writes it.
