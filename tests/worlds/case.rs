@@ -66,6 +66,8 @@ pub struct Case {
     pub workers: u32,
     pub roles: Warps,
     pub stage_bytes: u32,
+    /// How often each round goes along its handle once more, while the first outputs live. Not where there is trouble.
+    pub along: u32,
     /// Rows of the landing zone; 0 stages all rows.
     pub landing: u32,
     /// Seed of the schedule; none is round robin.
@@ -281,6 +283,7 @@ impl Default for Case {
             workers: 3,
             roles: Warps::Dynamic,
             stage_bytes: 2048,
+            along: 0,
             landing: 0,
             schedule: None,
             resident_ctas: None,
@@ -324,6 +327,15 @@ impl Case {
     /// Rows that `rank` has room for beyond those that come, if it does not wait for their number.
     pub fn spare(&self, rank: u32) -> Option<u32> {
         self.bound[rank as usize % self.bound.len()]
+    }
+
+    /// Rounds along a handle behind each that counts.
+    pub fn rounds_along(&self) -> u32 {
+        if self.trouble.is_none() {
+            self.along
+        } else {
+            0
+        }
     }
 
     /// Whether `rank` scales rows.

@@ -113,6 +113,19 @@ fn in_world(case: &Case, act: impl Fn(&mut warpferry::Communicator, &[Call]) -> 
     world.close().unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// Calls along a handle exchange nothing: only the words that open flows keep a forwarder from rows that are still read.
+#[test]
+fn rows_land_along_a_handle() {
+    for fabric in LINKS {
+        for seed in 1..=4 {
+            let case = Case { fabric, along: 3, schedule: Some(seed), workers: 1 + seed as u32, ..direct() };
+            check(&Case { races: true, tokens: vec![20, 9, 0], ..case.clone() });
+            check(&Case { landing: 16 * seed as u32, tokens: vec![4, 12], races: seed % 2 == 0, ..case.clone() });
+            check(&Case { weak: true, tokens: vec![9, 14], ..case });
+        }
+    }
+}
+
 /// Outputs share the zone while they live: the third of three that fill it goes through rings, and lands again when the first
 /// has gone. Contents stay as they were all the while.
 #[test]

@@ -272,7 +272,20 @@ pub fn check_load<'a>(rank: &Communicator, calls: impl IntoIterator<Item = &'a C
 /// One dispatch and its combine at one rank, compared.
 pub fn round(rank: &mut Communicator, case: &Case, call: &Call) -> Result<(), Stop> {
     let dispatched = dispatch(rank, case, call)?;
-    combine(rank, case, call, &dispatched.handle)
+    combine(rank, case, call, &dispatched.handle)?;
+    for _ in 0..case.rounds_along() {
+        let op = operation(rank, case, call)?.cached(&dispatched.handle).timeout(timeout(rank, case));
+        let again = rank.dispatch(op)?.wait(PATIENCE)?;
+        let again = verify(rank, case, call, again)?;
+        combine(rank, case, call, &again.handle)?;
+    }
+    // Nobody wrote over what was kept.
+    compare(
+        "x bytes",
+        &dispatched.x.narrow(0..dispatched.rows)?.to_bytes()?,
+        &call.dispatched[rank.rank() as usize].x,
+        1,
+    )
 }
 
 /// One dispatch at one rank, compared.
@@ -312,7 +325,11 @@ pub fn begin_with(
     call: &Call,
     timeout: Duration,
 ) -> warpferry::Result<Pending<Dispatched>> {
-    let op = operation(rank, case, call)?.timeout(timeout);
+    let mut op = operation(rank, case, call)?.timeout(timeout);
+    if let Some(spare) = case.spare(rank.rank()) {
+        let rows = call.dispatched[rank.rank() as usize].source.len();
+        op = op.bound((rows + spare as usize).max(1));
+    }
     rank.dispatch(op)
 }
 
@@ -335,10 +352,6 @@ fn operation(rank: &Communicator, case: &Case, call: &Call) -> warpferry::Result
     if let Some(kind) = payload.scales().filter(|_| payload.takes_scales()) {
         let columns = kind.columns(case.hidden) as usize;
         op = op.scales(&rows(rank, case, kind.dtype(), &input.scales, [tokens, columns])?);
-    }
-    if let Some(spare) = case.spare(rank.rank()) {
-        let rows = call.dispatched[rank.rank() as usize].source.len();
-        op = op.bound((rows + spare as usize).max(1));
     }
     Ok(op)
 }
@@ -487,9 +500,10 @@ fn check_traffic(case: &Case, world: &mut World, calls: &[Call]) -> Result<(), S
     if case.fabric == Link::Loopback {
         return Ok(());
     }
+    let rounds = u64::from(1 + case.rounds_along());
     let bytes = |path: fn(&gate::Cost) -> [&PathCost; 2], rank: u32| -> u64 {
         let paths = calls.iter().flat_map(|call| path(&call.cost));
-        paths.map(|path| path.sent[rank as usize] * path.message_bytes).sum()
+        rounds * paths.map(|path| path.sent[rank as usize] * path.message_bytes).sum::<u64>()
     };
     for rank in world.communicators() {
         let payload = rank.traffic().map_err(|error| error.to_string())?.payload.write_bytes;
@@ -507,7 +521,8 @@ fn check_traffic(case: &Case, world: &mut World, calls: &[Call]) -> Result<(), S
     let Some(machine) = world.machine() else { return Ok(()) };
     for (rank, gpu) in (0..).zip(machine.with(|machine| machine.statistics().gpus.clone())) {
         let want = bytes(|cost| [&cost.dispatch.within, &cost.combine.within], rank);
-        let spared: u64 = calls.iter().map(|call| call.cost.dispatch.within.sent[rank as usize] * headers).sum();
+        let messages: u64 = calls.iter().map(|call| call.cost.dispatch.within.sent[rank as usize]).sum();
+        let spared = rounds * messages * headers;
         let less = want.checked_sub(gpu.bulk_store_peer_bytes);
         if less.is_none_or(|less| less > spared || !less.is_multiple_of(headers.max(1))) {
             return Err(format!(

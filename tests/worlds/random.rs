@@ -132,6 +132,7 @@ prop_compose! {
         biases in prop::collection::vec(0..=2u32, 1..=3),
         layout in prop_oneof![1 => Just(Ordered::Source), 1 => (1..=17u32).prop_map(Ordered::Expert)],
         scaled in prop::collection::vec(any::<bool>(), 1..=3),
+        along in prop_oneof![4 => Just(0u32), 1 => 1..=2u32],
         bound in prop_oneof![2 => Just(vec![None]), 1 => prop::collection::vec(prop::option::of(0..=9u32), 1..=3)],
     ) -> Case {
         let numbers = if any { Numbers::Any } else { Numbers::Usual };
@@ -139,6 +140,7 @@ prop_compose! {
         Case {
             seed,
             calls,
+            along,
             hidden,
             payload,
             sum,
@@ -222,13 +224,15 @@ pub fn cases_that_are_valid() -> impl Strategy<Value = Case> {
         let ranks = nodes * gpus;
         let topk = moved.topk.min(moved.experts_per_rank * ranks);
         // Rows of a rank's token: at most one a choice and one a rank.
-        let tokens_max = (ROWS_MAX / (ranks * topk.min(ranks) * moved.calls)).max(1);
+        let rounds = moved.calls * (1 + moved.along);
+        let tokens_max = (ROWS_MAX / (ranks * topk.min(ranks) * rounds)).max(1);
         Case {
             nodes,
             gpus,
             topk,
             seed: moved.seed,
             calls: moved.calls,
+            along: moved.along,
             hidden: moved.hidden,
             payload: moved.payload,
             sum: moved.sum,

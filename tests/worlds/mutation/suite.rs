@@ -322,7 +322,8 @@ fn carried(base: &Case) -> Vec<Case> {
         },
         Case { weak: true, races: false, schedule: Some(26), tokens: vec![12, 9], calls: 2, ..back.clone() },
         // Rows by expert: few experts and many, one twice, parts that are full and parts that are padded.
-        Case { layout: Ordered::Expert(4), scaled: vec![true], tokens: vec![5, 9], calls: 2, ..back.clone() },
+        Case { layout: Ordered::Expert(4), scaled: vec![true], tokens: vec![5, 9], along: 1, ..back.clone() },
+        Case { along: 2, schedule: Some(30), tokens: vec![9, 13], depth_nv: 2, chunk_nv: 1, ..base.clone() },
         Case {
             layout: Ordered::Expert(2),
             scaled: vec![false, true],
@@ -360,9 +361,9 @@ fn landing(base: &Case) -> Vec<Case> {
     let small = Case { depth_ib: 2, depth_nv: 2, chunk_ib: 1, chunk_nv: 1, channels: 1, hidden: 16, ..direct.clone() };
     let trouble = |trouble| Case { trouble: Some(trouble), calls: 2, tokens: vec![24, 31], ..direct.clone() };
     let mut all = vec![
-        Case { tokens: vec![5, 3], calls: 2, ..direct.clone() },
-        Case { tokens: vec![9, 14, 0], bound: vec![Some(3), None], schedule: Some(31), ..direct.clone() },
-        Case { tokens: vec![20, 33], schedule: Some(32), ..small.clone() },
+        Case { tokens: vec![5, 3], calls: 2, along: 1, ..direct.clone() },
+        Case { tokens: vec![9, 14, 0], along: 1, bound: vec![Some(3), None], schedule: Some(31), ..direct.clone() },
+        Case { tokens: vec![20, 33], schedule: Some(32), along: 2, calls: 1, ..small.clone() },
         Case { pattern: Pattern::OneExpert { expert: 3 }, tokens: vec![40, 9], schedule: Some(33), ..small.clone() },
         Case { landing: 32, tokens: vec![2, 16, 9, 24, 0], calls: 5, schedule: Some(34), ..direct.clone() },
         Case { landing: 16, tokens: vec![1, 6, 0, 9], calls: 4, topk: 2, ..small.clone() },
@@ -382,7 +383,12 @@ fn landing(base: &Case) -> Vec<Case> {
     ];
     for seed in 41..=44 {
         let weak = Case { weak: true, races: false, schedule: Some(seed), tokens: vec![12, 9], ..direct.clone() };
-        all.push(Case { landing: if seed % 2 == 0 { 48 } else { 4096 }, pct: (seed == 44).then_some(3), ..weak });
+        all.push(Case {
+            along: seed as u32 % 2,
+            landing: if seed % 2 == 0 { 48 } else { 4096 },
+            pct: (seed == 44).then_some(3),
+            ..weak
+        });
     }
     all
 }

@@ -50,6 +50,7 @@ const CHANGES: &[Change] = &[
     |case| Some(Case { layout: Ordered::Source, ..case.clone() }),
     |case| Some(Case { bound: vec![None], ..case.clone() }),
     |case| Some(Case { landing: 0, ..case.clone() }),
+    |case| Some(Case { along: 0, ..case.clone() }),
     |case| Some(Case { scaled: vec![false], ..case.clone() }),
     |case| Some(Case { weights_back: false, ..case.clone() }),
     |case| Some(Case { biases: vec![0], ..case.clone() }),

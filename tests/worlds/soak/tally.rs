@@ -105,6 +105,7 @@ fn dimensions(case: &Case) -> Vec<(&'static str, String)> {
         ("rows", if case.layout == Ordered::Source { "by source" } else { "by expert" }.to_string()),
         ("bounds", yes(case.bound.iter().any(Option::is_some))),
         ("landing", yes(case.landing > 0)),
+        ("along a handle", yes(case.rounds_along() > 0)),
         ("sums of weights", yes(case.weights_back)),
         ("biases", yes(case.biases.iter().any(|&biases| biases > 0))),
         ("top-k", bucket(case.topk, &[1, 2, 4, 8, 16, 32])),
