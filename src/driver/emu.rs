@@ -101,7 +101,10 @@ impl EmuMachine {
                 format!("at most one for each of {} GPUs", self.infos.len()),
             ));
         }
-        self.turns.run(items, |_, item| act(item)).map_err(|misuse| misused("run", misuse))
+        self.turns.with(|cluster| cluster.machine.part_hosts(true));
+        let results = self.turns.run(items, |_, item| act(item)).map_err(|misuse| misused("run", misuse));
+        self.turns.with(|cluster| cluster.machine.part_hosts(false));
+        results
     }
 
     /// Gives the machine to `act`: statistics, faults of NICs, memory.

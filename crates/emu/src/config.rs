@@ -42,7 +42,8 @@ pub struct MachineConfig {
 pub enum Hosts {
     /// One host drives all GPUs.
     One,
-    /// Every GPU has a host of its own, and they meet while nothing runs.
+    /// Every GPU has a host of its own, and they meet while nothing runs, unless they part
+    /// ([`crate::Machine::part_hosts`]).
     PerGpu,
 }
 

@@ -277,6 +277,14 @@ impl Machine {
         self.memory.release(address, false).map(drop)
     }
 
+    /// From here on the hosts of GPUs know of each other only by what their GPUs do, not because nothing runs; or no longer.
+    /// They meet here. Of interest to the race check, with [`Hosts::PerGpu`](crate::Hosts::PerGpu).
+    pub fn part_hosts(&mut self, apart: bool) {
+        if let Some(race) = &mut self.race {
+            race.part_hosts(apart);
+        }
+    }
+
     fn host_access(&self, address: u64, bytes: usize) -> Result<(usize, usize), MachineError> {
         let access = |f: crate::memory::AccessFault| MachineError::Access { address: f.address, problem: f.kind };
         let region = self.memory.find(address, bytes as u64).map_err(access)?;

@@ -361,7 +361,7 @@ fn landing(base: &Case) -> Vec<Case> {
     let small = Case { depth_ib: 2, depth_nv: 2, chunk_ib: 1, chunk_nv: 1, channels: 1, hidden: 16, ..direct.clone() };
     let trouble = |trouble| Case { trouble: Some(trouble), calls: 2, tokens: vec![24, 31], ..direct.clone() };
     let mut all = vec![
-        Case { tokens: vec![5, 3], calls: 2, along: 1, ..direct.clone() },
+        Case { tokens: vec![5, 3], calls: 1, along: 3, ..direct.clone() },
         Case { tokens: vec![9, 14, 0], along: 1, bound: vec![Some(3), None], schedule: Some(31), ..direct.clone() },
         Case { tokens: vec![20, 33], schedule: Some(32), along: 2, calls: 1, ..small.clone() },
         Case { pattern: Pattern::OneExpert { expert: 3 }, tokens: vec![40, 9], schedule: Some(33), ..small.clone() },

@@ -48,19 +48,31 @@ impl Race {
     pub fn enqueued(&mut self, gpu: usize, stream: u32) {
         let (slot, now) = self.host;
         self.host.1 += 1;
-        let mut guard = self.hosts.lock().expect("no panic holds the lock");
-        let hosts = &mut guard.know;
         // With nothing running anywhere, hosts have had every chance to meet.
-        if !self.one_host && self.launches.is_empty() {
-            let mut all = Knowledge::default();
-            hosts.iter().for_each(|host| all.join(host));
-            hosts.iter_mut().for_each(|host| host.clone_from(&all));
+        if !self.hosts_apart && self.launches.is_empty() {
+            self.hosts_meet();
         }
         let index = self.host_index(gpu);
-        let mut known = hosts[index].clone();
-        drop(guard);
+        let mut known = self.hosts.lock().expect("no panic holds the lock").know[index].clone();
         known.learn(slot, now);
         self.stream(gpu, stream).know.join(&known);
+    }
+
+    /// Every host knows what any of them knows.
+    fn hosts_meet(&self) {
+        if self.one_host {
+            return;
+        }
+        let mut guard = self.hosts.lock().expect("no panic holds the lock");
+        let mut all = Knowledge::default();
+        guard.know.iter().for_each(|host| all.join(host));
+        guard.know.iter_mut().for_each(|host| host.clone_from(&all));
+    }
+
+    /// Hosts part, or come together again; they meet at either.
+    pub fn part_hosts(&mut self, apart: bool) {
+        self.hosts_meet();
+        self.hosts_apart = apart;
     }
 
     /// The host sees what a stream has done so far.

@@ -188,6 +188,8 @@ pub(crate) struct Race {
     /// Whether that command stores one word that others may look at meanwhile.
     acting_word: bool,
     one_host: bool,
+    /// Hosts do not meet, whether something runs or not.
+    hosts_apart: bool,
     schedule: String,
     /// Whether a race is a fault. Otherwise only clocks are kept.
     checks: bool,
@@ -231,6 +233,7 @@ impl Race {
             acting: None,
             acting_word: false,
             one_host,
+            hosts_apart: false,
             schedule,
             checks: config.checks.races,
             explores: config.memory == MemoryOrder::Weak,
