@@ -1,6 +1,7 @@
 //! The machine: memory, modules and NICs as the host sees them. Streams and running are in their own files.
 
 use crate::account::LaunchAccount;
+use crate::capture::Captures;
 use crate::choice::Choices;
 use crate::config::{ConfigError, MachineConfig, MemoryOrder};
 use crate::copies::Copies;
@@ -40,6 +41,7 @@ pub struct Machine {
     pub(crate) next_transfer: u64,
     pub(crate) transfers: HashMap<u64, Vec<u8>>,
     pub(crate) events: Vec<EventState>,
+    pub(crate) captures: Captures,
     pub(crate) ctas: Vec<Option<Box<Cta>>>,
     pub(crate) free_ctas: Vec<u32>,
     pub(crate) next_cta: u64,
@@ -116,6 +118,7 @@ impl Machine {
             next_transfer: 1,
             transfers: HashMap::new(),
             events: Vec::new(),
+            captures: Captures::default(),
             ctas: Vec::new(),
             free_ctas: Vec::new(),
             next_cta: 1,
