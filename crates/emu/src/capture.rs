@@ -272,6 +272,23 @@ impl Machine {
         Ok(graph.nodes.iter().filter_map(launch).collect())
     }
 
+    /// Memory that a graph's launches say they touch, and that its other work touches: starts and sizes.
+    pub fn graph_memory(&self, graph: GraphId) -> Result<Vec<(u64, u64)>, MachineError> {
+        let graph = self.graph(graph)?;
+        let mut ranges = Vec::new();
+        for node in &graph.nodes {
+            match node {
+                Node::Launch(launch, _) => {
+                    let whole = |address| self.memory.region(address).map_or(1, |region| region.base + region.bytes - address);
+                    let rules = launch.access.iter();
+                    ranges.extend(rules.map(|rule| (rule.address, rule.bytes.unwrap_or_else(|| whole(rule.address)))));
+                }
+                Node::Command(command) => ranges.extend(command.memory()),
+            }
+        }
+        Ok(ranges)
+    }
+
     /// Forgets a graph; what of it is in streams goes on.
     pub fn destroy_graph(&mut self, graph: GraphId) -> Result<(), MachineError> {
         self.graph(graph)?;

@@ -60,6 +60,19 @@ pub(crate) enum Command {
     Wait { event: u32, count: u64 },
 }
 
+impl Command {
+    /// Memory that it touches: starts and sizes.
+    pub fn memory(&self) -> Vec<(u64, u64)> {
+        match self {
+            Command::Write { address, bytes } => vec![(*address, bytes.len() as u64)],
+            Command::Word { address, .. } => vec![(*address, 8)],
+            Command::Read { address, bytes, .. } | Command::Fill { address, bytes, .. } => vec![(*address, *bytes)],
+            Command::Copy { from, to, bytes } => vec![(*from, *bytes), (*to, *bytes)],
+            Command::Launch(_) | Command::Record { .. } | Command::Wait { .. } => Vec::new(),
+        }
+    }
+}
+
 /// An event: how often it was recorded, and how many of these were reached.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EventState {
