@@ -57,7 +57,7 @@ fn memory_is_not_used_early() {
         Err(error) => return skipped("work of a CUDA driver", error),
     };
     let driver = gpu.driver().expect("the GPU takes a rank");
-    let (first, second) = (driver.create_stream(StreamPriority::NORMAL).expect("a stream"), driver.create_stream().expect("a stream"));
+    let (first, second) = (driver.create_stream(StreamPriority::NORMAL).expect("a stream"), driver.create_stream(StreamPriority::NORMAL).expect("a stream"));
     let kept = driver.alloc(BYTES as u64).expect("room");
     let mut back = vec![0; BYTES];
     let fetch = |back: &mut Vec<u8>| driver.copy_from_device(back, kept, first).expect("a copy");

@@ -14,6 +14,7 @@ mod damage;
 mod device;
 mod draw;
 mod faults;
+mod graphs;
 #[cfg(feature = "cuda")]
 mod held;
 mod independence;
