@@ -15,6 +15,8 @@ pub mod cuda;
 pub mod emu;
 #[cfg(test)]
 mod emu_tests;
+#[cfg(all(test, feature = "emu"))]
+mod graph_tests;
 pub mod fault;
 pub mod null;
 pub mod trace;

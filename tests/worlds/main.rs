@@ -19,6 +19,7 @@ mod graphs;
 mod held;
 mod independence;
 mod lanes;
+mod launches;
 mod mutants;
 mod mutation;
 mod play;
