@@ -74,6 +74,12 @@ impl<T: Finish> Pending<T> {
         self.fits.take()
     }
 
+    /// Where the results will be, for work in streams that wait for the end of the kernels ([`Pending::event`],
+    /// [`Pending::release_to`]); what a bound leaves open is not filled in. `None` when `wait` has had the outcome.
+    pub fn results(&self) -> Option<&T> {
+        self.output.as_ref()
+    }
+
     /// What is reached when the kernels have ended, for streams of the communicator's driver to wait for. It is the
     /// operation's until `wait` has its outcome or this is dropped; a stream that waits for it by then goes on doing so.
     ///

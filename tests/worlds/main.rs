@@ -13,6 +13,7 @@ mod damage;
 #[cfg(feature = "cuda")]
 mod device;
 mod draw;
+mod events;
 mod faults;
 mod graphs;
 #[cfg(feature = "cuda")]
