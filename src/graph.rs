@@ -73,8 +73,8 @@ impl<'a> Step<'a> {
     /// Work of the caller's, between the operations before and behind it: called once, while the communicator's stream is
     /// captured, with the driver and that stream. It may put launches, copies within the device, fills and events into the
     /// stream, and into others that wait for an event of it, as long as it waits for them in the end. It must not take
-    /// memory, wait, or copy from or to the host. What it uses must live as long as the graph; [`Step::keep`] sees to
-    /// tensors.
+    /// memory, wait, or copy from or to the host. Addresses of results that the step gave go into it by `move`. What it uses
+    /// must live as long as the graph; [`Step::keep`] sees to tensors.
     pub fn work(&mut self, act: impl FnOnce(&Arc<dyn Driver>, StreamId) -> Result<()> + 'a) {
         self.parts.push(Part::Work(Box::new(act)));
     }
@@ -91,7 +91,10 @@ impl<'a> Step<'a> {
 
 impl fmt::Debug for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Step").field("rank", &self.shared.rank).field("parts", &self.parts.len()).finish_non_exhaustive()
+        f.debug_struct("Step")
+            .field("rank", &self.shared.rank)
+            .field("parts", &self.parts.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -158,7 +161,9 @@ impl Graph {
         let same = |input: &Tensor| input.ptr() == tensor.ptr() && input.bytes() == tensor.bytes();
         match self.captured.inputs.iter().any(same) {
             true => Ok(()),
-            false => Err(Error::argument("tensor", tensor.ptr(), "a tensor that was given to an operation of the graph")),
+            false => {
+                Err(Error::argument("tensor", tensor.ptr(), "a tensor that was given to an operation of the graph"))
+            }
         }
     }
 }

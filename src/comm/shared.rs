@@ -483,9 +483,7 @@ impl Shared {
         let taken = {
             let mut calls = self.calls();
             calls.open.retain(|&open| open != ticket);
-            calls.calls.get_mut(&ticket).and_then(|call| {
-                call.keep.take()
-            })
+            calls.calls.get_mut(&ticket).and_then(|call| call.keep.take())
         };
         let Some(mut keep) = taken else { return };
         let outcome = self.outcome(&keep.reports);

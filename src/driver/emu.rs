@@ -667,14 +667,7 @@ impl Driver for EmuDriver {
         })
     }
 
-    fn copy_to_host(
-        &self,
-        into: &HostBlock,
-        offset: u64,
-        from: DevicePtr,
-        bytes: u64,
-        stream: StreamId,
-    ) -> Result<()> {
+    fn copy_to_host(&self, into: &HostBlock, offset: u64, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
         let to = Self::block_address("copy_to_host", into, offset, bytes)?;
         self.machine.cluster(|cluster| {
             let stream = cluster.stream("copy_to_host", self.gpu, stream)?;

@@ -48,7 +48,15 @@ fn bench(races: bool) -> Result<Bench> {
     driver.begin_capture(stream)?;
     assert!(driver.is_capturing(stream)?);
     for _ in 0..2 {
-        driver.launch(&Launch { function, grid: 1, block: 1, shared_bytes: 0, stream, args: &args, access: &access })?;
+        driver.launch(&Launch {
+            function,
+            grid: 1,
+            block: 1,
+            shared_bytes: 0,
+            stream,
+            args: &args,
+            access: &access,
+        })?;
     }
     // What the arguments were is what they are.
     args.fill(0xff);

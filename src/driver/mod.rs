@@ -15,9 +15,9 @@ pub mod cuda;
 pub mod emu;
 #[cfg(test)]
 mod emu_tests;
+pub mod fault;
 #[cfg(all(test, feature = "emu"))]
 mod graph_tests;
-pub mod fault;
 pub mod null;
 pub mod trace;
 #[cfg(any(test, feature = "emu"))]
@@ -314,14 +314,7 @@ pub trait Driver: Send + Sync + fmt::Debug {
     fn copy_from_device(&self, into: &mut [u8], from: DevicePtr, stream: StreamId) -> Result<()>;
 
     /// Copies from the device into a host block in the stream's order; returns at once.
-    fn copy_to_host(
-        &self,
-        into: &HostBlock,
-        offset: u64,
-        from: DevicePtr,
-        bytes: u64,
-        stream: StreamId,
-    ) -> Result<()>;
+    fn copy_to_host(&self, into: &HostBlock, offset: u64, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()>;
 
     /// Copies within the device in the stream's order.
     fn copy_within(&self, to: DevicePtr, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()>;

@@ -216,14 +216,7 @@ impl<H: Hook> Driver for Wrapped<H> {
         })
     }
 
-    fn copy_to_host(
-        &self,
-        into: &HostBlock,
-        offset: u64,
-        from: DevicePtr,
-        bytes: u64,
-        stream: StreamId,
-    ) -> Result<()> {
+    fn copy_to_host(&self, into: &HostBlock, offset: u64, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
         self.around(
             "copy_to_host",
             format_args!("{} + {offset} from {from} bytes {bytes} stream {}", into.device, stream.0),

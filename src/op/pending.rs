@@ -87,7 +87,9 @@ impl<T: Finish> Pending<T> {
     /// [`Error::Argument`] when `wait` has had the outcome.
     pub fn event(&self) -> Result<EventId> {
         let event = self.shared.event(self.ticket);
-        event.ok_or_else(|| Error::argument("pending", "results were handed out already", "an operation nobody waited for"))
+        event.ok_or_else(|| {
+            Error::argument("pending", "results were handed out already", "an operation nobody waited for")
+        })
     }
 
     /// What `stream` of the communicator's driver does next waits for the end of the kernels; the host does not. There

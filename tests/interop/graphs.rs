@@ -48,8 +48,12 @@ fn work_of_a_caller_becomes_part_of_a_graph() {
     let at: Vec<[u64; 3]> = rounds.iter().map(|round| memory(&raw, round)).collect();
     let mut rank = rank(&raw, stream);
     let given = rounds[0].results[0].len() * 2;
-    let (x_at, idx_at, made_at, given_at) =
-        (raw.memory(&[0; X_BYTES]), raw.memory(&[0; TOKENS * TOPK * 4]), raw.memory(&vec![0; given]), raw.memory(&vec![0; given]));
+    let (x_at, idx_at, made_at, given_at) = (
+        raw.memory(&[0; X_BYTES]),
+        raw.memory(&[0; TOKENS * TOPK * 4]),
+        raw.memory(&vec![0; given]),
+        raw.memory(&vec![0; given]),
+    );
     let x = lend(&rank, x_at, X_BYTES, DType::Bf16, &[TOKENS, HIDDEN]);
     let idx = lend(&rank, idx_at, TOKENS * TOPK * 4, DType::I32, &[TOKENS, TOPK]);
     let back = lend(&rank, given_at, given, DType::Bf16, &[TOKENS, HIDDEN]);
@@ -63,7 +67,9 @@ fn work_of_a_caller_becomes_part_of_a_graph() {
     let graph = rank.capture(step).expect("everything can be captured");
     for _ in 0..2 {
         for (round, at) in rounds.iter().zip(&at) {
-            for (to, from, bytes) in [(x_at, at[0], X_BYTES), (idx_at, at[1], TOKENS * TOPK * 4), (made_at, at[2], given)] {
+            for (to, from, bytes) in
+                [(x_at, at[0], X_BYTES), (idx_at, at[1], TOKENS * TOPK * 4), (made_at, at[2], given)]
+            {
                 raw.copy(to, from, bytes, stream);
             }
             let mut replay = rank.replay(&graph).expect("the graph can be launched");

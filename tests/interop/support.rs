@@ -133,7 +133,8 @@ impl Raw {
 
     /// What is at an address when the stream comes there; waits for that.
     pub fn read(&self, address: u64, bytes: usize, stream: *mut c_void) -> Vec<u8> {
-        let copy: unsafe extern "C" fn(*mut c_void, u64, usize, *mut c_void) -> i32 = function("cuMemcpyDtoHAsync_v2\0");
+        let copy: unsafe extern "C" fn(*mut c_void, u64, usize, *mut c_void) -> i32 =
+            function("cuMemcpyDtoHAsync_v2\0");
         let wait: unsafe extern "C" fn(*mut c_void) -> i32 = function("cuStreamSynchronize\0");
         let mut back = vec![0; bytes];
         self.push();

@@ -9,9 +9,7 @@ use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::trace::Trace;
 use warpferry::fabric::Device;
 use warpferry::graph::DispatchedRows;
-use warpferry::{
-    world, Combine, Combined, Communicator, Dispatch, Dispatched, Error, Graph, Replayed, Tensor, World,
-};
+use warpferry::{world, Combine, Combined, Communicator, Dispatch, Dispatched, Error, Graph, Replayed, Tensor, World};
 
 use crate::case::{Case, Link, Ordered};
 use crate::play::{self, Call, Stop, PATIENCE};
@@ -225,7 +223,8 @@ fn many_replays_in_a_row_wait_for_nothing() {
                 assert_eq!(rows.expert_offsets, want.expert_offsets);
                 assert_eq!(x.narrow(0..rows.rows)?.to_bytes()?, want.x, "rows of call {}", call.number);
                 let sources = source.narrow(0..rows.rows)?.to_vec::<i32>()?;
-                let expected: Vec<i32> = want.source.iter().flat_map(|row| [row.rank as i32, row.token as i32]).collect();
+                let expected: Vec<i32> =
+                    want.source.iter().flat_map(|row| [row.rank as i32, row.token as i32]).collect();
                 assert_eq!(sources, expected);
                 assert_eq!(sums.to_bytes()?, call.combined[rank.rank() as usize].x, "sums of call {}", call.number);
             }
@@ -344,7 +343,8 @@ fn argument<T: std::fmt::Debug>(outcome: warpferry::Result<T>) -> (String, Strin
 
 #[test]
 fn what_does_not_fit_a_graph_is_named() {
-    let case = Case { nodes: 1, gpus: 1, experts_per_rank: 4, tokens: vec![4], fabric: Link::Loopback, ..Case::default() };
+    let case =
+        Case { nodes: 1, gpus: 1, experts_per_rank: 4, tokens: vec![4], fabric: Link::Loopback, ..Case::default() };
     let (mut world, mut other) = (emulated(&case), emulated(&case));
     let calls = calls(&case);
     let graph = other.run(|rank| capture(rank, &case, 4).map(|captured| captured.graph));
@@ -401,7 +401,8 @@ fn calls_that_have_no_place_in_a_graph_end_its_capture() {
             driver.is_reached(event).map(drop)
         }),
     ];
-    let case = Case { nodes: 1, gpus: 1, experts_per_rank: 4, tokens: vec![4], fabric: Link::Loopback, ..Case::default() };
+    let case =
+        Case { nodes: 1, gpus: 1, experts_per_rank: 4, tokens: vec![4], fabric: Link::Loopback, ..Case::default() };
     let (mut world, calls) = (emulated(&case), calls(&case));
     let outcomes = world.run(|rank| {
         let block = rank.driver().alloc_host(8)?;
@@ -434,7 +435,8 @@ fn calls_that_have_no_place_in_a_graph_end_its_capture() {
 /// Method: graph, tensors and replay are dropped as soon as it is launched; the trace tells when the memory goes.
 #[test]
 fn a_graph_that_is_dropped_stays_until_its_replay_has_ended() {
-    let case = Case { nodes: 1, gpus: 1, experts_per_rank: 4, tokens: vec![4], fabric: Link::Loopback, ..Case::default() };
+    let case =
+        Case { nodes: 1, gpus: 1, experts_per_rank: 4, tokens: vec![4], fabric: Link::Loopback, ..Case::default() };
     let config = case.config().unwrap_or_else(|error| panic!("{error}"));
     let (trace, calls) = (Trace::new(), calls(&case));
     let machine = EmuMachine::new(config.machine.clone()).unwrap_or_else(|error| panic!("{error}"));

@@ -36,8 +36,8 @@ fn taken(trace: &Trace) -> Vec<&'static str> {
     let names = trace.names();
     trace.clear();
     let is_work = |name: &&'static str| WORK.contains(name);
-    let first = names.iter().position(|name| is_work(&name)).expect("the call puts work into its stream");
-    let last = names.iter().rposition(|name| is_work(&name)).expect("as above");
+    let first = names.iter().position(|name| is_work(name)).expect("the call puts work into its stream");
+    let last = names.iter().rposition(|name| is_work(name)).expect("as above");
     names[first..last].iter().copied().filter(|name| TAKES.contains(name)).collect()
 }
 
@@ -69,7 +69,8 @@ fn nothing_is_taken_inside_a_launch() {
                 let mut bounded = play::verify(rank, &case, call, bounded.wait(PATIENCE)?)?;
                 let tokens = case.tokens[0] as usize;
                 let x = rank.empty(bounded.x.dtype(), &[tokens, case.hidden as usize])?;
-                let topk_idx = rank.tensor(&call.inputs[rank.rank() as usize].topk_idx, &[tokens, case.topk as usize])?;
+                let topk_idx =
+                    rank.tensor(&call.inputs[rank.rank() as usize].topk_idx, &[tokens, case.topk as usize])?;
                 rank.driver().fill(x.ptr(), 0, x.bytes(), rank.stream())?;
 
                 trace.clear();

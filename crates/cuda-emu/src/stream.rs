@@ -122,7 +122,10 @@ impl State {
         for other in others {
             if self.machine.is_capturing(here.device, other.id) {
                 self.machine.spoil_capture(here.device, other.id, "work in the default stream");
-                return fail(codes::ERROR_STREAM_CAPTURE_IMPLICIT, "a stream that waits for the default stream captures");
+                return fail(
+                    codes::ERROR_STREAM_CAPTURE_IMPLICIT,
+                    "a stream that waits for the default stream captures",
+                );
             }
             if self.machine.is_capturing(here.device, target.id) {
                 continue;

@@ -279,7 +279,8 @@ impl Machine {
         for node in &graph.nodes {
             match node {
                 Node::Launch(launch, _) => {
-                    let whole = |address| self.memory.region(address).map_or(1, |region| region.base + region.bytes - address);
+                    let whole =
+                        |address| self.memory.region(address).map_or(1, |region| region.base + region.bytes - address);
                     let rules = launch.access.iter();
                     ranges.extend(rules.map(|rule| (rule.address, rule.bytes.unwrap_or_else(|| whole(rule.address)))));
                 }

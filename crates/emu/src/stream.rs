@@ -250,7 +250,8 @@ impl Machine {
         if let Some(connection) = connection {
             self.gpus[gpu].connections.entry(connection).or_default().push_back(id);
         }
-        self.launches.insert(id.0, LaunchState { shape, stream, priority, started: 0, ended: 0, copies: 0, account: None });
+        self.launches
+            .insert(id.0, LaunchState { shape, stream, priority, started: 0, ended: 0, copies: 0, account: None });
         self.enqueue(gpu, stream, Command::Launch(id))?;
         Ok(id)
     }

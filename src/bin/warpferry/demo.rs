@@ -15,7 +15,7 @@ use crate::options::DemoOptions;
 use crate::output::{command_line, complain, say};
 use crate::report::{OpReport, Report};
 use crate::traffic::Least;
-use crate::transfer::{by_expert, experts, transfer};
+use crate::transfer::{by_expert, experts, transfer, How};
 
 /// Mismatches printed before the rest is only counted.
 const MISMATCHES_SHOWN: usize = 5;
@@ -38,7 +38,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
     let memory_bytes = config.memory_bytes()?;
     let room = backend.room();
     let checked = backend.is_emulator() && config.machine.checks.uninitialized;
-    let turns = u64::from(options.turns());
+    let turns = u64::from(options.turns()) + u64::from(options.graph.is_some());
     let handles = u64::from(options.in_flight - 1) * plan.handle.bytes * u64::from(topology.ranks());
     let sent = u64::from(options.tokens) * turns;
     let need = |rows| Need::new(&plan, memory_bytes + handles, sent, turns * rows, checked);
@@ -56,7 +56,8 @@ fn play(options: &DemoOptions) -> Result<bool> {
     need.check(&plan, options.tokens, room)?;
     let inputs = Inputs::new(options, source, choices);
     let expected = inputs.turns.iter().map(|turn| Expected::new(&plan, turn)).collect::<Result<Vec<Expected>>>()?;
-    let done = transfer(&backend, config, (options.bound, options.timeout()), &inputs)?;
+    let how = How { bound: options.bound, timeout: options.timeout(), replays: options.graph };
+    let done = transfer(&backend, config, how, &inputs)?;
     let mut mismatches = Vec::new();
     for (rank, turns) in done.ranks.iter().enumerate() {
         for ((output, combined), expected) in turns.iter().zip(&expected) {
@@ -64,6 +65,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
             compare_combine(rank, combined, &expected.combined[rank], &mut mismatches);
         }
     }
+    mismatches.extend(done.replays_wrong);
     let emulated = backend.is_emulator();
     let report = Report {
         verified: mismatches.is_empty(),
@@ -86,6 +88,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
         bound: options.bound,
         in_flight: options.in_flight,
         cached: options.cached,
+        graph_replays: options.graph,
         least: expected.iter().map(|expected| expected.least).sum(),
         rows: done.ranks.iter().flatten().map(|(output, _)| output.source.len() as u64).sum(),
         dispatch: OpReport::new(Op::Dispatch, &plan, done.dispatch, done.dispatch_time)?,

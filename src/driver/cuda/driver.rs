@@ -508,14 +508,7 @@ impl Driver for CudaDriver {
         staging::fetch(&self.context, into, from, self.stream("copy_from_device", stream)?.raw)
     }
 
-    fn copy_to_host(
-        &self,
-        into: &HostBlock,
-        offset: u64,
-        from: DevicePtr,
-        bytes: u64,
-        stream: StreamId,
-    ) -> Result<()> {
+    fn copy_to_host(&self, into: &HostBlock, offset: u64, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
         self.host("copy_to_host", into, offset, bytes)?;
         let (to, stream) = ((into.id + offset) as *mut c_void, self.stream("copy_to_host", stream)?);
         self.context.with(|api| {

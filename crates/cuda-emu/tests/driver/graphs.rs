@@ -8,6 +8,9 @@ const THREAD_LOCAL: i32 = 1;
 /// Adds `arg1` to the word at `arg0`.
 const ADD: &str = "ld.global.u64 y0, [x0]; add.u64 y0, y0, x1; st.global.u64 [x0], y0;";
 
+/// A call with its name.
+type Act<'a> = (&'a str, Box<dyn FnMut() -> CUresult + 'a>);
+
 fn begin(stream: CUstream) {
     // SAFETY: a handle is given.
     ok(unsafe { cuStreamBeginCapture_v2(stream, THREAD_LOCAL) });
@@ -109,7 +112,7 @@ fn calls_that_are_not_safe_end_a_capture_of_their_thread() {
     // SAFETY: there is room for the handle.
     ok(unsafe { cuEventCreate(&mut event, 2) });
     // SAFETY: there is room for results.
-    let mut acts: [(&str, Box<dyn FnMut() -> CUresult>); 5] = unsafe {
+    let mut acts: [Act; 5] = unsafe {
         [
             ("cuMemAlloc_v2", Box::new(|| cuMemAlloc_v2(&mut address, 8))),
             ("cuMemHostAlloc", Box::new(|| cuMemHostAlloc(&mut pointer, 8, 3))),

@@ -112,7 +112,10 @@ fn what_has_no_place_in_a_capture_ends_it() {
 
     type Act = fn(&mut Bench, EventId, warpferry_emu::GraphId) -> Result<(), MachineError>;
     let acts: [(Act, CaptureError); 4] = [
-        (|bench, _, _| bench.machine.stream_read(0, STREAM, bench.x0, 8).map(drop), CaptureError::Unsupported("a read in stream order")),
+        (
+            |bench, _, _| bench.machine.stream_read(0, STREAM, bench.x0, 8).map(drop),
+            CaptureError::Unsupported("a read in stream order"),
+        ),
         (|bench, event, _| bench.machine.wait_event(0, STREAM, event), CaptureError::Isolation),
         (|bench, _, graph| bench.machine.launch_graph(0, STREAM, graph), CaptureError::Unsupported("a graph")),
         (|bench, _, _| bench.machine.destroy_stream(0, STREAM), CaptureError::Unsupported("the end of a stream")),
