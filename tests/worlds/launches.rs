@@ -35,9 +35,8 @@ const TAKES: [&str; 13] = [
 fn taken(trace: &Trace) -> Vec<&'static str> {
     let names = trace.names();
     trace.clear();
-    let is_work = |name: &&'static str| WORK.contains(name);
-    let first = names.iter().position(|name| is_work(name)).expect("the call puts work into its stream");
-    let last = names.iter().rposition(|name| is_work(name)).expect("as above");
+    let first = names.iter().position(|name| WORK.contains(name)).expect("the call puts work into its stream");
+    let last = names.iter().rposition(|name| WORK.contains(name)).expect("as above");
     names[first..last].iter().copied().filter(|name| TAKES.contains(name)).collect()
 }
 
