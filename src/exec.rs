@@ -48,7 +48,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dis
     };
     let known = dispatched.as_ref().map_or_else(Arc::default, |out| Arc::clone(&out.handle.inner.counts));
     let counts = match op.bound {
-        Some(_) => Counts::Exchange(known),
+        Some(room) => Counts::Exchange(known, room),
         None => Counts::Handle(known),
     };
     let mut tensors = dispatch_inputs(&op);
@@ -120,7 +120,7 @@ fn launch_unprepared(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut K
     let totals = wait_totals(shared, op.timeout, &report.status)?;
     let rows = [totals.rows, totals.rank_rows];
     let known = match &report.counts {
-        Counts::Handle(known) | Counts::Exchange(known) => Arc::clone(known),
+        Counts::Handle(known) | Counts::Exchange(known, _) => Arc::clone(known),
         Counts::None => Arc::default(),
     };
     known.set(totals);

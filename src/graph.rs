@@ -256,7 +256,10 @@ pub(crate) fn capture(shared: &Arc<Shared>, step: Step<'_>) -> Result<Graph> {
                 put(shared, &status, &op.after)?;
                 exec::launch_prepared(shared, &op, &out, status.ptr())?;
                 let known = Arc::clone(&out.handle.inner.counts);
-                let counts = if op.bound.is_some() { Counts::Exchange(known) } else { Counts::Handle(known) };
+                let counts = match op.bound {
+                    Some(room) => Counts::Exchange(known, room),
+                    None => Counts::Handle(known),
+                };
                 let (parts, room) = (exec::dispatch_parts(shared), Some(out.handle.rows()));
                 operations.push(Reporting { op: "dispatch", status, parts, counts, room, timeout: op.timeout });
                 inputs.extend(exec::dispatch_inputs(&op));

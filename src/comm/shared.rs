@@ -82,8 +82,8 @@ pub(crate) struct Report {
 pub(crate) enum Counts {
     /// It has none.
     None,
-    /// Its exchange says them, and its handle learns them when it has ended.
-    Exchange(Arc<Known>),
+    /// Its exchange says them, and its handle learns them when it has ended; there is room for so many.
+    Exchange(Arc<Known>, usize),
     /// Its handle knows them, or will before it has ended.
     Handle(Arc<Known>),
 }
@@ -522,8 +522,13 @@ impl Shared {
             outcome.totals.push(match counts {
                 Counts::None => None,
                 Counts::Handle(known) => known.get(),
-                Counts::Exchange(known) => {
+                Counts::Exchange(known, room) => {
                     let totals = self.totals(status)?;
+                    // Kernels tell of rows that they drop; not of rows of zeros.
+                    if totals.rows > *room {
+                        let (need, have) = (totals.rows as u64, *room as u64);
+                        outcome.overflow.get_or_insert(Error::Overflow { op, rank: self.rank, need, have });
+                    }
                     known.set(totals.clone());
                     Some(totals)
                 }

@@ -13,7 +13,7 @@ use crate::comm::Communicator;
 use crate::driver::fault::{FaultRule, Faults};
 use crate::driver::null::NullDriver;
 use crate::driver::trace::Trace;
-use crate::driver::Driver;
+use crate::driver::{Driver, StreamPriority};
 use crate::error::Error;
 use crate::kernel::hollow;
 use crate::op::{Combine, Dispatch};
@@ -106,6 +106,21 @@ fn a_cached_dispatch_counts_and_exchanges_nothing() {
     let two_idx = rank.tensor(&[0; 4], &[2, TOPK]).expect("four choices");
     let found = argument(rank.dispatch(Dispatch::new(&two, &two_idx).cached(&first.handle)));
     assert!(found.2.contains("cached handle"), "{}", found.2);
+}
+
+#[test]
+fn own_streams_come_before_others_unless_told() {
+    let made = |device: &dyn Fn(Device) -> Device| {
+        let trace = Trace::new();
+        let drivers = null_drivers(2).into_iter().map(|driver| trace.wrap(driver));
+        let devices: Vec<Device> = drivers.map(|driver| device(Device::new(driver))).collect();
+        connect_kernels(&config(1, 2), &devices, hollow::set()).expect("a world of two");
+        let calls = trace.calls().into_iter().filter(|call| call.name == "create_stream");
+        calls.map(|call| call.arguments).collect::<Vec<String>>()
+    };
+    let text = |priority: StreamPriority| vec![format!("{priority:?}"); 4];
+    assert_eq!(made(&|device| device), text(StreamPriority::HIGHEST));
+    assert_eq!(made(&|device| device.priority(StreamPriority(-2))), text(StreamPriority(-2)));
 }
 
 #[test]

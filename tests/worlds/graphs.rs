@@ -255,8 +255,8 @@ fn a_replay_that_overflows_says_so_and_the_next_goes_on() {
                     Ok(rows) if !overflows || rank.rank() != SHORT => {
                         play::verify(rank, &case, call, step.dispatched(&only(rows)?))?;
                     }
-                    // Told by the combine where the only row without room is one of zeros.
-                    Err(Error::Overflow { rank: SHORT, need, have, .. }) if overflows => {
+                    // Also where the only row without room is one of zeros.
+                    Err(Error::Overflow { op: "dispatch", rank: SHORT, need, have }) if overflows => {
                         assert_eq!((need, have), (bound as u64 + 1, bound as u64));
                         let fits = replay.take_what_fits().ok_or_else(|| Stop::Wrong("nothing fits".into()))?;
                         let fits = only(fits)?;

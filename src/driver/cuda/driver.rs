@@ -575,7 +575,9 @@ impl Driver for CudaDriver {
             }
             (Ok(()), captured) => captured?,
         };
-        given?;
+        if let Err(error) = given {
+            tracing::warn!(%error, "memory that was given back during a capture stays");
+        }
         let ready = graph.instantiate(&self.context, raw)?;
         let name = self.name();
         lock(&self.graphs).insert(name, ready);
