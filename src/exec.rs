@@ -1,19 +1,16 @@
 //! Turns operations into launches and waits.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::comm::landing::Range;
 use crate::comm::owner;
-use crate::comm::shared::{Shared, StatusPart, Totals, PRELUDE_LINES};
+use crate::comm::shared::{Counts, Known, Report, Shared, StatusPart, Totals, PRELUDE_LINES};
 use crate::driver::WordWait;
 use crate::error::{Error, Result};
 use crate::kernel::args;
 use crate::kernel::launch::{Dimensions, Region};
 use crate::mem::{Buffer, DType, DevicePtr, HostBuffer, Tensor};
-use crate::op::{
-    choices_of_a_row, Combine, Combined, Dispatch, Dispatched, Finish, Handle, HandleInner, Keep, Pending,
-};
+use crate::op::{choices_of_a_row, Combine, Combined, Dispatch, Dispatched, Handle, HandleInner, Keep, Pending};
 use crate::plan::blocks::{HandleHead, TotalsHead, STATUS_LINE_BYTES};
 use crate::plan::{LaunchPlan, Op, OutputLayout, ScaleKind};
 use crate::status::Source;
@@ -24,44 +21,121 @@ const GRACE: Duration = Duration::from_secs(10);
 const LAYOUT_PART: StatusPart = StatusPart { source: Source::Exchange, first: 0, lines: 1 };
 const EXCHANGE_PART: StatusPart = StatusPart { source: Source::Exchange, first: 1, lines: 1 };
 
-/// Layout, exchange, host wait for totals (unless the routing is cached), outputs, dispatch.
+/// Lines of a dispatch in its status block.
+pub(crate) fn dispatch_parts(shared: &Shared) -> Vec<StatusPart> {
+    let lines = shared.plan.dispatch.sms;
+    let source = Source::Op(Op::Dispatch);
+    vec![LAYOUT_PART, EXCHANGE_PART, StatusPart { source, first: PRELUDE_LINES, lines }]
+}
+
+/// Lines of a combine in its status block.
+pub(crate) fn combine_parts(shared: &Shared) -> Vec<StatusPart> {
+    let lines = shared.plan.combine.sms;
+    vec![StatusPart { source: Source::Op(Op::Combine), first: PRELUDE_LINES, lines }]
+}
+
+/// Layout, exchange, host wait for totals (unless there is a bound or the routing is cached), outputs, dispatch.
 pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dispatched>> {
     shared.check_usable()?;
     let tokens = op.check(shared)?;
-    let status = shared.take_status()?;
-    let routing = match &op.cached {
-        Some(handle) => Arc::clone(&handle.inner.buffer),
-        None => Arc::new(Buffer::new(&shared.driver, shared.plan.handle.bytes)?),
-    };
-    let mut tensors = vec![op.x.clone(), op.topk_idx.clone()];
-    tensors.extend(op.x_scales.iter().chain(&op.topk_weights).cloned());
-    let mut keep = Keep { status, routing, tensors, counts: None };
-    // From the first launch on peers count on this rank: an error must end the kernels and the communicator, and
-    // what the kernels use must outlive them.
-    let dispatched = match run_dispatch(shared, &op, tokens, &mut keep) {
-        Ok(dispatched) => dispatched,
-        Err(error) => {
-            shared.keep_stray(keep);
-            shared.fail(&error);
-            return Err(error);
+    shared.check_not_capturing()?;
+    let (mut dispatched, routing) = match prepare_dispatch(shared, &op, tokens)? {
+        Some(dispatched) => {
+            let routing = Arc::clone(&dispatched.handle.inner.buffer);
+            (Some(dispatched), routing)
         }
+        None => (None, routing(shared)?),
     };
-    let parts = vec![
-        LAYOUT_PART,
-        EXCHANGE_PART,
-        StatusPart { source: Source::Op(Op::Dispatch), first: PRELUDE_LINES, lines: shared.plan.dispatch.sms },
-    ];
-    let ticket = shared.begin("dispatch", parts, keep, patience(op.timeout));
-    let ticket = ticket.inspect_err(|error| shared.fail(error))?;
+    let known = dispatched.as_ref().map_or_else(Arc::default, |out| Arc::clone(&out.handle.inner.counts));
+    let counts = match op.bound {
+        Some(room) => Counts::Exchange(known, room),
+        None => Counts::Handle(known),
+    };
+    let mut tensors = dispatch_inputs(&op);
+    tensors.extend(dispatched.iter().flat_map(dispatch_outputs));
+    // Nothing of these is taken between the first launch and the last.
+    let status = shared.take_status()?;
+    shared.wait_for_events(&op.after)?;
+    let event = shared.take_event()?;
+    let status_at = status.device();
+    let report = Report { op: "dispatch", status, parts: dispatch_parts(shared), counts };
+    let mut keep = Keep { reports: vec![report], routing: Some(routing), tensors, graph: None };
+    let launched = match &dispatched {
+        Some(out) => launch_prepared(shared, &op, out, status_at),
+        None => launch_unprepared(shared, &op, tokens, &mut keep).map(|out| dispatched = Some(out)),
+    };
+    let ticket = shared.begin("dispatch", event, keep, patience(op.timeout), launched)?;
+    let dispatched = dispatched.ok_or_else(|| Error::Bug("a dispatch was launched without outputs".into()))?;
     Ok(Pending::new(shared, "dispatch", ticket, dispatched))
 }
 
+/// Handle and outputs of a dispatch whose number of rows, or a bound, is known beforehand.
+pub(crate) fn prepare_dispatch(shared: &Shared, op: &Dispatch, tokens: usize) -> Result<Option<Dispatched>> {
+    let handle = match (&op.cached, op.bound) {
+        (Some(handle), _) => handle.clone(),
+        (None, Some(bound)) => {
+            let most = shared.plan.topology.ranks() as usize * shared.plan.shape.max_tokens() as usize;
+            handle(shared, &routing(shared)?, tokens, [bound, most], Arc::default())?
+        }
+        (None, None) => return Ok(None),
+    };
+    outputs(shared, op, handle).map(Some)
+}
+
+/// Memory for the routing of a dispatch.
+fn routing(shared: &Shared) -> Result<Arc<Buffer>> {
+    Buffer::new(&shared.driver, shared.plan.handle.bytes).map(Arc::new)
+}
+
+/// What a dispatch reads of its caller's.
+pub(crate) fn dispatch_inputs(op: &Dispatch) -> Vec<Tensor> {
+    let optional = op.x_scales.iter().chain(&op.topk_weights);
+    [&op.x, &op.topk_idx].into_iter().chain(optional).cloned().collect()
+}
+
+/// What it writes, but the routing.
+pub(crate) fn dispatch_outputs(out: &Dispatched) -> Vec<Tensor> {
+    let optional = out.x_scales.iter().chain(&out.topk_weights).chain(&out.handle.inner.places);
+    [&out.x, &out.topk_idx, &out.source].into_iter().chain(optional).cloned().collect()
+}
+
+/// Launches a dispatch whose memory is there; nothing is awaited.
+pub(crate) fn launch_prepared(shared: &Shared, op: &Dispatch, out: &Dispatched, status: DevicePtr) -> Result<()> {
+    if op.cached.is_none() {
+        launch_routing(shared, op, out.handle.tokens(), &out.handle.inner.buffer, status)?;
+    }
+    launch_pad(shared, out)?;
+    launch_dispatch(shared, op, out, status)
+}
+
+/// Launches a dispatch whose number of rows is not known, waits for it, and takes outputs from what is reserved; they are in
+/// `keep` before the launch that writes them.
+fn launch_unprepared(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) -> Result<Dispatched> {
+    let lost = || Error::Bug("a dispatch without routing or status".into());
+    let (routing, report) = keep.routing.as_ref().zip(keep.reports.first()).ok_or_else(lost)?;
+    let status = report.status.device();
+    launch_routing(shared, op, tokens, routing, status)?;
+    // The exchange's time starts when the stream comes to it.
+    shared.wait_earlier()?;
+    let totals = wait_totals(shared, op.timeout, &report.status)?;
+    let rows = [totals.rows, totals.rank_rows];
+    let known = match &report.counts {
+        Counts::Handle(known) | Counts::Exchange(known, _) => Arc::clone(known),
+        Counts::None => Arc::default(),
+    };
+    known.set(totals);
+    let dispatched = outputs(shared, op, handle(shared, routing, tokens, rows, known)?)?;
+    keep.tensors.extend(dispatch_outputs(&dispatched));
+    launch_pad(shared, &dispatched)?;
+    launch_dispatch(shared, op, &dispatched, status)?;
+    Ok(dispatched)
+}
+
 /// Counts, tells and hears how many rows go where.
-fn launch_routing(shared: &Shared, op: &Dispatch, tokens: usize, keep: &Keep) -> Result<()> {
-    let (buffer, status) = (&keep.routing, &keep.status);
-    shared.driver.fill(buffer.ptr(), 0, HandleHead::BYTES as u64, shared.stream.id())?;
-    launch_layout(shared, op, tokens, buffer, status)?;
-    launch_exchange(shared, op, buffer, status)
+fn launch_routing(shared: &Shared, op: &Dispatch, tokens: usize, routing: &Buffer, status: DevicePtr) -> Result<()> {
+    shared.driver.fill(routing.ptr(), 0, HandleHead::BYTES as u64, shared.stream.id())?;
+    launch_layout(shared, op, tokens, routing, status)?;
+    launch_exchange(shared, op, routing, status)
 }
 
 /// A handle over `routing`; `rows` and `rank_rows` are what tensors have room for.
@@ -70,7 +144,7 @@ fn handle(
     routing: &Arc<Buffer>,
     tokens: usize,
     [rows, rank_rows]: [usize; 2],
-    counts: Arc<OnceLock<Totals>>,
+    counts: Arc<Known>,
 ) -> Result<Handle> {
     let (owner, shape, layout) = (owner(shared), &shared.plan.shape, &shared.plan.handle);
     let places = match shape.layout() {
@@ -85,45 +159,12 @@ fn handle(
     Ok(Handle { inner: Arc::new(HandleInner { buffer, communicator, tokens, rows, counts, places, on_device }) })
 }
 
-/// Launches everything; outputs are in `keep` before the launch that writes them. With a bound all memory is taken before the
-/// first launch, and nothing is awaited.
-fn run_dispatch(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut Keep) -> Result<Dispatched> {
-    let handle = match (&op.cached, op.bound) {
-        (Some(handle), _) => handle.clone(),
-        (None, Some(bound)) => {
-            let counts = Arc::new(OnceLock::new());
-            keep.counts = Some(Arc::clone(&counts));
-            let most = shared.plan.topology.ranks() as usize * shared.plan.shape.max_tokens() as usize;
-            handle(shared, &keep.routing, tokens, [bound, most], counts)?
-        }
-        (None, None) => {
-            launch_routing(shared, op, tokens, keep)?;
-            // The exchange's time starts when the stream comes to it.
-            shared.wait_earlier()?;
-            let totals = wait_totals(shared, op.timeout, &keep.status)?;
-            let rows = [totals.rows, totals.rank_rows];
-            handle(shared, &keep.routing, tokens, rows, Arc::new(OnceLock::from(totals)))?
-        }
-    };
-    let landing = shared.landing_rows(handle.rows());
-    let dispatched = outputs(shared, op, handle, landing.as_ref())?;
-    keep.tensors.extend([&dispatched.x, &dispatched.topk_idx, &dispatched.source].map(Tensor::clone));
-    keep.tensors.extend(dispatched.x_scales.iter().chain(&dispatched.topk_weights).cloned());
-    keep.tensors.extend(dispatched.handle.inner.places.clone());
-    if op.bound.is_some() {
-        launch_routing(shared, op, tokens, keep)?;
-    }
-    launch_pad(shared, &dispatched)?;
-    let first_row = landing.map_or(args::LANDING_NONE, |range| range.first());
-    launch_dispatch(shared, op, &dispatched, first_row, &keep.status)?;
-    Ok(dispatched)
-}
-
 /// Tensors for the rows of `handle`, in the landing zone if there is room for them.
-fn outputs(shared: &Shared, op: &Dispatch, handle: Handle, landing: Option<&Arc<Range>>) -> Result<Dispatched> {
+fn outputs(shared: &Shared, op: &Dispatch, handle: Handle) -> Result<Dispatched> {
     let (owner, shape, rows, window) = (owner(shared), shared.plan.shape, handle.rows(), &shared.plan.window);
+    let landing = shared.landing_rows(rows);
     let (payload, choices) = (shape.payload(), choices_of_a_row(&shape));
-    let output = |array, dtype, columns| match landing {
+    let output = |array, dtype, columns| match &landing {
         Some(range) => Ok(range.tensor(&owner, array, dtype, [rows, columns])),
         None => Tensor::empty(&owner, dtype, &[rows, columns]),
     };
@@ -141,7 +182,9 @@ fn outputs(shared: &Shared, op: &Dispatch, handle: Handle, landing: Option<&Arc<
         expert_offsets: Vec::new(),
         handle,
     };
-    dispatched.finish(shared);
+    if let Some(totals) = dispatched.handle.inner.counts.get() {
+        dispatched.fill(&shape, &totals);
+    }
     Ok(dispatched)
 }
 
@@ -149,31 +192,43 @@ fn outputs(shared: &Shared, op: &Dispatch, handle: Handle, landing: Option<&Arc<
 pub(crate) fn combine(shared: &Arc<Shared>, op: Combine) -> Result<Pending<Combined>> {
     shared.check_usable()?;
     op.check(shared)?;
-    let shape = &shared.plan.shape;
-    let output = |dtype, columns: u32| Tensor::empty(&owner(shared), dtype, &[op.handle.tokens(), columns as usize]);
-    let combined = Combined {
-        x: output(shape.sum().dtype(), shape.hidden())?,
-        topk_weights: op.rows_weights.as_ref().map(|_| output(DType::F32, shape.topk())).transpose()?,
-    };
+    shared.check_not_capturing()?;
+    let combined = prepare_combine(shared, &op)?;
     let status = shared.take_status()?;
-    let routing = Arc::clone(&op.handle.inner.buffer);
-    let mut tensors = vec![op.rows_x.clone(), combined.x.clone()];
-    tensors.extend(op.biases.iter().chain(&op.rows_weights).chain(&op.rows_scales).cloned());
-    tensors.extend(op.handle.inner.places.iter().chain(&combined.topk_weights).cloned());
-    let keep = Keep { status, routing, tensors, counts: None };
-    if let Err(error) = launch_combine(shared, &op, &combined, &keep.status) {
-        shared.keep_stray(keep);
-        shared.fail(&error);
-        return Err(error);
-    }
-    let lines = shared.plan.combine.sms;
-    let parts = vec![StatusPart { source: Source::Op(Op::Combine), first: PRELUDE_LINES, lines }];
-    let ticket = shared.begin("combine", parts, keep, patience(op.timeout));
-    let ticket = ticket.inspect_err(|error| shared.fail(error))?;
+    shared.wait_for_events(&op.after)?;
+    let event = shared.take_event()?;
+    let status_at = status.device();
+    let report = Report { op: "combine", status, parts: combine_parts(shared), counts: Counts::None };
+    let routing = Some(Arc::clone(&op.handle.inner.buffer));
+    let tensors = combine_inputs(&op).into_iter().chain(combine_outputs(&op, &combined)).collect();
+    let keep = Keep { reports: vec![report], routing, tensors, graph: None };
+    let launched = launch_combine(shared, &op, &combined, status_at);
+    let ticket = shared.begin("combine", event, keep, patience(op.timeout), launched)?;
     Ok(Pending::new(shared, "combine", ticket, combined))
 }
 
-fn launch_combine(shared: &Shared, op: &Combine, out: &Combined, status: &HostBuffer) -> Result<()> {
+/// Outputs of a combine.
+pub(crate) fn prepare_combine(shared: &Shared, op: &Combine) -> Result<Combined> {
+    let shape = &shared.plan.shape;
+    let output = |dtype, columns: u32| Tensor::empty(&owner(shared), dtype, &[op.handle.tokens(), columns as usize]);
+    Ok(Combined {
+        x: output(shape.sum().dtype(), shape.hidden())?,
+        topk_weights: op.rows_weights.as_ref().map(|_| output(DType::F32, shape.topk())).transpose()?,
+    })
+}
+
+/// What a combine reads of its caller's.
+pub(crate) fn combine_inputs(op: &Combine) -> Vec<Tensor> {
+    let optional = op.biases.iter().chain(&op.rows_weights).chain(&op.rows_scales);
+    [&op.rows_x].into_iter().chain(optional).cloned().collect()
+}
+
+/// What it writes, and what it reads of the handle's, but the routing.
+pub(crate) fn combine_outputs(op: &Combine, out: &Combined) -> Vec<Tensor> {
+    [&out.x].into_iter().chain(&out.topk_weights).chain(&op.handle.inner.places).cloned().collect()
+}
+
+pub(crate) fn launch_combine(shared: &Shared, op: &Combine, out: &Combined, status: DevicePtr) -> Result<()> {
     let plan = &shared.plan.combine;
     let status_at = line(status, PRELUDE_LINES);
     let args = args::Combine {
@@ -208,7 +263,7 @@ fn launch_combine(shared: &Shared, op: &Combine, out: &Combined, status: &HostBu
     shared.functions.combine.launch(&shared.driver, dimensions(shared, plan), &args, &regions, &shared.reach)
 }
 
-fn launch_layout(shared: &Shared, op: &Dispatch, tokens: usize, handle: &Buffer, status: &HostBuffer) -> Result<()> {
+fn launch_layout(shared: &Shared, op: &Dispatch, tokens: usize, handle: &Buffer, status: DevicePtr) -> Result<()> {
     let status_at = line(status, 0);
     let args = args::Layout {
         comm: shared.addresses.comm.address(),
@@ -231,9 +286,9 @@ fn launch_layout(shared: &Shared, op: &Dispatch, tokens: usize, handle: &Buffer,
     shared.functions.layout.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 
-fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &HostBuffer) -> Result<()> {
+fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: DevicePtr) -> Result<()> {
     let status_at = line(status, 1);
-    let totals = status.device().offset(shared.totals_at());
+    let totals = status.offset(shared.totals_at());
     let args = args::Exchange {
         comm: shared.addresses.comm.address(),
         handle: handle.ptr().address(),
@@ -255,7 +310,7 @@ fn launch_exchange(shared: &Shared, op: &Dispatch, handle: &Buffer, status: &Hos
     shared.functions.exchange.launch(&shared.driver, at, &args, &regions, &shared.reach)
 }
 
-fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, landing: u32, status: &HostBuffer) -> Result<()> {
+fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, status: DevicePtr) -> Result<()> {
     let plan = &shared.plan.dispatch;
     let status_at = line(status, PRELUDE_LINES);
     let args = args::Dispatch {
@@ -274,7 +329,7 @@ fn launch_dispatch(shared: &Shared, op: &Dispatch, out: &Dispatched, landing: u3
         places: address(out.handle.inner.places.as_ref()),
         places_capacity: tokens_of(out.handle.inner.places.as_ref()),
         rows_capacity: out.handle.rows() as u64,
-        landing,
+        landing: shared.landing_row(&out.x).unwrap_or(args::LANDING_NONE),
         status: status_at.address(),
         deadline_ns: nanoseconds(op.timeout),
     };
@@ -326,7 +381,7 @@ fn launch_pad(shared: &Shared, out: &Dispatched) -> Result<()> {
 }
 
 /// How long the host waits for kernels with this timeout.
-fn patience(timeout: Duration) -> Duration {
+pub(crate) fn patience(timeout: Duration) -> Duration {
     timeout.saturating_mul(2).saturating_add(GRACE)
 }
 
@@ -351,8 +406,8 @@ fn dimensions(shared: &Shared, plan: &LaunchPlan) -> Dimensions {
     Dimensions { grid: plan.sms, block: plan.threads, shared_bytes: plan.shared_bytes, stream: shared.stream.id() }
 }
 
-fn line(status: &HostBuffer, index: u32) -> DevicePtr {
-    status.device().offset(status_bytes(index))
+fn line(status: DevicePtr, index: u32) -> DevicePtr {
+    status.offset(status_bytes(index))
 }
 
 fn status_bytes(lines: u32) -> u64 {

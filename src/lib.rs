@@ -41,6 +41,7 @@
 //! | send and bring back | [`Communicator::dispatch`], [`Communicator::combine`] |
 //! | say what | [`Dispatch`], [`Combine`], [`Tensor`] |
 //! | wait | [`Pending`] |
+//! | run a step as one launch, again and again | [`Step`], [`Communicator::capture`], [`Communicator::replay`] |
 //! | choose sizes and settings | [`Shape`], [`Tuning`], [`plan::Roles`] |
 //! | see memory and launches beforehand | [`plan::Plan`], printable |
 //! | act on failures | [`Error`], [`status::StatusReport`] |
@@ -59,6 +60,7 @@ pub mod error;
 mod exec;
 pub mod fabric;
 pub mod gate;
+pub mod graph;
 #[cfg(feature = "cuda")]
 #[allow(unsafe_code)]
 pub mod interop;
@@ -75,6 +77,7 @@ pub mod world;
 
 pub use comm::Communicator;
 pub use error::{Error, Result};
+pub use graph::{Graph, Replayed, Step};
 pub use load::{LoadStatistics, LoadTensors};
 pub use mem::{DType, Tensor};
 pub use op::{Combine, Combined, Dispatch, Dispatched, Handle, Pending};

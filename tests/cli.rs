@@ -86,6 +86,9 @@ fn the_demo_moves_whatever_it_is_told_to() {
     }
     let report = demo(&["--hidden", "16", "--tokens", "4", "--bound", "200", "--layout", "experts", "--align", "8"]);
     assert_eq!((&report["verified"], &report["bound"]), (&true.into(), &200.into()), "{report}");
+    assert!(report["graph_replays"].is_null(), "{report}");
+    let report = demo(&["--hidden", "16", "--tokens", "4", "--bound", "200", "--graph", "3"]);
+    assert_eq!((&report["verified"], &report["graph_replays"]), (&true.into(), &3.into()), "{report}");
     let report = demo(&["--hidden", "16", "--tokens", "4", "--in-flight", "3", "--cached", "--layout", "experts"]);
     assert_eq!((&report["verified"], &report["in_flight"], &report["cached"]), (&true.into(), &3.into(), &true.into()));
     for (words, says) in [

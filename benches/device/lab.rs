@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use warpferry::driver::{AccessRule, Driver, EventId, FunctionId, Launch, StreamId, Wait};
+use warpferry::driver::{AccessRule, Driver, EventId, FunctionId, Launch, StreamId, StreamPriority, Wait};
 use warpferry::kernel::{ArgType, KernelImage};
 use warpferry::mem::{Buffer, DevicePtr, HostBuffer};
 
@@ -57,7 +57,7 @@ pub struct Timer {
 impl Timer {
     /// With a new stream.
     pub fn new(driver: Arc<dyn Driver>) -> Result<Timer, Failure> {
-        let stream = driver.create_stream()?;
+        let stream = driver.create_stream(StreamPriority::NORMAL)?;
         let (start, end) = (driver.create_event()?, driver.create_event()?);
         Ok(Timer { driver, stream, start, end })
     }

@@ -106,9 +106,9 @@ impl Prepared {
         check_gpu(&driver, &plan)?;
         let stream = match device.stream {
             Some(lent) => Stream::lent(&driver, lent)?,
-            None => Stream::new(&driver)?,
+            None => Stream::new(&driver, device.priority)?,
         };
-        let control = Stream::new(&driver)?;
+        let control = Stream::new(&driver, device.priority)?;
         let functions = Functions {
             layout: Kernel::load(&driver, kernels.layout)?,
             exchange: Kernel::load(&driver, kernels.exchange)?,

@@ -43,6 +43,7 @@ pub(crate) struct Range {
 
 impl Range {
     /// First row in the zone.
+    #[cfg(test)]
     pub fn first(&self) -> u32 {
         self.first
     }

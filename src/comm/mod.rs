@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use shared::Shared;
 
-use crate::driver::{Driver, DriverInfo, StreamId};
+use crate::driver::{Driver, DriverInfo, EventId, StreamId};
 use crate::error::Result;
 use crate::exec;
 use crate::fabric::{Nic, NicCounters};
+use crate::graph::{self, Graph, Replayed, Step};
 use crate::load::{LoadStatistics, LoadTensors};
 use crate::mem::tensor::Owner;
 use crate::mem::{DType, DevicePtr, Element, Tensor};
@@ -73,6 +74,31 @@ impl Communicator {
     /// As [`Communicator::dispatch`].
     pub fn combine(&mut self, op: Combine) -> Result<Pending<Combined>> {
         exec::combine(&self.shared, op)
+    }
+
+    /// A step of operations, to be captured and launched together. It takes its memory now; capture it when it has all.
+    pub fn step<'a>(&self) -> Step<'a> {
+        Step::new(&self.shared)
+    }
+
+    /// Captures a step into a graph: nothing of it runs. The stream is captured meanwhile, a caller's own too. Not to be called
+    /// while peers that share the GPU are in an operation: making a graph ready may wait for their kernels.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] for a step of another communicator, or a stream that is captured already;
+    /// [`crate::Error::Broken`]; what the driver says, also of work that has no place in a graph; what that work says.
+    pub fn capture(&mut self, step: Step<'_>) -> Result<Graph> {
+        graph::capture(&self.shared, step)
+    }
+
+    /// Launches a graph. Collective, as its operations are, and in order with other calls; any number may be under way.
+    /// Each replay has its own outcome: `wait` gives numbers of rows, or why there are none.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] for a graph of another communicator, one that was closed for instance;
+    /// [`crate::Error::Broken`] when an earlier call or replay ended early; what the driver says.
+    pub fn replay(&mut self, graph: &Graph) -> Result<Pending<Replayed>> {
+        graph::replay(&self.shared, graph)
     }
 
     /// A tensor of this communicator with `values` in it.
@@ -152,6 +178,14 @@ impl Communicator {
     /// What the driver says.
     pub fn wait_for(&self, stream: StreamId) -> Result<()> {
         self.shared.order(stream, self.stream())
+    }
+
+    /// What this communicator does next waits for an event of its driver, as it was last recorded.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn wait_for_event(&self, event: EventId) -> Result<()> {
+        self.shared.wait_for_events(&[event])
     }
 
     /// What `stream` of this communicator's driver does next waits for all that the communicator has started.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::constants::Lane;
@@ -16,7 +16,7 @@ use crate::kernel::args;
 use crate::kernel::launch::Kernel;
 use crate::load::LoadStatistics;
 use crate::mem::stream::Stream;
-use crate::mem::{Buffer, DevicePtr, HostBuffer};
+use crate::mem::{Buffer, DevicePtr, HostBuffer, Tensor};
 use crate::op::Keep;
 use crate::plan::blocks::{StateHead, TotalsHead, STATUS_LINE_BYTES};
 use crate::plan::Plan;
@@ -73,12 +73,46 @@ impl Memory {
     }
 }
 
+/// What the kernels of an operation say, and where.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub op: &'static str,
+    pub status: HostBuffer,
+    pub parts: Vec<StatusPart>,
+    pub counts: Counts,
+}
+
+/// Where the numbers of rows of an operation come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Counts {
+    /// It has none.
+    None,
+    /// Its exchange says them, and its handle learns them when it has ended; there is room for so many.
+    Exchange(Arc<Known>, usize),
+    /// Its handle knows them, or will before it has ended.
+    Handle(Arc<Known>),
+}
+
+/// What the last exchange of a handle that has ended said.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<Option<Totals>>);
+
+impl Known {
+    pub fn set(&self, totals: Totals) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(totals);
+    }
+
+    pub fn get(&self) -> Option<Totals> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// A call whose kernels were launched.
 #[derive(Debug)]
 struct Call {
     op: &'static str,
+    /// Reached at its end; its own until the call is forgotten.
     event: EventId,
-    parts: Vec<StatusPart>,
     /// Longest that the host waits for it.
     patience: Duration,
     keep: Option<Keep>,
@@ -87,11 +121,12 @@ struct Call {
 }
 
 /// How a call went to its end.
-#[derive(Debug, Clone)]
-pub(crate) enum Outcome {
-    Whole,
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
     /// Rows were dropped for want of room.
-    Overflow(Error),
+    pub overflow: Option<Error>,
+    /// Numbers of rows by operation.
+    pub totals: Vec<Option<Totals>>,
 }
 
 /// A range of lines in a status block.
@@ -239,6 +274,13 @@ impl Shared {
         self.memory().as_ref()?.landing.as_ref()?.take(rows)
     }
 
+    /// Row of the landing zone that `rows`, output of a dispatch, begins with; `None` where it lies elsewhere.
+    pub fn landing_row(&self, rows: &Tensor) -> Option<u32> {
+        let zone = self.addresses.window.address() + self.plan.window.landing_x;
+        let row = rows.ptr().address().checked_sub(zone)? / u64::from(self.plan.shape.dispatch_row_bytes());
+        u32::try_from(row).ok().filter(|&row| row < self.plan.landing().rows())
+    }
+
     /// Fails when an earlier call broke the communicator, noticing calls that have ended.
     pub fn check_usable(&self) -> Result<()> {
         self.settle()?;
@@ -284,16 +326,24 @@ impl Shared {
         ordered
     }
 
-    /// A zeroed status block: a line for every CTA of the larger launch and for the prelude, then totals.
+    /// A zeroed status block.
     pub fn take_status(&self) -> Result<HostBuffer> {
         let free = self.calls().free_status.pop();
         match free {
-            Some(block) => {
-                block.clear()?;
-                Ok(block)
-            }
-            None => HostBuffer::zeroed(&self.driver, self.totals_at() + self.totals_bytes()),
+            Some(block) => block.clear().map(|()| block),
+            None => HostBuffer::zeroed(&self.driver, self.status_bytes()),
         }
+    }
+
+    /// A status block with anything in it.
+    pub fn take_block(&self) -> Result<HostBuffer> {
+        let free = self.calls().free_status.pop();
+        free.map_or_else(|| HostBuffer::zeroed(&self.driver, self.status_bytes()), Ok)
+    }
+
+    /// Size of a status block: a line for every CTA of the larger launch and for the prelude, then totals.
+    pub fn status_bytes(&self) -> u64 {
+        self.totals_at() + self.totals_bytes()
     }
 
     /// Where totals of an exchange are in a status block.
@@ -340,40 +390,43 @@ impl Shared {
         Ok(whole)
     }
 
-    /// Keeps what a call used that failed after a launch, until the communicator is closed.
-    pub fn keep_stray(&self, keep: Keep) {
-        self.calls().strays.push(keep);
+    /// An event for the end of a call: taken before its first launch.
+    pub fn take_event(&self) -> Result<EventId> {
+        let free = self.calls().free_events.pop();
+        free.map_or_else(|| self.driver.create_event(), Ok)
     }
 
-    /// Marks the present end of the stream.
-    fn mark(&self) -> Result<EventId> {
-        let free = self.calls().free_events.pop();
-        let event = match free {
-            Some(event) => event,
-            None => self.driver.create_event()?,
-        };
-        match self.driver.record_event(event, self.stream.id()) {
-            Ok(()) => Ok(event),
-            Err(error) => {
-                self.calls().free_events.push(event);
-                Err(error)
-            }
+    /// Nobody looks at the event any more.
+    fn give_event(&self, event: EventId) {
+        if self.memory().is_some() {
+            return self.calls().free_events.push(event);
+        }
+        if let Err(error) = self.driver.destroy_event(event) {
+            tracing::warn!(event = event.0, %error, "an event could not be ended");
         }
     }
 
-    /// Marks the end of a call's launches in the stream and keeps what they use, also when that fails.
-    pub fn begin(&self, op: &'static str, parts: Vec<StatusPart>, keep: Keep, patience: Duration) -> Result<Ticket> {
-        let event = match self.mark() {
-            Ok(event) => event,
-            Err(error) => {
-                self.keep_stray(keep);
-                return Err(error);
-            }
-        };
+    /// Ends a call after its launches, or after what it launched before an error: what its kernels use is kept until they
+    /// have ended.
+    pub fn begin(
+        &self,
+        op: &'static str,
+        event: EventId,
+        keep: Keep,
+        patience: Duration,
+        launched: Result<()>,
+    ) -> Result<Ticket> {
+        if let Err(error) = launched.and_then(|()| self.driver.record_event(event, self.stream.id())) {
+            // From the first launch on peers count on this rank: the kernels and the communicator must end.
+            self.calls().strays.push(keep);
+            self.give_event(event);
+            self.fail(&error);
+            return Err(error);
+        }
         let mut calls = self.calls();
         let ticket = Ticket(calls.next);
         calls.next += 1;
-        let call = Call { op, event, parts, patience, keep: Some(keep), outcome: None, abandoned: false };
+        let call = Call { op, event, patience, keep: Some(keep), outcome: None, abandoned: false };
         calls.calls.insert(ticket, call);
         calls.open.push_back(ticket);
         Ok(ticket)
@@ -447,45 +500,56 @@ impl Shared {
         let taken = {
             let mut calls = self.calls();
             calls.open.retain(|&open| open != ticket);
-            calls.calls.get_mut(&ticket).and_then(|call| {
-                let keep = call.keep.take()?;
-                Some((call.op, call.event, keep, std::mem::take(&mut call.parts)))
-            })
+            calls.calls.get_mut(&ticket).and_then(|call| call.keep.take())
         };
-        let Some((op, event, Keep { status, counts, .. }, parts)) = taken else { return };
-        let outcome = self.outcome(op, &status, &parts, counts.as_deref());
+        let Some(mut keep) = taken else { return };
+        let outcome = self.outcome(&keep.reports);
         if let Err(error) = &outcome {
             self.fail(error);
         }
-        let mut calls = self.calls();
-        calls.free_status.push(status);
-        calls.free_events.push(event);
-        if let Some(call) = calls.calls.get_mut(&ticket) {
-            call.outcome = Some(outcome);
-            if call.abandoned {
-                calls.calls.remove(&ticket);
-            }
+        let abandoned = {
+            let mut calls = self.calls();
+            calls.free_status.extend(keep.reports.drain(..).map(|report| report.status));
+            calls.calls.get_mut(&ticket).is_some_and(|call| {
+                call.outcome = Some(outcome);
+                call.abandoned
+            })
+        };
+        if abandoned {
+            self.forget(ticket);
         }
+        // Without the lock: what callers lent may do what it likes when it goes.
+        drop(keep);
     }
 
-    /// What a status block says of a call whose kernels have ended.
-    fn outcome(
-        &self,
-        op: &'static str,
-        status: &HostBuffer,
-        parts: &[StatusPart],
-        counts: Option<&OnceLock<Totals>>,
-    ) -> Result<Outcome> {
-        let outcome = match self.report(status, parts)? {
-            None => Outcome::Whole,
-            Some(report) => match report.overflow() {
-                Some((need, have)) => Outcome::Overflow(Error::Overflow { op, rank: self.rank, need, have }),
-                None => return Err(self.ended(op, report)),
-            },
-        };
-        if let Some(counts) = counts {
-            let totals = self.totals(status)?;
-            counts.get_or_init(|| totals);
+    fn forget(&self, ticket: Ticket) -> Option<Result<Outcome>> {
+        let call = self.calls().calls.remove(&ticket)?;
+        self.give_event(call.event);
+        call.outcome
+    }
+
+    /// What status blocks say of a call whose kernels have ended.
+    fn outcome(&self, reports: &[Report]) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        for Report { op, status, parts, counts } in reports {
+            if let Some(report) = self.report(status, parts)? {
+                let Some((need, have)) = report.overflow() else { return Err(self.ended(op, report)) };
+                outcome.overflow.get_or_insert(Error::Overflow { op, rank: self.rank, need, have });
+            }
+            outcome.totals.push(match counts {
+                Counts::None => None,
+                Counts::Handle(known) => known.get(),
+                Counts::Exchange(known, room) => {
+                    let totals = self.totals(status)?;
+                    // Kernels tell of rows that they drop; not of rows of zeros.
+                    if totals.rows > *room {
+                        let (need, have) = (totals.rows as u64, *room as u64);
+                        outcome.overflow.get_or_insert(Error::Overflow { op, rank: self.rank, need, have });
+                    }
+                    known.set(totals.clone());
+                    Some(totals)
+                }
+            });
         }
         Ok(outcome)
     }
@@ -515,20 +579,40 @@ impl Shared {
 
     /// The outcome of a call that has ended; once.
     pub fn collect(&self, ticket: Ticket) -> Result<Outcome> {
-        let call = self.calls().calls.remove(&ticket);
-        call.and_then(|call| call.outcome).unwrap_or_else(|| Err(Error::Bug("a call's outcome was taken twice".into())))
+        self.forget(ticket).unwrap_or_else(|| Err(Error::Bug("a call's outcome was taken twice".into())))
     }
 
     /// Nobody asks for the outcome any more; buffers stay until the kernels have ended.
     pub fn abandon(&self, ticket: Ticket) {
-        let mut calls = self.calls();
-        let ended = calls.calls.get_mut(&ticket).is_some_and(|call| {
+        let ended = self.calls().calls.get_mut(&ticket).is_some_and(|call| {
             call.abandoned = true;
             call.outcome.is_some()
         });
         if ended {
-            calls.calls.remove(&ticket);
+            self.forget(ticket);
         }
+    }
+
+    /// What is reached when a call's kernels have ended; `None` when its outcome was taken.
+    pub fn event(&self, ticket: Ticket) -> Option<EventId> {
+        self.calls().calls.get(&ticket).map(|call| call.event)
+    }
+
+    /// Fails while the stream is captured: what is called then would become part of a graph that knows nothing of it.
+    pub fn check_not_capturing(&self) -> Result<()> {
+        match self.driver.is_capturing(self.stream.id())? {
+            false => Ok(()),
+            true => Err(Error::argument(
+                "stream",
+                format!("{}, which is being captured", self.stream.id().0),
+                "one that is not: operations are captured by `Communicator::capture`",
+            )),
+        }
+    }
+
+    /// What this communicator does next waits for these events.
+    pub fn wait_for_events(&self, events: &[EventId]) -> Result<()> {
+        events.iter().try_for_each(|&event| self.driver.stream_wait_event(self.stream.id(), event))
     }
 
     /// Whether calls are under way.

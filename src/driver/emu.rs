@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use warpferry_emu as emu;
 
+use super::capture::Captures;
 use super::coverage;
 use super::turns::{Engine, Misuse, Turns};
 use super::{
-    Backend, Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait,
+    Backend, Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, GraphId, Launch, StreamId,
+    StreamPriority, Wait, WordWait,
 };
 use crate::error::{Error, Result};
 use crate::fabric::emu::EmuNic;
@@ -65,6 +67,8 @@ impl EmuMachine {
             gpus,
             streams: Vec::new(),
             events: Vec::new(),
+            captures: Captures::default(),
+            graphs: Vec::new(),
         };
         Ok(EmuMachine { turns: Arc::new(Turns::new(cluster)), identity: DriverId::next(), infos })
     }
@@ -161,6 +165,19 @@ struct Cluster {
     /// Memory that waits for its GPU to be idle before it is freed: a queued copy may still name it.
     freed: Vec<(usize, u64)>,
     events: Vec<emu::EventId>,
+    captures: Captures,
+    /// `None` for one that was ended.
+    graphs: Vec<Option<Graph>>,
+}
+
+/// A graph of one GPU.
+struct Graph {
+    gpu: usize,
+    id: emu::GraphId,
+    /// What its work touches: starts and sizes.
+    memory: Vec<(u64, u64)>,
+    /// Reached when all its launches so far have ended.
+    ended: emu::EventId,
 }
 
 /// What a host thread waits for.
@@ -207,8 +224,43 @@ impl Cluster {
         }
     }
 
+    /// The same of a stream that the host asks something about: none that captures, whose capture that would end.
+    fn stream_asked(&mut self, call: &'static str, gpu: usize, stream: StreamId) -> Result<emu::StreamId> {
+        let found = self.stream(call, gpu, stream)?;
+        if self.machine.is_capturing(gpu, found) {
+            self.machine.spoil_capture(gpu, found, call);
+            let message = format!("stream {} is being captured: nothing of it runs before the end", stream.0);
+            return Err(Error::Driver { call, message });
+        }
+        self.captures.refuse(call)?;
+        Ok(found)
+    }
+
+    /// Refuses a host access to memory of a graph that runs: nobody may come between its launch and its end.
+    fn check_graphs(&self, call: &'static str, address: u64, bytes: u64) -> Result<()> {
+        let touches = |graph: &Graph| {
+            let meets = |&(start, size): &(u64, u64)| address < start.saturating_add(size) && start < address + bytes;
+            graph.memory.iter().any(meets) && self.machine.event_reached(graph.ended) == Ok(false)
+        };
+        match self.graphs.iter().position(|graph| graph.as_ref().is_some_and(touches)) {
+            None => Ok(()),
+            Some(graph) => {
+                let message = format!("{bytes} bytes at {address:#x} are used by graph {graph}, which runs");
+                Err(Error::Driver { call, message })
+            }
+        }
+    }
+
+    fn graph(&self, call: &'static str, gpu: usize, graph: GraphId) -> Result<&Graph> {
+        let found = self.graphs.get(graph.0 as usize).and_then(Option::as_ref).filter(|found| found.gpu == gpu);
+        found.ok_or_else(|| Error::Driver { call, message: format!("no graph {} of GPU {gpu}", graph.0) })
+    }
+
     /// Frees what was given back, as soon as the GPU's streams hold nothing that could name it.
     fn sweep(&mut self, gpu: usize) -> Result<()> {
+        if self.captures.any() {
+            return Ok(());
+        }
         let machine = &self.machine;
         let busy = self.streams.iter().flatten().any(|&(owner, stream)| {
             // A GPU that has faulted runs nothing any more.
@@ -346,8 +398,22 @@ impl EmuDriver {
         Arc::new(EmuDriver { machine: machine.clone(), gpu, info: info.clone(), copied: OnceLock::new() })
     }
 
+    /// A stream that the host asks something about.
     fn stream(&self, call: &'static str, stream: StreamId) -> Result<emu::StreamId> {
-        self.machine.cluster(|cluster| cluster.stream(call, self.gpu, stream))
+        self.machine.cluster(|cluster| cluster.stream_asked(call, self.gpu, stream))
+    }
+
+    /// An event that the host asks about.
+    fn event(&self, call: &'static str, event: EventId) -> Result<emu::EventId> {
+        self.machine.cluster(|cluster| {
+            cluster.captures.refuse(call)?;
+            let event = cluster.event(call, event)?;
+            cluster.machine.event_reached(event).map(|_| event).or_else(|error| match error {
+                emu::MachineError::Capture(_) => Err(failed(call)(error)),
+                // Of a fault its wait tells.
+                _ => Ok(event),
+            })
+        })
     }
 
     fn block_address(call: &'static str, block: &HostBlock, offset: u64, bytes: u64) -> Result<u64> {
@@ -375,6 +441,7 @@ impl Driver for EmuDriver {
 
     fn alloc(&self, bytes: u64) -> Result<DevicePtr> {
         self.machine.cluster(|cluster| {
+            cluster.captures.refuse("alloc")?;
             cluster.sweep(self.gpu)?;
             cluster.machine.alloc(self.gpu, bytes).map(DevicePtr::new).map_err(failed("alloc"))
         })
@@ -397,11 +464,11 @@ impl Driver for EmuDriver {
     }
 
     fn alloc_host(&self, bytes: u64) -> Result<HostBlock> {
-        let address = self.machine.with(|machine| {
-            let node = machine.node_of(self.gpu);
-            machine.alloc_host(node, bytes)
-        });
-        let address = address.map_err(failed("alloc_host"))?;
+        let address = self.machine.cluster(|cluster| {
+            cluster.captures.refuse("alloc_host")?;
+            let node = cluster.machine.node_of(self.gpu);
+            cluster.machine.alloc_host(node, bytes).map_err(failed("alloc_host"))
+        })?;
         Ok(HostBlock { id: address, device: DevicePtr::new(address), bytes })
     }
 
@@ -411,12 +478,19 @@ impl Driver for EmuDriver {
 
     fn read_host(&self, block: &HostBlock, offset: u64, into: &mut [u8]) -> Result<()> {
         let address = Self::block_address("read_host", block, offset, into.len() as u64)?;
-        self.machine.with(|machine| machine.read(address, into)).map_err(failed("read_host"))
+        self.machine.cluster(|cluster| {
+            cluster.check_graphs("read_host", address, into.len() as u64)?;
+            cluster.machine.read(address, into).map_err(failed("read_host"))
+        })
     }
 
     fn write_host(&self, block: &HostBlock, offset: u64, bytes: &[u8]) -> Result<()> {
         let address = Self::block_address("write_host", block, offset, bytes.len() as u64)?;
-        self.machine.with(|machine| machine.write(address, bytes)).map_err(failed("write_host"))
+        self.machine.cluster(|cluster| {
+            cluster.captures.refuse("write_host")?;
+            cluster.check_graphs("write_host", address, bytes.len() as u64)?;
+            cluster.machine.write(address, bytes).map_err(failed("write_host"))
+        })
     }
 
     fn export_window(&self, ptr: DevicePtr) -> Result<WindowHandle> {
@@ -445,6 +519,7 @@ impl Driver for EmuDriver {
 
     fn load(&self, image: &KernelImage) -> Result<FunctionId> {
         self.machine.cluster(|cluster| {
+            cluster.captures.refuse("load")?;
             let module = cluster.module(image)?;
             let info = cluster.machine.entry_info(module, image.name).map_err(failed("load"))?;
             let attributes = FunctionAttributes {
@@ -485,9 +560,10 @@ impl Driver for EmuDriver {
         })
     }
 
-    fn create_stream(&self) -> Result<StreamId> {
+    fn create_stream(&self, priority: StreamPriority) -> Result<StreamId> {
         self.machine.cluster(|cluster| {
             let stream = cluster.machine.create_stream(self.gpu).map_err(failed("create_stream"))?;
+            cluster.machine.set_priority(self.gpu, stream, priority.0).map_err(failed("create_stream"))?;
             cluster.streams.push(Some((self.gpu, stream)));
             Ok(StreamId(cluster.streams.len() as u64 - 1))
         })
@@ -540,12 +616,12 @@ impl Driver for EmuDriver {
     }
 
     fn synchronize_event(&self, event: EventId, timeout: Duration) -> Result<Wait> {
-        let event = self.machine.cluster(|cluster| cluster.event("synchronize_event", event))?;
+        let event = self.event("synchronize_event", event)?;
         self.machine.wait("synchronize_event", self.gpu, What::Event(event), timeout).map(Ended::simply)
     }
 
     fn is_reached(&self, event: EventId) -> Result<bool> {
-        let event = self.machine.cluster(|cluster| cluster.event("is_reached", event))?;
+        let event = self.event("is_reached", event)?;
         self.machine.wait("is_reached", self.gpu, What::Event(event), GLANCE).map(|ended| ended == Ended::Done)
     }
 
@@ -571,7 +647,7 @@ impl Driver for EmuDriver {
 
     fn copy_to_device(&self, to: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<()> {
         self.machine.cluster(|cluster| {
-            let stream = cluster.stream("copy_to_device", self.gpu, stream)?;
+            let stream = cluster.stream_asked("copy_to_device", self.gpu, stream)?;
             let copied = cluster.machine.stream_write(self.gpu, stream, to.address(), bytes.to_vec());
             copied.map_err(failed("copy_to_device"))
         })
@@ -580,7 +656,7 @@ impl Driver for EmuDriver {
     fn copy_from_device(&self, into: &mut [u8], from: DevicePtr, stream: StreamId) -> Result<()> {
         const CALL: &str = "copy_from_device";
         let event = self.machine.cluster(|cluster| {
-            let stream = cluster.stream(CALL, self.gpu, stream)?;
+            let stream = cluster.stream_asked(CALL, self.gpu, stream)?;
             let event = *self.copied.get_or_init(|| cluster.machine.create_event());
             cluster.machine.record_event(self.gpu, stream, event).map_err(failed(CALL))?;
             Ok(event)
@@ -588,7 +664,20 @@ impl Driver for EmuDriver {
         if self.machine.wait(CALL, self.gpu, What::Event(event), COPY_TIMEOUT)? == Ended::TimedOut {
             return Err(Error::Driver { call: CALL, message: "the stream does not come to the copy".to_string() });
         }
-        self.machine.with(|machine| machine.read(from.address(), into)).map_err(failed(CALL))
+        self.machine.cluster(|cluster| {
+            cluster.check_graphs(CALL, from.address(), into.len() as u64)?;
+            let stream = cluster.stream_asked(CALL, self.gpu, stream)?;
+            cluster.machine.read_behind(self.gpu, stream, from.address(), into).map_err(failed(CALL))
+        })
+    }
+
+    fn copy_to_host(&self, into: &HostBlock, offset: u64, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
+        let to = Self::block_address("copy_to_host", into, offset, bytes)?;
+        self.machine.cluster(|cluster| {
+            let stream = cluster.stream("copy_to_host", self.gpu, stream)?;
+            let copied = cluster.machine.stream_copy(self.gpu, stream, from.address(), to, bytes);
+            copied.map_err(failed("copy_to_host"))
+        })
     }
 
     fn copy_within(&self, to: DevicePtr, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
@@ -621,6 +710,56 @@ impl Driver for EmuDriver {
             Ended::Done => WordWait::Reached,
             Ended::StreamIdle => WordWait::StreamIdle,
             Ended::TimedOut => WordWait::TimedOut,
+        })
+    }
+
+    fn begin_capture(&self, stream: StreamId) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let found = cluster.stream("begin_capture", self.gpu, stream)?;
+            cluster.machine.begin_capture(self.gpu, found).map_err(failed("begin_capture"))?;
+            cluster.captures.begin(stream);
+            Ok(())
+        })
+    }
+
+    fn is_capturing(&self, stream: StreamId) -> Result<bool> {
+        self.machine.cluster(|cluster| {
+            let stream = cluster.stream("is_capturing", self.gpu, stream)?;
+            Ok(cluster.machine.is_capturing(self.gpu, stream))
+        })
+    }
+
+    fn end_capture(&self, stream: StreamId) -> Result<GraphId> {
+        self.machine.cluster(|cluster| {
+            let found = cluster.stream("end_capture", self.gpu, stream)?;
+            let id = cluster.machine.end_capture(self.gpu, found).map_err(failed("end_capture"));
+            let valid = cluster.captures.end(stream);
+            let id = id?;
+            if let Err(error) = valid {
+                cluster.machine.destroy_graph(id).map_err(failed("end_capture"))?;
+                return Err(error);
+            }
+            let memory = cluster.machine.graph_memory(id).map_err(failed("end_capture"))?;
+            let ended = cluster.machine.create_event();
+            cluster.graphs.push(Some(Graph { gpu: self.gpu, id, memory, ended }));
+            Ok(GraphId(cluster.graphs.len() as u64 - 1))
+        })
+    }
+
+    fn launch_graph(&self, graph: GraphId, stream: StreamId) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let stream = cluster.stream("launch_graph", self.gpu, stream)?;
+            let Graph { id, ended, .. } = *cluster.graph("launch_graph", self.gpu, graph)?;
+            cluster.machine.launch_graph(self.gpu, stream, id).map_err(failed("launch_graph"))?;
+            cluster.machine.record_event(self.gpu, stream, ended).map_err(failed("launch_graph"))
+        })
+    }
+
+    fn destroy_graph(&self, graph: GraphId) -> Result<()> {
+        self.machine.cluster(|cluster| {
+            let id = cluster.graph("destroy_graph", self.gpu, graph)?.id;
+            cluster.graphs[graph.0 as usize] = None;
+            cluster.machine.destroy_graph(id).map_err(failed("destroy_graph"))
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::emu::EmuMachine;
-use super::{Driver, EventId, Launch, Wait};
+use super::{Driver, EventId, Launch, StreamPriority, Wait};
 use crate::error::Error;
 use crate::kernel::KernelImage;
 
@@ -24,7 +24,7 @@ const TRAPS: &str = ".version 8.2\n.target sm_90\n.address_size 64\n.visible .en
 /// Launches a kernel; the event behind it.
 fn launch(driver: &dyn Driver, name: &'static str, text: &'static str) -> crate::Result<EventId> {
     let function = driver.load(&KernelImage { name, kernel: name, text, marked_text: text, ..IMAGE })?;
-    let (stream, event) = (driver.create_stream()?, driver.create_event()?);
+    let (stream, event) = (driver.create_stream(StreamPriority::NORMAL)?, driver.create_event()?);
     driver.launch(&Launch { function, grid: 1, block: 32, shared_bytes: 0, stream, args: &[], access: &[] })?;
     driver.record_event(event, stream)?;
     Ok(event)

@@ -4,6 +4,8 @@
 //! driver, [`emu`] runs the kernels' PTX on the CPU. A driver checks what it is given; a failed call is an
 //! [`crate::Error::Driver`] that names the call.
 
+#[cfg(any(feature = "cuda", feature = "emu"))]
+mod capture;
 #[cfg(feature = "emu")]
 mod coverage;
 #[cfg(feature = "cuda")]
@@ -14,6 +16,8 @@ pub mod emu;
 #[cfg(test)]
 mod emu_tests;
 pub mod fault;
+#[cfg(all(test, feature = "emu"))]
+mod graph_tests;
 pub mod null;
 pub mod trace;
 #[cfg(any(test, feature = "emu"))]
@@ -111,6 +115,22 @@ pub struct StreamId(pub u64);
 /// A mark in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId(pub u64);
+
+/// Work that was captured, to be run again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GraphId(pub u64);
+
+/// Which streams' work comes first where there is not room for all: those with the lower number, as CUDA counts. A driver
+/// moves it into the range that it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamPriority(pub i32);
+
+impl StreamPriority {
+    /// Before all others.
+    pub const HIGHEST: StreamPriority = StreamPriority(i32::MIN);
+    /// As streams have that nobody gave a priority.
+    pub const NORMAL: StreamPriority = StreamPriority(0);
+}
 
 /// Native names of a stream and of its context, for other code of the process that uses the same GPU. Numbers, not
 /// pointers: nothing here follows them.
@@ -235,11 +255,19 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Puts a launch into its stream.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
 
-    /// A new stream.
-    fn create_stream(&self) -> Result<StreamId>;
+    /// A new stream. Among CTAs that wait for an SM, those of a stream that comes first are placed first; what runs goes on.
+    fn create_stream(&self, priority: StreamPriority) -> Result<StreamId>;
 
     /// The stream's names outside the library: only drivers of real contexts have them.
     fn raw_handles(&self, _stream: StreamId) -> Result<RawHandles> {
+        Err(crate::Error::Unsupported {
+            need: "a driver over CUDA".into(),
+            have: format!("the {} driver", self.info().backend),
+        })
+    }
+
+    /// The event's name outside the library (`CUevent`): only drivers of real contexts have it.
+    fn raw_event(&self, _event: EventId) -> Result<usize> {
         Err(crate::Error::Unsupported {
             need: "a driver over CUDA".into(),
             have: format!("the {} driver", self.info().backend),
@@ -285,6 +313,9 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Copies from the device in the stream's order and waits for it.
     fn copy_from_device(&self, into: &mut [u8], from: DevicePtr, stream: StreamId) -> Result<()>;
 
+    /// Copies from the device into a host block in the stream's order; returns at once.
+    fn copy_to_host(&self, into: &HostBlock, offset: u64, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()>;
+
     /// Copies within the device in the stream's order.
     fn copy_within(&self, to: DevicePtr, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()>;
 
@@ -300,4 +331,38 @@ pub trait Driver: Send + Sync + fmt::Debug {
         stream: StreamId,
         timeout: Duration,
     ) -> Result<WordWait>;
+
+    /// From now on work that is put into the stream does not run, but becomes part of a graph. So does the work of streams
+    /// that wait for an event which is recorded in it; they must be waited for before the end. Until then this thread may
+    /// call nothing that takes memory, loads code, waits, or copies from or to the host: such a call fails, and the end too.
+    fn begin_capture(&self, _stream: StreamId) -> Result<()> {
+        Err(no_graphs(self.info()))
+    }
+
+    /// Whether work that is put into the stream is captured, by whomever.
+    fn is_capturing(&self, _stream: StreamId) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Ends the capture that began at this stream, also when it fails.
+    fn end_capture(&self, _stream: StreamId) -> Result<GraphId> {
+        Err(no_graphs(self.info()))
+    }
+
+    /// Puts all work of a graph into a stream, with the arguments that were captured.
+    fn launch_graph(&self, _graph: GraphId, _stream: StreamId) -> Result<()> {
+        Err(no_graphs(self.info()))
+    }
+
+    /// Ends a graph that no stream runs any more.
+    fn destroy_graph(&self, _graph: GraphId) -> Result<()> {
+        Err(no_graphs(self.info()))
+    }
+}
+
+fn no_graphs(info: &DriverInfo) -> crate::Error {
+    crate::Error::Unsupported {
+        need: "a driver that captures graphs".into(),
+        have: format!("the {} driver", info.backend),
+    }
 }

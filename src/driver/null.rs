@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Backend, Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait,
+    Backend, Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, GraphId, Launch, StreamId,
+    StreamPriority, Wait, WordWait,
 };
 use crate::error::{Error, Result};
 use crate::kernel::KernelImage;
@@ -159,7 +160,7 @@ impl Driver for NullDriver {
         Ok(())
     }
 
-    fn create_stream(&self) -> Result<StreamId> {
+    fn create_stream(&self, _priority: StreamPriority) -> Result<StreamId> {
         Ok(StreamId(self.next_name.fetch_add(1, Ordering::Relaxed)))
     }
 
@@ -216,6 +217,17 @@ impl Driver for NullDriver {
         Ok(())
     }
 
+    fn copy_to_host(
+        &self,
+        into: &HostBlock,
+        offset: u64,
+        _from: DevicePtr,
+        bytes: u64,
+        _stream: StreamId,
+    ) -> Result<()> {
+        self.with_block("copy_to_host", into, offset, bytes as usize, |slice| slice.fill(0))
+    }
+
     fn copy_within(&self, _to: DevicePtr, _from: DevicePtr, _bytes: u64, _stream: StreamId) -> Result<()> {
         Ok(())
     }
@@ -234,5 +246,21 @@ impl Driver for NullDriver {
     ) -> Result<WordWait> {
         self.with_block("wait_word", block, offset, 8, |word| word.copy_from_slice(&at_least.to_le_bytes()))?;
         Ok(WordWait::Reached)
+    }
+
+    fn begin_capture(&self, _stream: StreamId) -> Result<()> {
+        Ok(())
+    }
+
+    fn end_capture(&self, _stream: StreamId) -> Result<GraphId> {
+        Ok(GraphId(self.next_name.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn launch_graph(&self, _graph: GraphId, _stream: StreamId) -> Result<()> {
+        Ok(())
+    }
+
+    fn destroy_graph(&self, _graph: GraphId) -> Result<()> {
+        Ok(())
     }
 }

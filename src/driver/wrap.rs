@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, RawHandles, StreamId, Wait, WordWait,
+    Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, GraphId, Launch, RawHandles, StreamId, StreamPriority,
+    Wait, WordWait,
 };
 use crate::error::Result;
 use crate::kernel::KernelImage;
@@ -136,12 +137,16 @@ impl<H: Hook> Driver for Wrapped<H> {
         )
     }
 
-    fn create_stream(&self) -> Result<StreamId> {
-        self.around("create_stream", format_args!(""), |driver| driver.create_stream())
+    fn create_stream(&self, priority: StreamPriority) -> Result<StreamId> {
+        self.around("create_stream", format_args!("{priority:?}"), |driver| driver.create_stream(priority))
     }
 
     fn raw_handles(&self, stream: StreamId) -> Result<RawHandles> {
         self.around("raw_handles", format_args!("stream {}", stream.0), |driver| driver.raw_handles(stream))
+    }
+
+    fn raw_event(&self, event: EventId) -> Result<usize> {
+        self.around("raw_event", format_args!("{}", event.0), |driver| driver.raw_event(event))
     }
 
     fn destroy_stream(&self, stream: StreamId) -> Result<()> {
@@ -211,6 +216,14 @@ impl<H: Hook> Driver for Wrapped<H> {
         })
     }
 
+    fn copy_to_host(&self, into: &HostBlock, offset: u64, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
+        self.around(
+            "copy_to_host",
+            format_args!("{} + {offset} from {from} bytes {bytes} stream {}", into.device, stream.0),
+            |driver| driver.copy_to_host(into, offset, from, bytes, stream),
+        )
+    }
+
     fn copy_within(&self, to: DevicePtr, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
         self.around("copy_within", format_args!("{to} from {from} bytes {bytes} stream {}", stream.0), |driver| {
             driver.copy_within(to, from, bytes, stream)
@@ -236,5 +249,27 @@ impl<H: Hook> Driver for Wrapped<H> {
             format_args!("{} + {offset} >= {at_least} stream {} timeout {timeout:?}", block.device, stream.0),
             |driver| driver.wait_word(block, offset, at_least, stream, timeout),
         )
+    }
+
+    fn begin_capture(&self, stream: StreamId) -> Result<()> {
+        self.around("begin_capture", format_args!("{}", stream.0), |driver| driver.begin_capture(stream))
+    }
+
+    fn is_capturing(&self, stream: StreamId) -> Result<bool> {
+        self.around("is_capturing", format_args!("{}", stream.0), |driver| driver.is_capturing(stream))
+    }
+
+    fn end_capture(&self, stream: StreamId) -> Result<GraphId> {
+        self.around("end_capture", format_args!("{}", stream.0), |driver| driver.end_capture(stream))
+    }
+
+    fn launch_graph(&self, graph: GraphId, stream: StreamId) -> Result<()> {
+        self.around("launch_graph", format_args!("{} in {}", graph.0, stream.0), |driver| {
+            driver.launch_graph(graph, stream)
+        })
+    }
+
+    fn destroy_graph(&self, graph: GraphId) -> Result<()> {
+        self.around("destroy_graph", format_args!("{}", graph.0), |driver| driver.destroy_graph(graph))
     }
 }

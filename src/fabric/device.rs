@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Nic;
-use crate::driver::{Driver, StreamId};
+use crate::driver::{Driver, StreamId, StreamPriority};
 
 /// GPU and NIC of a rank.
 #[derive(Debug, Clone)]
@@ -14,12 +14,14 @@ pub struct Device {
     pub nic: Option<Arc<dyn Nic>>,
     /// Stream of the driver in which the communicator's kernels run; `None`: one of its own.
     pub stream: Option<StreamId>,
+    /// Priority of streams of its own.
+    pub priority: StreamPriority,
 }
 
 impl Device {
-    /// A GPU without a NIC.
+    /// A GPU without a NIC. Streams of the communicator's own come before all others.
     pub fn new(driver: Arc<dyn Driver>) -> Device {
-        Device { driver, nic: None, stream: None }
+        Device { driver, nic: None, stream: None, priority: StreamPriority::HIGHEST }
     }
 
     /// With a NIC.
@@ -33,6 +35,13 @@ impl Device {
     #[must_use]
     pub fn stream(mut self, stream: StreamId) -> Device {
         self.stream = Some(stream);
+        self
+    }
+
+    /// With another priority of the streams that the communicator makes for itself. A stream of the caller's keeps its own.
+    #[must_use]
+    pub fn priority(mut self, priority: StreamPriority) -> Device {
+        self.priority = priority;
         self
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! A [`Device`] made here runs a rank's kernels in the caller's stream, so the caller's earlier work in that stream comes
 //! before an operation and the later work after it, without a call. Work in other streams is ordered by [`wait_for`] and
-//! [`release_to`]. Memory is lent: an operation reads it where it lies, and never writes it.
+//! [`release_to`], or by events: [`wait_for_event`], [`event()`]. Memory is lent: an operation reads it where it lies, and never writes it.
 //!
 //! One stream a rank: a rank's kernels wait for those of other ranks, so what one rank needs must never stand behind
 //! another rank's kernels in a stream.
@@ -47,7 +47,7 @@ use std::sync::Arc;
 
 use crate::comm::Communicator;
 use crate::driver::cuda::{raw, CudaDriver, Gpu};
-use crate::driver::RawHandles;
+use crate::driver::{EventId, RawHandles};
 use crate::error::{Error, Result};
 use crate::fabric::Device;
 use crate::mem::DType;
@@ -102,6 +102,28 @@ pub unsafe fn release_to(communicator: &Communicator, stream: *mut c_void) -> Re
     let own = handles(communicator)?;
     // SAFETY: the communicator holds its context and stream; the caller the other.
     unsafe { raw::order(own.context as *mut c_void, own.stream as *mut c_void, stream) }
+}
+
+/// What the communicator does next waits for a caller's `event`, as it was last recorded.
+///
+/// # Safety
+/// `event` must be a live `CUevent`.
+///
+/// # Errors
+/// As [`wait_for`].
+pub unsafe fn wait_for_event(communicator: &Communicator, event: *mut c_void) -> Result<()> {
+    let own = handles(communicator)?;
+    // SAFETY: the communicator holds its context and stream; the caller the event.
+    unsafe { raw::wait(own.context as *mut c_void, own.stream as *mut c_void, event) }
+}
+
+/// The `CUevent` of an event of the communicator's driver, of [`Pending::event`](crate::Pending::event) for instance: for
+/// streams of the caller's to wait for. It is as long alive as the event.
+///
+/// # Errors
+/// [`Error::Unsupported`] when the communicator's driver is not over CUDA; [`Error::Driver`] when it has no such event.
+pub fn event(communicator: &Communicator, event: EventId) -> Result<*mut c_void> {
+    communicator.driver().raw_event(event).map(|event| event as *mut c_void)
 }
 
 mod sealed {

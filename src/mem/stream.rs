@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::driver::{Driver, StreamId};
+use crate::driver::{Driver, StreamId, StreamPriority};
 use crate::error::Result;
 
 /// A stream with an owner. Tensors share their communicator's: a copy may be asked for after the close.
@@ -15,8 +15,8 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub fn new(driver: &Arc<dyn Driver>) -> Result<Arc<Stream>> {
-        let id = driver.create_stream()?;
+    pub fn new(driver: &Arc<dyn Driver>, priority: StreamPriority) -> Result<Arc<Stream>> {
+        let id = driver.create_stream(priority)?;
         Ok(Arc::new(Stream { driver: Arc::clone(driver), id, owned: true }))
     }
 

@@ -251,6 +251,28 @@ impl Tensor {
         }
     }
 
+    /// Copies `values` into the tensor, whoever shares it, in the order of the stream.
+    pub(crate) fn overwrite<T: Element>(&self, values: &[T]) -> Result<()> {
+        self.check_type::<T>()?;
+        check_length(values, &self.shape)?;
+        self.overwrite_bytes(&to_bytes(values))
+    }
+
+    /// The same from bytes.
+    pub(crate) fn overwrite_bytes(&self, bytes: &[u8]) -> Result<()> {
+        if self.buffer.is_lent() {
+            return Err(Error::argument("tensor", "memory that a caller lends", "a tensor of the communicator's own"));
+        }
+        if bytes.len() as u64 != self.bytes() {
+            let valid = format!("{} for {} of shape {:?}", self.bytes(), self.dtype, self.shape);
+            return Err(Error::argument("bytes", format!("{} bytes", bytes.len()), valid));
+        }
+        match bytes.is_empty() {
+            true => Ok(()),
+            false => self.buffer.driver().copy_to_device(self.ptr(), bytes, self.stream.id()),
+        }
+    }
+
     /// Copies the contents to the host, after everything that the stream holds.
     ///
     /// # Errors

@@ -5,12 +5,14 @@ mod pending;
 pub(crate) use pending::Finish;
 pub use pending::Pending;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::comm::shared::{Shared, Totals};
+use crate::comm::shared::{Known, Outcome, Report, Shared, Totals};
+use crate::driver::EventId;
 use crate::error::{Error, Result};
-use crate::mem::{Buffer, DType, HostBuffer, Tensor};
+use crate::graph::Captured;
+use crate::mem::{Buffer, DType, Tensor};
 use crate::plan::{OutputLayout, Shape};
 
 /// Longest time without progress before kernels give up, unless an operation says otherwise.
@@ -26,11 +28,11 @@ const ROW_ALIGN_BYTES: u64 = 16;
 #[derive(Debug)]
 #[allow(dead_code)] // most is held, not looked at
 pub(crate) struct Keep {
-    pub status: HostBuffer,
-    pub routing: Arc<Buffer>,
+    /// What each operation of the call says.
+    pub reports: Vec<Report>,
+    pub routing: Option<Arc<Buffer>>,
     pub tensors: Vec<Tensor>,
-    /// Where the counts go when the call has ended, if nobody waits for them before.
-    pub counts: Option<Arc<OnceLock<Totals>>>,
+    pub graph: Option<Arc<Captured>>,
 }
 
 /// Send each token's row to the ranks of its experts.
@@ -43,6 +45,7 @@ pub struct Dispatch {
     pub(crate) topk_weights: Option<Tensor>,
     pub(crate) cached: Option<Handle>,
     pub(crate) bound: Option<usize>,
+    pub(crate) after: Vec<EventId>,
     pub(crate) timeout: Duration,
 }
 
@@ -56,6 +59,7 @@ impl Dispatch {
             topk_weights: None,
             cached: None,
             bound: None,
+            after: Vec::new(),
             timeout: TIMEOUT_DEFAULT,
         }
     }
@@ -84,6 +88,13 @@ impl Dispatch {
     /// not do the same, nor have the same bound.
     pub fn bound(mut self, rows: usize) -> Dispatch {
         self.bound = Some(rows);
+        self
+    }
+
+    /// Begins when `event` of the communicator's driver is reached, as it was last recorded before the call; nobody waits for
+    /// that but the stream. Several times for several events.
+    pub fn after(mut self, event: EventId) -> Dispatch {
+        self.after.push(event);
         self
     }
 
@@ -155,7 +166,7 @@ impl Dispatch {
 
 /// Rows that arrived, ordered as the communicator's [`OutputLayout`] says: one row for each token
 /// that came, or one for each (token, choice) pair of a local expert and rows of zeros between the experts' parts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dispatched {
     /// `[rows, hidden]`, of [`Payload::dtype`](crate::plan::Payload::dtype): bit for bit what was given, or that quantized.
     pub x: Tensor,
@@ -182,13 +193,21 @@ pub struct Dispatched {
 }
 
 impl Finish for Dispatched {
-    fn finish(&mut self, shared: &Shared) {
-        if let Some(totals) = self.handle.inner.counts.get() {
-            self.rows = totals.rows.min(self.handle.rows());
-            self.landed &= totals.rows == self.rows; // what overflows comes through rings
-            self.expert_counts.clone_from(&totals.expert_counts);
-            self.expert_offsets = expert_offsets(&shared.plan.shape, &totals.expert_counts);
+    fn finish(&mut self, shared: &Shared, outcome: &Outcome) {
+        if let Some(totals) = outcome.totals.iter().flatten().next() {
+            self.fill(&shared.plan.shape, totals);
         }
+    }
+}
+
+impl Dispatched {
+    /// What is known of the rows.
+    pub(crate) fn fill(&mut self, shape: &Shape, totals: &Totals) {
+        self.rows = totals.rows.min(self.handle.rows());
+        // What overflows comes through rings.
+        self.landed &= totals.rows == self.rows;
+        self.expert_counts.clone_from(&totals.expert_counts);
+        self.expert_offsets = expert_offsets(shape, &totals.expert_counts);
     }
 }
 
@@ -209,6 +228,7 @@ pub struct Combine {
     pub(crate) rows_scales: Option<Tensor>,
     pub(crate) biases: Vec<Tensor>,
     pub(crate) handle: Handle,
+    pub(crate) after: Vec<EventId>,
     pub(crate) timeout: Duration,
 }
 
@@ -221,6 +241,7 @@ impl Combine {
             rows_scales: None,
             biases: Vec::new(),
             handle: handle.clone(),
+            after: Vec::new(),
             timeout: TIMEOUT_DEFAULT,
         }
     }
@@ -243,6 +264,12 @@ impl Combine {
     /// twice at most. Ranks need not do the same.
     pub fn bias(mut self, bias: &Tensor) -> Combine {
         self.biases.push(bias.clone());
+        self
+    }
+
+    /// Begins when `event` is reached, as [`Dispatch::after`] says.
+    pub fn after(mut self, event: EventId) -> Combine {
+        self.after.push(event);
         self
     }
 
@@ -293,7 +320,7 @@ impl Combine {
 }
 
 /// What combine gives.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Combined {
     /// `[tokens, hidden]`, of the type that was given: for each own token the sum of its rows and biases; zero where there
     /// are none.
@@ -303,7 +330,7 @@ pub struct Combined {
 }
 
 impl Finish for Combined {
-    fn finish(&mut self, _: &Shared) {}
+    fn finish(&mut self, _: &Shared, _: &Outcome) {}
 }
 
 /// The routing of a dispatch. Any number may be alive; clones share it.
@@ -320,8 +347,8 @@ pub(crate) struct HandleInner {
     pub tokens: usize,
     /// Rows of the tensors: those that were delivered, or the bound.
     pub rows: usize,
-    /// Known when the exchange has ended.
-    pub counts: Arc<OnceLock<Totals>>,
+    /// Known when an exchange has ended.
+    pub counts: Arc<Known>,
     /// By expert: i32 `[tokens that came, topk]`, the row of each pair.
     pub places: Option<Tensor>,
     /// (token, choice) pairs of each local expert and first row of each expert's part, on the device.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::comm::shared::{Outcome, Shared, Ticket};
-use crate::driver::Wait;
+use crate::driver::{EventId, StreamId, Wait};
 use crate::error::{Error, Result};
 
 /// An operation under way. What it reads and writes is kept until its kernels have ended, also when this is dropped.
@@ -23,7 +23,7 @@ pub struct Pending<T> {
 
 /// Results of an operation, which may know more when it has ended.
 pub(crate) trait Finish {
-    fn finish(&mut self, shared: &Shared);
+    fn finish(&mut self, shared: &Shared, outcome: &Outcome);
 }
 
 #[allow(private_bounds)] // the results are ours
@@ -49,15 +49,16 @@ impl<T: Finish> Pending<T> {
             let waited_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             return Err(Error::WaitTimeout { op: self.op, rank: self.shared.rank, waited_ms });
         }
+        let outcome = self.shared.collect(self.ticket);
         let mut output = self.output.take();
-        if let Some(output) = &mut output {
-            output.finish(&self.shared);
+        if let (Ok(outcome), Some(output)) = (&outcome, &mut output) {
+            output.finish(&self.shared, outcome);
         }
-        let error = match self.shared.collect(self.ticket) {
-            Ok(Outcome::Whole) => {
+        let error = match outcome {
+            Ok(Outcome { overflow: None, .. }) => {
                 return output.ok_or_else(|| Error::Bug("a pending operation lost its results".into()));
             }
-            Ok(Outcome::Overflow(error)) => {
+            Ok(Outcome { overflow: Some(error), .. }) => {
                 self.fits = output;
                 error
             }
@@ -71,6 +72,37 @@ impl<T: Finish> Pending<T> {
     /// combines are collective.
     pub fn take_what_fits(&mut self) -> Option<T> {
         self.fits.take()
+    }
+
+    /// Where the results will be, for work in streams that wait for the end of the kernels ([`Pending::event`],
+    /// [`Pending::release_to`]); what a bound leaves open is not filled in. `None` when `wait` has had the outcome.
+    pub fn results(&self) -> Option<&T> {
+        self.output.as_ref()
+    }
+
+    /// What is reached when the kernels have ended, for streams of the communicator's driver to wait for. It is the
+    /// operation's until `wait` has its outcome or this is dropped; a stream that waits for it by then goes on doing so.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] when `wait` has had the outcome.
+    pub fn event(&self) -> Result<EventId> {
+        let event = self.shared.event(self.ticket);
+        event.ok_or_else(|| {
+            Error::argument("pending", "results were handed out already", "an operation nobody waited for")
+        })
+    }
+
+    /// What `stream` of the communicator's driver does next waits for the end of the kernels; the host does not. There
+    /// the results can be used before `wait`, whether the operation failed or not: its status is known to `wait` alone.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn release_to(&self, stream: StreamId) -> Result<()> {
+        match self.shared.event(self.ticket) {
+            Some(event) => self.shared.driver.stream_wait_event(stream, event),
+            // It has ended.
+            None => Ok(()),
+        }
     }
 
     /// Whether the kernels have ended: whether `wait` would return at once.

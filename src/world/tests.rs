@@ -13,7 +13,7 @@ use crate::comm::Communicator;
 use crate::driver::fault::{FaultRule, Faults};
 use crate::driver::null::NullDriver;
 use crate::driver::trace::Trace;
-use crate::driver::Driver;
+use crate::driver::{Driver, StreamPriority};
 use crate::error::Error;
 use crate::kernel::hollow;
 use crate::op::{Combine, Dispatch};
@@ -74,8 +74,9 @@ fn a_dispatch_and_a_combine_make_these_calls() {
     let topk_idx = rank.tensor(&[0, 1], &[1, TOPK]).expect("two choices");
     trace.clear();
     let mut pending = rank.dispatch(Dispatch::new(&x, &topk_idx)).expect("the null driver does everything");
-    let expected = "alloc_host write_host alloc fill launch launch wait_word read_host alloc alloc alloc launch \
-                    create_event record_event";
+    // Only the outputs, whose size the counts say, are taken between launches.
+    let expected = "is_capturing alloc alloc_host write_host create_event fill launch launch wait_word read_host \
+                    alloc alloc alloc launch record_event";
     assert_eq!(trace.names().join(" "), expected);
     trace.clear();
     let dispatched = pending.wait(WAIT).expect("nothing fails");
@@ -84,7 +85,7 @@ fn a_dispatch_and_a_combine_make_these_calls() {
     trace.clear();
     let mut combined = rank.combine(Combine::new(&dispatched.x, &dispatched.handle)).expect("nothing fails");
     // Status block and event are used again.
-    assert_eq!(trace.names().join(" "), "alloc write_host launch record_event");
+    assert_eq!(trace.names().join(" "), "is_capturing alloc write_host launch record_event");
     assert_eq!(combined.wait(WAIT).expect("nothing fails").x.shape(), [1, HIDDEN]);
 }
 
@@ -99,12 +100,27 @@ fn a_cached_dispatch_counts_and_exchanges_nothing() {
     let first = rank.dispatch(Dispatch::new(&x, &idx)).and_then(|mut p| p.wait(WAIT)).expect("nothing fails");
     trace.clear();
     let mut again = rank.dispatch(Dispatch::new(&x, &idx).cached(&first.handle)).expect("nothing fails");
-    assert_eq!(trace.names().join(" "), "write_host alloc alloc alloc launch record_event");
+    assert_eq!(trace.names().join(" "), "is_capturing alloc alloc alloc write_host launch record_event");
     assert_eq!(again.wait(WAIT).expect("nothing fails").handle.tokens(), 1);
     let two = rank.tensor(&[bf16::ONE; 2 * HIDDEN], &[2, HIDDEN]).expect("two rows");
     let two_idx = rank.tensor(&[0; 4], &[2, TOPK]).expect("four choices");
     let found = argument(rank.dispatch(Dispatch::new(&two, &two_idx).cached(&first.handle)));
     assert!(found.2.contains("cached handle"), "{}", found.2);
+}
+
+#[test]
+fn own_streams_come_before_others_unless_told() {
+    let made = |device: &dyn Fn(Device) -> Device| {
+        let trace = Trace::new();
+        let drivers = null_drivers(2).into_iter().map(|driver| trace.wrap(driver));
+        let devices: Vec<Device> = drivers.map(|driver| device(Device::new(driver))).collect();
+        connect_kernels(&config(1, 2), &devices, hollow::set()).expect("a world of two");
+        let calls = trace.calls().into_iter().filter(|call| call.name == "create_stream");
+        calls.map(|call| call.arguments).collect::<Vec<String>>()
+    };
+    let text = |priority: StreamPriority| vec![format!("{priority:?}"); 4];
+    assert_eq!(made(&|device| device), text(StreamPriority::HIGHEST));
+    assert_eq!(made(&|device| device.priority(StreamPriority(-2))), text(StreamPriority(-2)));
 }
 
 #[test]
@@ -217,7 +233,7 @@ fn a_dropped_operation_keeps_its_memory_until_it_has_ended() {
 /// Method: each call after the first launch is made to fail; what the launched kernels use must stay until the close.
 #[test]
 fn a_failed_operation_keeps_its_memory_until_the_close() {
-    for (call, nth) in [("launch", 2), ("wait_word", 1), ("launch", 3), ("create_event", 1), ("record_event", 1)] {
+    for (call, nth) in [("launch", 2), ("wait_word", 1), ("launch", 3), ("record_event", 1)] {
         let trace = Trace::new();
         let rule = FaultRule { call, nth, message: "injected".to_string() };
         let mut drivers = null_drivers(2);
@@ -248,7 +264,19 @@ fn every_failing_call_is_reported_and_nothing_panics() {
     round_trip(&mut ranks[0], 2).expect("nothing fails");
     let calls = trace.names();
     assert!(calls.len() > 40, "{calls:?}");
-    for name in ["alloc", "launch", "wait_word", "record_event", "synchronize_event", "fill", "load", "import_window"] {
+    let names = [
+        "alloc",
+        "launch",
+        "wait_word",
+        "create_event",
+        "record_event",
+        "synchronize_event",
+        "is_capturing",
+        "fill",
+        "load",
+        "import_window",
+    ];
+    for name in names {
         assert!(calls.contains(&name), "{name} is not among {calls:?}");
         for nth in 1..=calls.iter().filter(|&&call| call == name).count() as u64 {
             let rule = FaultRule { call: name, nth, message: "injected".to_string() };

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use warpferry::driver::{AccessRule, Backend as Kind, Driver, Launch, StreamId, Wait};
+use warpferry::driver::{AccessRule, Backend as Kind, Driver, Launch, StreamId, StreamPriority, Wait};
 use warpferry::kernel::KernelImage;
 use warpferry::mem::DevicePtr;
 
@@ -78,7 +78,7 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(driver: Arc<dyn Driver>, mutant: Option<&'static KernelImage>) -> Result<Rig, Mismatch> {
-        let stream = driver.create_stream()?;
+        let stream = driver.create_stream(StreamPriority::NORMAL)?;
         Ok(Rig { driver, stream, mutant, kept: RefCell::default() })
     }
 

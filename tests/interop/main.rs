@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+mod graphs;
 mod handles;
 mod refusals;
 mod rounds;

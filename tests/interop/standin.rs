@@ -5,13 +5,15 @@ use std::process::Command;
 use crate::shared_standin;
 
 /// The tests that need a driver, and must all have run.
-const TESTS: [&str; 8] = [
+const TESTS: [&str; 10] = [
     "slices::a_world_in_the_streams_of_a_program",
     "slices::contexts_and_streams_live_as_long_as_they_are_used",
     "slices::slices_written_on_other_streams_come_whole",
     "slices::a_borrowed_tensor_outlives_its_tensor",
     "handles::a_world_in_a_context_of_the_callers",
     "handles::keepers_go_after_the_last_use",
+    "graphs::work_of_a_caller_becomes_part_of_a_graph",
+    "graphs::events_of_a_caller_come_before_and_behind",
     "refusals::streams",
     "refusals::memory",
 ];

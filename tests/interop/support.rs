@@ -122,6 +122,52 @@ impl Raw {
         address
     }
 
+    /// The same contents as a caller's own code puts them into a stream: a copy within the device.
+    pub fn copy(&self, to: u64, from: u64, bytes: usize, stream: *mut c_void) {
+        let copy: unsafe extern "C" fn(u64, u64, usize, *mut c_void) -> i32 = function("cuMemcpyDtoDAsync_v2\0");
+        self.push();
+        // SAFETY: the tests give ranges that are allocated.
+        check(unsafe { copy(to, from, bytes, stream) });
+        self.pop();
+    }
+
+    /// What is at an address when the stream comes there; waits for that.
+    pub fn read(&self, address: u64, bytes: usize, stream: *mut c_void) -> Vec<u8> {
+        let copy: unsafe extern "C" fn(*mut c_void, u64, usize, *mut c_void) -> i32 =
+            function("cuMemcpyDtoHAsync_v2\0");
+        let wait: unsafe extern "C" fn(*mut c_void) -> i32 = function("cuStreamSynchronize\0");
+        let mut back = vec![0; bytes];
+        self.push();
+        // SAFETY: there is room for the bytes, and they stay until the stream has come here.
+        check(unsafe { copy(back.as_mut_ptr().cast(), address, bytes, stream) });
+        // SAFETY: the stream is alive.
+        check(unsafe { wait(stream) });
+        self.pop();
+        back
+    }
+
+    /// An event behind what the stream holds.
+    pub fn record(&self, stream: *mut c_void) -> *mut c_void {
+        let create: unsafe extern "C" fn(*mut *mut c_void, u32) -> i32 = function("cuEventCreate\0");
+        let record: unsafe extern "C" fn(*mut c_void, *mut c_void) -> i32 = function("cuEventRecord\0");
+        let mut event = std::ptr::null_mut();
+        self.push();
+        // SAFETY: one handle is written; the stream is alive.
+        check(unsafe { create(&mut event, 2) });
+        check(unsafe { record(event, stream) });
+        self.pop();
+        event
+    }
+
+    /// The stream waits for the event.
+    pub fn wait(&self, stream: *mut c_void, event: *mut c_void) {
+        let wait: unsafe extern "C" fn(*mut c_void, *mut c_void, u32) -> i32 = function("cuStreamWaitEvent\0");
+        self.push();
+        // SAFETY: both are alive.
+        check(unsafe { wait(stream, event, 0) });
+        self.pop();
+    }
+
     /// Frees memory. Nothing may use it any more.
     pub fn free(&self, address: u64) {
         let free: unsafe extern "C" fn(u64) -> i32 = function("cuMemFree_v2\0");

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use warpferry::driver::cuda::{use_all_hardware_queues, Gpu};
-use warpferry::driver::{Driver, Wait};
+use warpferry::driver::{Driver, StreamPriority, Wait};
 use warpferry::kernel::{KernelImage, KERNELS};
 
 use crate::device::stand_in;
@@ -14,7 +14,7 @@ use crate::skip::skipped;
 
 /// What a process has left that has ended everything.
 const NOTHING_LEFT: &str =
-    "cuda-emu: left: 0 streams, 0 events, 0 modules, 0 device blocks, 0 host blocks, 0 retained \
+    "cuda-emu: left: 0 streams, 0 events, 0 modules, 0 graphs, 0 device blocks, 0 host blocks, 0 retained \
                             primary contexts, 0 pushed contexts";
 const BYTES: usize = 4096;
 
@@ -33,6 +33,11 @@ fn worlds_by_seed_1() {
 #[test]
 fn worlds_by_seed_2() {
     run("device::on_a_gpu", "2", " cases verified on");
+}
+
+#[test]
+fn replays_by_seed_1() {
+    run("graphs::device::replays_on_a_gpu", "1", "replays verified");
 }
 
 #[test]
@@ -57,7 +62,8 @@ fn memory_is_not_used_early() {
         Err(error) => return skipped("work of a CUDA driver", error),
     };
     let driver = gpu.driver().expect("the GPU takes a rank");
-    let (first, second) = (driver.create_stream().expect("a stream"), driver.create_stream().expect("a stream"));
+    let stream = |priority| driver.create_stream(priority).expect("a stream");
+    let (first, second) = (stream(StreamPriority::HIGHEST), stream(StreamPriority::NORMAL));
     let kept = driver.alloc(BYTES as u64).expect("room");
     let mut back = vec![0; BYTES];
     let fetch = |back: &mut Vec<u8>| driver.copy_from_device(back, kept, first).expect("a copy");

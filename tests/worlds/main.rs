@@ -13,12 +13,15 @@ mod damage;
 #[cfg(feature = "cuda")]
 mod device;
 mod draw;
+mod events;
 mod faults;
+mod graphs;
 #[cfg(feature = "cuda")]
 mod held;
 mod independence;
 mod landing;
 mod lanes;
+mod launches;
 mod load;
 mod mutants;
 mod mutation;

@@ -69,6 +69,10 @@ impl State {
     pub fn hold(&mut self, device: usize, stream: StreamId) -> Outcome {
         let Some(holds) = &mut self.holds else { return Ok(()) };
         let machine = &mut self.machine;
+        // What is captured runs in its graph, without gates.
+        if machine.is_capturing(device, stream) {
+            return Ok(());
+        }
         let (mark, gate) = holds.spare.pop().unwrap_or_else(|| (machine.create_event(), machine.create_event()));
         machine.record_event(device, stream, mark).or_else(refused)?;
         machine.arm_event(gate).or_else(refused)?;

@@ -11,6 +11,7 @@ pub(crate) struct Left {
     streams: usize,
     events: usize,
     modules: usize,
+    graphs: usize,
     device_blocks: usize,
     host_blocks: usize,
     primary_contexts: usize,
@@ -22,6 +23,7 @@ impl Left {
         self.streams += more.streams;
         self.events += more.events;
         self.modules += more.modules;
+        self.graphs += more.graphs;
         self.device_blocks += more.device_blocks;
         self.host_blocks += more.host_blocks;
         self.primary_contexts += more.primary_contexts;
@@ -32,8 +34,14 @@ impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} streams, {} events, {} modules, {} device blocks, {} host blocks, {} retained primary contexts",
-            self.streams, self.events, self.modules, self.device_blocks, self.host_blocks, self.primary_contexts
+            "{} streams, {} events, {} modules, {} graphs, {} device blocks, {} host blocks, {} retained primary contexts",
+            self.streams,
+            self.events,
+            self.modules,
+            self.graphs,
+            self.device_blocks,
+            self.host_blocks,
+            self.primary_contexts
         )
     }
 }
@@ -49,6 +57,7 @@ impl State {
             streams,
             events,
             modules: modules.count(),
+            graphs: self.count_graphs(context),
             device_blocks,
             host_blocks,
             primary_contexts: retained.count(),

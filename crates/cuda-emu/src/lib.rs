@@ -10,7 +10,8 @@
 //! ```
 //!
 //! What it is: all GPUs of one node at one address space, streams, events, copies, host memory that kernels and host
-//! threads use at the same time, peer access, modules from PTX text, hardware queues, sticky faults.
+//! threads use at the same time, peer access, modules from PTX text, hardware queues, graphs that are captured from
+//! streams, sticky faults.
 //!
 //! What it is not: fast, or a measure of anything; a compiler (cubins are refused); complete (a function that is not
 //! here is missing in the library, which is a case of its own for a program that loads it at run time).
@@ -43,6 +44,7 @@
 mod api;
 mod call;
 mod engine;
+mod graph;
 mod hold;
 mod left;
 mod memory;

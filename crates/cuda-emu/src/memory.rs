@@ -183,6 +183,7 @@ pub(crate) fn refused<T>(error: MachineError) -> Outcome<T> {
     let code = match &error {
         MachineError::OutOfMemory { .. } | MachineError::OutOfAddresses => codes::ERROR_OUT_OF_MEMORY,
         MachineError::Faulted(_) => codes::ERROR_LAUNCH_FAILED,
+        MachineError::Capture(error) => crate::graph::code(*error),
         _ => codes::ERROR_INVALID_VALUE,
     };
     fail(code, error.to_string())

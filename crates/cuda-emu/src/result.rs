@@ -54,6 +54,15 @@ table! {
     ERROR_NOT_SUPPORTED = 801, "not supported";
     ERROR_SYSTEM_NOT_READY = 802, "the system is not ready";
     ERROR_SYSTEM_DRIVER_MISMATCH = 803, "the driver does not match the system";
+    ERROR_STREAM_CAPTURE_UNSUPPORTED = 900, "not permitted while a stream is captured";
+    ERROR_STREAM_CAPTURE_INVALIDATED = 901, "the capture was made worthless by an earlier error";
+    ERROR_STREAM_CAPTURE_MERGE = 902, "two captures would be merged";
+    ERROR_STREAM_CAPTURE_UNMATCHED = 903, "the stream did not begin the capture";
+    ERROR_STREAM_CAPTURE_UNJOINED = 904, "a stream that joined the capture was not waited for";
+    ERROR_STREAM_CAPTURE_ISOLATION = 905, "the capture would depend on work outside it";
+    ERROR_STREAM_CAPTURE_IMPLICIT = 906, "the default stream would depend on a capture";
+    ERROR_CAPTURED_EVENT = 907, "the event was recorded in a capture";
+    ERROR_STREAM_CAPTURE_WRONG_THREAD = 908, "another thread began the capture";
     ERROR_UNKNOWN = 999, "unknown error";
 }
 

@@ -1,6 +1,7 @@
 //! Handles, contexts and GPUs.
 
 use crate::engine::{engine, Turn};
+use crate::graph::Graphs;
 use crate::hold::Holds;
 use crate::left::Left;
 use crate::memory::Blocks;
@@ -32,6 +33,7 @@ pub(crate) struct State {
     pub contexts: BTreeMap<u64, Context>,
     pub streams: Streams,
     pub modules: Modules,
+    pub graphs: Graphs,
     pub blocks: Blocks,
     /// Since when nothing moves and the machine's clock has to follow the real one.
     pub still_since: Option<Instant>,
@@ -79,6 +81,8 @@ pub(crate) enum Kind {
     Function = 0xc2,
     Stream = 0xc3,
     Event = 0xc4,
+    Graph = 0xc5,
+    ReadyGraph = 0xc6,
 }
 
 /// A handle for the C side.
@@ -100,6 +104,7 @@ impl State {
             contexts: BTreeMap::new(),
             streams: Streams::default(),
             modules: Modules::default(),
+            graphs: Graphs::default(),
             blocks: Blocks::default(),
             still_since: None,
             holds: settings().hold.map(Holds::new),
@@ -157,6 +162,7 @@ impl State {
         self.lost.add(self.count_left(Some(here.context)));
         self.drop_streams(here.context);
         self.drop_modules(here.context);
+        self.drop_graphs(here.context);
         self.drop_blocks(here.context);
         let Some(context) = self.contexts.remove(&here.context) else { return };
         for peer in context.peers {

@@ -120,6 +120,16 @@ impl State {
             Vec::new()
         };
         for other in others {
+            if self.machine.is_capturing(here.device, other.id) {
+                self.machine.spoil_capture(here.device, other.id, "work in the default stream");
+                return fail(
+                    codes::ERROR_STREAM_CAPTURE_IMPLICIT,
+                    "a stream that waits for the default stream captures",
+                );
+            }
+            if self.machine.is_capturing(here.device, target.id) {
+                continue;
+            }
             if !self.stream_is_idle(&other) {
                 self.machine.record_event(here.device, other.id, other.tail).or_else(refused)?;
                 self.machine.wait_event(here.device, target.id, other.tail).or_else(refused)?;

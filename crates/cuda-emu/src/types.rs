@@ -19,6 +19,11 @@ pub type CUstream = *mut c_void;
 /// An event.
 pub type CUevent = *mut c_void;
 
+/// Captured work.
+pub type CUgraph = *mut c_void;
+/// A graph that can be launched.
+pub type CUgraphExec = *mut c_void;
+
 /// Identity of a GPU.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -71,6 +71,9 @@ pub enum MachineError {
         /// The entry asked for.
         entry: String,
     },
+    /// Work that cannot be captured, or a capture that cannot be ended.
+    #[error("capture: {0}")]
+    Capture(#[from] crate::capture::CaptureError),
     /// An allocation or copy of no bytes, or of more than an address can tell.
     #[error("{what} of {bytes} bytes: must be in 1..={max}")]
     Size {

@@ -1,6 +1,7 @@
 //! The machine: memory, modules and NICs as the host sees them. Streams and running are in their own files.
 
 use crate::account::LaunchAccount;
+use crate::capture::Captures;
 use crate::choice::Choices;
 use crate::config::{ConfigError, MachineConfig, MemoryOrder};
 use crate::copies::Copies;
@@ -40,6 +41,7 @@ pub struct Machine {
     pub(crate) next_transfer: u64,
     pub(crate) transfers: HashMap<u64, Vec<u8>>,
     pub(crate) events: Vec<EventState>,
+    pub(crate) captures: Captures,
     pub(crate) ctas: Vec<Option<Box<Cta>>>,
     pub(crate) free_ctas: Vec<u32>,
     pub(crate) next_cta: u64,
@@ -116,6 +118,7 @@ impl Machine {
             next_transfer: 1,
             transfers: HashMap::new(),
             events: Vec::new(),
+            captures: Captures::default(),
             ctas: Vec::new(),
             free_ctas: Vec::new(),
             next_cta: 1,
@@ -335,6 +338,25 @@ impl Machine {
     fn host_raced(&self, mut report: Box<crate::RaceReport>) -> MachineError {
         race::locate(&self.memory, &mut report);
         MachineError::Race(report)
+    }
+
+    /// As [`Machine::read`], in the order of a stream that has run dry, or come as far as the caller waited for: what writes
+    /// there later must be ordered behind it.
+    ///
+    /// # Errors
+    /// As [`Machine::read`].
+    pub fn read_behind(
+        &mut self,
+        gpu: usize,
+        stream: crate::StreamId,
+        address: u64,
+        into: &mut [u8],
+    ) -> Result<(), MachineError> {
+        self.read(address, into)?;
+        let (storage, offset) = self.host_access(address, into.len())?;
+        let Some(race) = &mut self.race else { return Ok(()) };
+        let checked = race.stream_reads((gpu, stream.0), storage, offset, into.len());
+        checked.map_err(|report| self.host_raced(report))
     }
 
     /// Reads memory of any GPU or host; bytes that nobody wrote are an error when that is checked.

@@ -1,12 +1,14 @@
 //! Streams: launches, copies and events, first in first out for each stream of a GPU.
 
 use crate::account::{LaunchAccount, Tally};
+use crate::capture::CaptureError;
 use crate::cluster::{self, Cluster};
 use crate::error::{Fault, FaultKind, MachineError};
 use crate::launch::{EventId, Launch, LaunchId, StreamId, TransferId};
 use crate::machine::Machine;
 use crate::memory::{Kind, Reach};
 use crate::observe::Event;
+use crate::program::Program;
 use crate::run::Agent;
 use crate::warp::{Cta, LaunchShape};
 use std::collections::{BTreeMap, VecDeque};
@@ -41,10 +43,12 @@ pub(crate) struct Stream {
     pub running: Option<LaunchId>,
     /// Hardware queue that its launches go through, if that is modelled.
     pub connection: Option<u32>,
+    /// CTAs of launches with a lower number are placed first.
+    pub priority: i32,
 }
 
 /// Work in a stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Command {
     Launch(LaunchId),
     Write { address: u64, bytes: Vec<u8> },
@@ -54,6 +58,19 @@ pub(crate) enum Command {
     Fill { address: u64, byte: u8, bytes: u64 },
     Record { event: u32, count: u64 },
     Wait { event: u32, count: u64 },
+}
+
+impl Command {
+    /// Memory that it touches: starts and sizes.
+    pub fn memory(&self) -> Vec<(u64, u64)> {
+        match self {
+            Command::Write { address, bytes } => vec![(*address, bytes.len() as u64)],
+            Command::Word { address, .. } => vec![(*address, 8)],
+            Command::Read { address, bytes, .. } | Command::Fill { address, bytes, .. } => vec![(*address, *bytes)],
+            Command::Copy { from, to, bytes } => vec![(*from, *bytes), (*to, *bytes)],
+            Command::Launch(_) | Command::Record { .. } | Command::Wait { .. } => Vec::new(),
+        }
+    }
 }
 
 /// An event: how often it was recorded, and how many of these were reached.
@@ -70,6 +87,8 @@ pub(crate) struct EventState {
 pub(crate) struct LaunchState {
     pub shape: Arc<LaunchShape>,
     pub stream: StreamId,
+    /// That of the stream.
+    priority: i32,
     /// CTAs made resident.
     pub started: u64,
     /// CTAs that ended.
@@ -118,6 +137,13 @@ impl Machine {
         Ok(StreamId(streams.len() as u32 - 1))
     }
 
+    /// From now on CTAs of a stream's launches that wait for room are placed before those of streams with a higher number.
+    /// Streams begin with 0. What is resident stays.
+    pub fn set_priority(&mut self, gpu: usize, stream: StreamId, priority: i32) -> Result<(), MachineError> {
+        self.stream(gpu, stream)?.priority = priority;
+        Ok(())
+    }
+
     /// A new stream whose launches go through a hardware queue: one starts when those that were put into the queue
     /// before it are done, whatever their streams. Too few queues for launches that wait for each other stop them all.
     pub fn create_stream_on(&mut self, gpu: usize, connection: u32) -> Result<StreamId, MachineError> {
@@ -128,6 +154,10 @@ impl Machine {
 
     /// Ends a stream; what is queued is dropped, a running launch goes on.
     pub fn destroy_stream(&mut self, gpu: usize, stream: StreamId) -> Result<(), MachineError> {
+        if self.is_capturing(gpu, stream) {
+            self.spoil_capture(gpu, stream, "the end of its stream");
+            return Err(CaptureError::Unsupported("the end of a stream").into());
+        }
         let queue = std::mem::take(&mut self.stream(gpu, stream)?.queue);
         for command in queue {
             if let Command::Launch(id) = command {
@@ -154,9 +184,17 @@ impl Machine {
         streams.get_mut(stream.0 as usize).and_then(Option::as_mut).ok_or(missing)
     }
 
-    fn enqueue(&mut self, gpu: usize, stream: StreamId, command: Command) -> Result<(), MachineError> {
+    /// Puts work into a stream, or into the graph that the stream captures.
+    pub(crate) fn enqueue(&mut self, gpu: usize, stream: StreamId, command: Command) -> Result<(), MachineError> {
         self.stream(gpu, stream)?;
         self.check_alive(gpu)?;
+        match self.captures.take((gpu, stream.0), command)? {
+            Some(command) => self.enqueue_now(gpu, stream, command),
+            None => Ok(()),
+        }
+    }
+
+    fn enqueue_now(&mut self, gpu: usize, stream: StreamId, command: Command) -> Result<(), MachineError> {
         self.stream(gpu, stream)?.queue.push_back(command);
         if let Some(race) = &mut self.race {
             race.enqueued(gpu, stream.0);
@@ -173,9 +211,56 @@ impl Machine {
     /// As [`Machine::launch`], with the CTAs of a cluster in each dimension for an entry that does not fix them by
     /// `.reqnctapercluster`. One that does takes no other.
     pub fn launch_clusters(&mut self, launch: Launch, cluster: Option<[u32; 3]>) -> Result<LaunchId, MachineError> {
+        let program = self.check_launch_shape(&launch, cluster)?;
+        if self.captures.take_launch(&launch, cluster)? {
+            self.next_launch += 1;
+            return Ok(LaunchId(self.next_launch - 1));
+        }
         let Launch { gpu, stream, module, entry, grid, block, shared_bytes, args, access } = launch;
+        let explicit_cluster = cluster.or(program.required_cluster).is_some();
+        let cluster = cluster.or(program.required_cluster).unwrap_or([1; 3]);
+        let variables = self.module(module)?.variables[gpu].clone();
+        let mut param_address = 0;
+        if program.takes_parameters && !args.is_empty() {
+            let label = format!("parameters of {entry}");
+            let (reach, kind) = (Reach::Gpu(gpu), Kind::Constant);
+            param_address = self.memory.allocate(reach, kind, false, args.len() as u64, label)?;
+            self.write(param_address, &args)?;
+        }
+        let id = LaunchId(self.next_launch);
+        self.next_launch += 1;
+        let shape = Arc::new(LaunchShape {
+            id,
+            gpu,
+            node: self.node_of(gpu),
+            program,
+            grid,
+            block,
+            cluster,
+            explicit_cluster,
+            shared_bytes,
+            args,
+            param_address,
+            rules: access,
+            variables,
+            sm_count: self.config.gpu.sms,
+            sm_warps: self.config.gpu.max_threads_per_sm / 32,
+        });
+        let Stream { connection, priority, .. } = *self.stream(gpu, stream)?;
+        if let Some(connection) = connection {
+            self.gpus[gpu].connections.entry(connection).or_default().push_back(id);
+        }
+        self.launches
+            .insert(id.0, LaunchState { shape, stream, priority, started: 0, ended: 0, copies: 0, account: None });
+        self.enqueue(gpu, stream, Command::Launch(id))?;
+        Ok(id)
+    }
+
+    /// Checks what is launched against its entry and the GPU; gives the entry.
+    fn check_launch_shape(&self, launch: &Launch, cluster: Option<[u32; 3]>) -> Result<Arc<Program>, MachineError> {
+        let &Launch { gpu, module, ref entry, grid, block, shared_bytes, ref args, .. } = launch;
         self.check_alive(gpu)?;
-        let program = self.program(module, &entry)?.clone();
+        let program = self.program(module, entry)?.clone();
         let wrong = |what, have: u64, valid: String| MachineError::Launch { entry: entry.clone(), what, have, valid };
         let threads = count(block);
         let most = program.info.max_threads as u64;
@@ -226,40 +311,7 @@ impl Machine {
         if shared > room as u64 {
             return Err(wrong("shared memory with the static part", shared, format!("0..={room}")));
         }
-        let variables = self.module(module)?.variables[gpu].clone();
-        let mut param_address = 0;
-        if program.takes_parameters && !args.is_empty() {
-            let label = format!("parameters of {entry}");
-            let (reach, kind) = (Reach::Gpu(gpu), Kind::Constant);
-            param_address = self.memory.allocate(reach, kind, false, args.len() as u64, label)?;
-            self.write(param_address, &args)?;
-        }
-        let id = LaunchId(self.next_launch);
-        self.next_launch += 1;
-        let shape = Arc::new(LaunchShape {
-            id,
-            gpu,
-            node: self.node_of(gpu),
-            program,
-            grid,
-            block,
-            cluster,
-            explicit_cluster,
-            shared_bytes,
-            args,
-            param_address,
-            rules: access,
-            variables,
-            sm_count: self.config.gpu.sms,
-            sm_warps: self.config.gpu.max_threads_per_sm / 32,
-        });
-        let connection = self.stream(gpu, stream)?.connection;
-        if let Some(connection) = connection {
-            self.gpus[gpu].connections.entry(connection).or_default().push_back(id);
-        }
-        self.launches.insert(id.0, LaunchState { shape, stream, started: 0, ended: 0, copies: 0, account: None });
-        self.enqueue(gpu, stream, Command::Launch(id))?;
-        Ok(id)
+        Ok(program)
     }
 
     /// Whether a launch and all its copies are done. An error when its GPU has faulted before that.
@@ -359,6 +411,9 @@ impl Machine {
         let count = self.event(event)?.recorded + 1;
         self.stream(gpu, stream)?;
         self.check_alive(gpu)?;
+        if self.captures.take_record((gpu, stream.0), event)? {
+            return Ok(());
+        }
         self.events[event.0 as usize].recorded = count;
         self.enqueue(gpu, stream, Command::Record { event: event.0, count })
     }
@@ -366,6 +421,10 @@ impl Machine {
     /// Makes a stream wait for the latest record of an event.
     pub fn wait_event(&mut self, gpu: usize, stream: StreamId, event: EventId) -> Result<(), MachineError> {
         let count = self.event(event)?.recorded;
+        self.stream(gpu, stream)?;
+        if self.captures.take_wait((gpu, stream.0), event, count > 0)? {
+            return Ok(());
+        }
         self.enqueue(gpu, stream, Command::Wait { event: event.0, count })
     }
 
@@ -388,6 +447,9 @@ impl Machine {
     /// Whether the latest record of an event was reached.
     pub fn event_reached(&self, event: EventId) -> Result<bool, MachineError> {
         let state = self.event(event)?;
+        if self.captures.has_mark(event) {
+            return Err(CaptureError::CapturedEvent.into());
+        }
         Ok(state.reached >= state.recorded)
     }
 
@@ -453,7 +515,7 @@ impl Machine {
         let done = match command {
             Command::Launch(id) => {
                 state.running = Some(id);
-                self.gpus[gpu].starting.push_back(id);
+                self.start(gpu, id);
                 if let Some(observer) = &mut self.observer {
                     observer.event(&Event::LaunchBegin { launch: id, gpu });
                 }
@@ -505,6 +567,15 @@ impl Machine {
             self.stream_fault(gpu, 0, FaultKind::Stream(error.to_string()));
         }
         true
+    }
+
+    /// A launch waits for room: behind those of its priority, before those of less.
+    fn start(&mut self, gpu: usize, id: LaunchId) {
+        let priority = |id: &LaunchId| self.launches.get(&id.0).map_or(i32::MIN, |state| state.priority);
+        let own = priority(&id);
+        let starting = &self.gpus[gpu].starting;
+        let place = starting.iter().position(|other| priority(other) > own).unwrap_or(starting.len());
+        self.gpus[gpu].starting.insert(place, id);
     }
 
     /// A copy in a stream failed: the GPU has faulted.

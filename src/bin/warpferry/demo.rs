@@ -15,7 +15,7 @@ use crate::options::DemoOptions;
 use crate::output::{command_line, complain, say};
 use crate::report::{OpReport, Report};
 use crate::traffic::{Landed, Least};
-use crate::transfer::{by_expert, experts, transfer, Done};
+use crate::transfer::{by_expert, experts, transfer, Done, How};
 
 /// Mismatches printed before the rest is only counted.
 const MISMATCHES_SHOWN: usize = 5;
@@ -38,7 +38,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
     let memory_bytes = config.memory_bytes()?;
     let room = backend.room();
     let checked = backend.is_emulator() && config.machine.checks.uninitialized;
-    let turns = u64::from(options.turns());
+    let turns = u64::from(options.turns()) + u64::from(options.graph.is_some());
     let handles = u64::from(options.in_flight - 1) * plan.handle.bytes * u64::from(topology.ranks());
     let sent = u64::from(options.tokens) * turns;
     let need = |rows| Need::new(&plan, memory_bytes + handles, sent, turns * rows, checked);
@@ -65,23 +65,24 @@ fn play(options: &DemoOptions) -> Result<bool> {
     let expected = inputs.turns.iter().map(|turn| Expected::new(&plan, turn)).collect::<Result<Vec<Expected>>>()?;
     let emulated = backend.is_emulator();
     let mut mismatches = Vec::new();
-    let bounds = (options.bound, options.timeout());
+    let how = |replays| How { bound: options.bound, timeout: options.timeout(), replays };
     // What rows that land save is told beside the same work through rings.
     let staged = if emulated && plan.landing().rows() > 0 {
         let mut config = config.clone();
         config.tuning.landing = Landing::Staged;
         let plan = config.plan(0)?;
-        let done = transfer(&backend, config, bounds, &inputs)?;
+        let done = transfer(&backend, config, how(None), &inputs)?;
         compare_all(&done, &expected, &mut mismatches);
         Some(OpReport::new(Op::Dispatch, &plan, done.dispatch, done.dispatch_time, done.landed)?)
     } else {
         None
     };
-    let done = transfer(&backend, config, bounds, &inputs)?;
+    let done = transfer(&backend, config, how(options.graph), &inputs)?;
     compare_all(&done, &expected, &mut mismatches);
     for (rank, (have, want)) in done.load.iter().zip(expected_load(&plan, &inputs.turns, &expected)).enumerate() {
         compare_load(rank, have, &want, &mut mismatches);
     }
+    mismatches.extend(done.replays_wrong);
     let report = Report {
         verified: mismatches.is_empty(),
         backend: backend.name(),
@@ -106,6 +107,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
         bound: options.bound,
         in_flight: options.in_flight,
         cached: options.cached,
+        graph_replays: options.graph,
         least: expected.iter().map(|expected| expected.least).sum(),
         rows: done.ranks.iter().flatten().map(|(output, _)| output.source.len() as u64).sum(),
         landed: done.landed,

@@ -9,6 +9,7 @@ mod inputs;
 mod memory;
 mod options;
 mod output;
+mod replays;
 mod report;
 mod traffic;
 mod transfer;

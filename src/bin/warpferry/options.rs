@@ -75,6 +75,9 @@ pub struct DemoOptions {
     /// Dispatch and combine other rows along each handle once more, without counting, as a backward pass does
     #[arg(long)]
     pub cached: bool,
+    /// Capture the first dispatch and its combine as a graph and replay it so often, with --bound
+    #[arg(long, value_name = "REPLAYS", requires = "bound", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub graph: Option<u32>,
     /// Biases that combine adds to each token's sum
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2))]
     pub bias: u32,
@@ -371,7 +374,9 @@ impl DemoOptions {
         tuning.landing = match self.landing {
             LandingOption::Staged => Landing::Staged,
             LandingOption::Direct(Some(rows)) => Landing::Direct { rows },
-            LandingOption::Direct(None) => Landing::direct_for(topology, shape).times(self.turns()),
+            LandingOption::Direct(None) => {
+                Landing::direct_for(topology, shape).times(self.turns() + u32::from(self.graph.is_some()))
+            }
         };
         tuning.check(topology).map_err(|error| self.as_typed(error, &tuning))?;
         Ok(tuning)

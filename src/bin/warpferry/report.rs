@@ -61,6 +61,8 @@ pub struct Report {
     pub in_flight: u32,
     /// Whether each handle was used once more.
     pub cached: bool,
+    /// Replays of a graph of the first turn, each equal to it.
+    pub graph_replays: Option<u32>,
     /// Least possible traffic of either operation.
     pub least: Least,
     /// Rows that dispatch delivered.
@@ -296,6 +298,7 @@ impl Report {
         value["bound"] = self.bound.into();
         value["in_flight"] = self.in_flight.into();
         value["cached"] = self.cached.into();
+        value["graph_replays"] = self.graph_replays.into();
         value
     }
 }
@@ -404,7 +407,9 @@ impl fmt::Display for Report {
         }
         if self.verified {
             let races = if self.races_checked == Some(true) { "; every access was checked for data races" } else { "" };
-            write!(f, "verified: dispatch and combine equal the reference, bit for bit{races}")
+            let replays =
+                self.graph_replays.map(|count| format!("; {count} replays of a graph too")).unwrap_or_default();
+            write!(f, "verified: dispatch and combine equal the reference, bit for bit{replays}{races}")
         } else {
             write!(f, "NOT verified: results differ from the reference")
         }

@@ -15,10 +15,11 @@ use warpferry_emu::GpuStatistics;
 
 use crate::backend::Backend;
 use crate::inputs::{numbers, Inputs, RankInputs};
+use crate::replays::{replay, Turn};
 use crate::traffic::{Counted, Landed};
 
 /// Longest that the host waits for an operation; kernels give up on their own long before.
-const WAIT: Duration = Duration::from_secs(3600);
+pub const WAIT: Duration = Duration::from_secs(3600);
 
 /// What came out of the world.
 #[derive(Debug)]
@@ -32,16 +33,29 @@ pub struct Done {
     pub dispatch_time: Duration,
     pub combine: Counted,
     pub combine_time: Duration,
+    /// Replays of a graph that differ.
+    pub replays_wrong: Vec<String>,
 }
 
-/// Makes a world, dispatches, plays the experts, combines.
+/// How a demo does it.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Rows that each rank has room for.
+    pub bound: Option<usize>,
+    /// Longest time without progress.
+    pub timeout: Option<Duration>,
+    /// Replays of a graph of the first turn.
+    pub replays: Option<u32>,
+}
+
+/// Makes a world, dispatches, plays the experts, combines; then the replays.
 ///
 /// # Errors
 /// The first error of a rank; what making or closing the world says.
 pub fn transfer(
     backend: &Backend,
     config: WorldConfig,
-    (bound, timeout): (Option<usize>, Option<Duration>),
+    How { bound, timeout, replays }: How,
     inputs: &Inputs,
 ) -> Result<Done> {
     let ranks = config.topology.ranks();
@@ -85,7 +99,7 @@ pub fn transfer(
         // The last turn comes first, and each handle goes as soon as it is used.
         let pending = handles.into_iter().enumerate().rev().map(|(turn, handle)| {
             let sent = &inputs.turns[turn].ranks[rank];
-            combine(communicator, &rows[rank][turn], arrived[rank][turn], sent, &handle, timeout)
+            communicator.combine(combine(communicator, &rows[rank][turn], arrived[rank][turn], sent, &handle, timeout)?)
         });
         let pending = pending.collect::<Result<Vec<Pending<Combined>>>>()?;
         let results = pending.into_iter().map(|mut pending| combine_output(&pending.wait(WAIT)?));
@@ -97,6 +111,19 @@ pub fn transfer(
     let combine_time = began.elapsed();
     let end = counted(&mut world)?;
     let load = run(&mut world, |communicator| communicator.load_statistics())?;
+    let mut replays_wrong = Vec::new();
+    if let Some((count, bound)) = replays.zip(bound) {
+        progress.say("replays");
+        let turns: Vec<Turn> = (0..ranks as usize)
+            .map(|rank| Turn {
+                sent: &inputs.turns[0].ranks[rank],
+                rows: &rows[rank][0],
+                dispatched: arrived[rank][0],
+                combined: &combined[rank][0],
+            })
+            .collect();
+        replays_wrong = replay(&mut world, &turns, count, bound, timeout)?;
+    }
     progress.finish();
     let ranks = outputs
         .into_iter()
@@ -112,12 +139,13 @@ pub fn transfer(
         dispatch_time,
         combine: end.since(middle),
         combine_time,
+        replays_wrong,
     })
 }
 
 /// Runs `act` once a rank. On a GPU the first rank that fails stops the others' kernels, which would wait for it until
 /// their time is out; its error is the one that counts. On the emulator that time is virtual.
-fn run<T: Send>(world: &mut World, act: impl Fn(&mut Communicator) -> Result<T> + Sync) -> Result<Vec<T>> {
+pub fn run<T: Send>(world: &mut World, act: impl Fn(&mut Communicator) -> Result<T> + Sync) -> Result<Vec<T>> {
     let emulated = world.machine().is_some();
     let others: Vec<Canceller> = match emulated {
         true => Vec::new(),
@@ -176,7 +204,8 @@ fn dispatch_all(
     Ok(done)
 }
 
-fn dispatch(communicator: &Communicator, sent: &RankInputs, timeout: Option<Duration>) -> Result<Dispatch> {
+/// The dispatch of a turn.
+pub fn dispatch(communicator: &Communicator, sent: &RankInputs, timeout: Option<Duration>) -> Result<Dispatch> {
     let shape = communicator.plan().shape;
     let topk = shape.topk() as usize;
     let tokens = sent.topk_idx.len() / topk;
@@ -196,7 +225,8 @@ fn dispatch(communicator: &Communicator, sent: &RankInputs, timeout: Option<Dura
     Ok(operation)
 }
 
-fn dispatch_output(got: &Dispatched) -> Result<DispatchOutput> {
+/// What a dispatch gave, on the host.
+pub fn dispatch_output(got: &Dispatched) -> Result<DispatchOutput> {
     let weights = got.topk_weights.as_ref().ok_or_else(|| Error::Bug("weights were sent and none came".into()))?;
     let row = |pair: &[i32]| Row { rank: pair[0] as u32, token: pair[1] as u32 };
     // With a bound there may be room for more.
@@ -213,14 +243,15 @@ fn dispatch_output(got: &Dispatched) -> Result<DispatchOutput> {
     })
 }
 
-fn combine(
-    communicator: &mut Communicator,
+/// The combine of a turn.
+pub fn combine(
+    communicator: &Communicator,
     rows: &[u8],
     arrived: &DispatchOutput,
     sent: &RankInputs,
     handle: &Handle,
     timeout: Option<Duration>,
-) -> Result<Pending<Combined>> {
+) -> Result<Combine> {
     let shape = communicator.plan().shape;
     let (hidden, topk) = (shape.hidden() as usize, shape.topk() as usize);
     let mut rows = rows.to_vec();
@@ -241,10 +272,11 @@ fn combine(
     if let Some(timeout) = timeout {
         operation = operation.timeout(timeout);
     }
-    communicator.combine(operation)
+    Ok(operation)
 }
 
-fn combine_output(combined: &Combined) -> Result<CombineOutput> {
+/// What a combine gave, on the host.
+pub fn combine_output(combined: &Combined) -> Result<CombineOutput> {
     let topk_weights = combined.topk_weights.as_ref().map(Tensor::to_vec).transpose()?;
     Ok(CombineOutput { x: combined.x.to_bytes()?, topk_weights })
 }

@@ -6,7 +6,9 @@
 use std::ffi::{c_char, c_int, c_uint, c_void, CStr};
 use std::sync::OnceLock;
 
-use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream};
+use cudarc::driver::sys::{
+    self, CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUgraph, CUgraphExec, CUmodule, CUstream,
+};
 
 use crate::error::{Error, Result};
 
@@ -42,6 +44,10 @@ pub(super) const STREAM_NON_BLOCKING: c_uint = 1;
 pub(super) const EVENT_DISABLE_TIMING: c_uint = 2;
 pub(super) const HOST_PORTABLE: c_uint = 1;
 pub(super) const HOST_DEVICE_MAP: c_uint = 2;
+/// Only the thread that captures may call nothing unsafe. Source: CUDA driver API, "CUstreamCaptureMode".
+pub(super) const CAPTURE_MODE_THREAD_LOCAL: c_int = 1;
+/// Whether a stream captures; 2 is a capture that an error has ended.
+pub(super) const CAPTURE_STATUS_NONE: c_int = 0;
 /// `extra` of a launch: packed arguments.
 pub(super) const LAUNCH_END: usize = 0;
 pub(super) const LAUNCH_BUFFER: usize = 1;
@@ -98,12 +104,21 @@ functions! {
         CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void,
         *mut *mut c_void,
     );
-    cuStreamCreate(*mut CUstream, c_uint);
+    cuCtxGetStreamPriorityRange(*mut c_int, *mut c_int);
+    cuStreamCreateWithPriority(*mut CUstream, c_uint, c_int);
     cuStreamDestroy_v2(CUstream);
     cuStreamQuery(CUstream);
     cuStreamGetCtx(CUstream, *mut CUcontext);
     cuStreamWaitEvent(CUstream, CUevent, c_uint);
     cuStreamWriteValue64_v2(CUstream, CUdeviceptr, u64, c_uint);
+    cuStreamBeginCapture_v2(CUstream, c_int);
+    cuStreamIsCapturing(CUstream, *mut c_int);
+    cuStreamEndCapture(CUstream, *mut CUgraph);
+    cuGraphInstantiateWithFlags(*mut CUgraphExec, CUgraph, u64);
+    cuGraphUpload(CUgraphExec, CUstream);
+    cuGraphLaunch(CUgraphExec, CUstream);
+    cuGraphExecDestroy(CUgraphExec);
+    cuGraphDestroy(CUgraph);
     cuEventCreate(*mut CUevent, c_uint);
     cuEventDestroy_v2(CUevent);
     cuEventRecord(CUevent, CUstream);

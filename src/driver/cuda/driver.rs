@@ -12,13 +12,16 @@ use cudarc::driver::sys::CUstream;
 
 use super::api;
 use super::context::{Context, EventHandle};
+use super::graph::{self, GraphHandle};
 use super::hostmem::HostMemory;
 use super::module::{self, Loaded};
 use super::staging;
 use super::wait::{self, Deadline};
 use super::window;
+use crate::driver::capture::Captures;
 use crate::driver::{
-    Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, RawHandles, StreamId, Wait, WordWait,
+    Driver, DriverInfo, EventId, FunctionAttributes, FunctionId, GraphId, Launch, RawHandles, StreamId, StreamPriority,
+    Wait, WordWait,
 };
 use crate::error::{Error, Result};
 use crate::kernel::KernelImage;
@@ -38,6 +41,10 @@ pub struct CudaDriver {
     streams: Mutex<HashMap<u64, StreamHandle>>,
     events: Mutex<HashMap<u64, EventHandle>>,
     functions: Mutex<HashMap<u64, Loaded>>,
+    graphs: Mutex<HashMap<u64, GraphHandle>>,
+    captures: Captures,
+    /// Memory given back while a stream captured, which takes no mark: where it starts, and whether it is the host's.
+    late: Mutex<Vec<(u64, bool)>>,
     /// What keeps lent streams alive.
     keepers: Mutex<HashMap<u64, Box<dyn Any + Send + Sync>>>,
 }
@@ -74,6 +81,9 @@ impl CudaDriver {
             streams: Mutex::default(),
             events: Mutex::default(),
             functions: Mutex::default(),
+            graphs: Mutex::default(),
+            captures: Captures::default(),
+            late: Mutex::default(),
             keepers: Mutex::default(),
         }
     }
@@ -164,6 +174,38 @@ impl CudaDriver {
         streams.values().filter_map(|stream| staging::mark(&self.context, stream.raw).ok()).collect()
     }
 
+    /// Takes a piece of memory back, the host's or the device's, once nothing uses it.
+    fn give_back(&self, address: u64, of_host: bool) -> Result<()> {
+        lock(&self.late).push((address, of_host));
+        self.give_back_late()
+    }
+
+    /// The same for all that was given back while a stream captured.
+    fn give_back_late(&self) -> Result<()> {
+        // Kept locked while the marks are made, so that no capture of ours begins meanwhile.
+        let mut late = lock(&self.late);
+        if self.captures.any() || self.lent_stream_captures() {
+            return Ok(());
+        }
+        let give = |(address, of_host)| match of_host {
+            true => self.context.free_host(address, self.marks()),
+            false => self.context.free(address, self.marks()),
+        };
+        // All of it, whatever fails; the first error.
+        let given: Vec<Result<()>> = std::mem::take(&mut *late).into_iter().map(give).collect();
+        given.into_iter().collect()
+    }
+
+    /// Whether a caller captures the stream that it lends.
+    fn lent_stream_captures(&self) -> bool {
+        let streams = lock(&self.streams);
+        streams.values().any(|stream| !stream.owned && graph::is_capturing(&self.context, stream.raw).unwrap_or(false))
+    }
+
+    fn graph(&self, call: &'static str, graph: GraphId) -> Result<GraphHandle> {
+        lock(&self.graphs).get(&graph.0).copied().ok_or_else(|| missing(call, "graph", graph.0))
+    }
+
     fn idle(&self, stream: StreamHandle) -> Result<bool> {
         // SAFETY: the stream is alive: it is in the list.
         self.context.with(|api| api.ready("cuStreamQuery", unsafe { (api.cuStreamQuery)(stream.raw) }))
@@ -192,17 +234,19 @@ impl Driver for CudaDriver {
     }
 
     fn alloc(&self, bytes: u64) -> Result<DevicePtr> {
+        self.captures.refuse("alloc")?;
         self.context.alloc(bytes).map(DevicePtr::new)
     }
 
     fn reserve(&self, bytes: u64) -> Result<()> {
+        self.captures.refuse("reserve")?;
         self.context.reserve(bytes)?;
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
     fn free(&self, ptr: DevicePtr) -> Result<()> {
-        self.context.free(ptr.address(), self.marks())
+        self.give_back(ptr.address(), false)
     }
 
     fn check_range(&self, ptr: DevicePtr, bytes: u64) -> Result<()> {
@@ -236,12 +280,13 @@ impl Driver for CudaDriver {
     }
 
     fn alloc_host(&self, bytes: u64) -> Result<HostBlock> {
+        self.captures.refuse("alloc_host")?;
         let (host, device) = self.context.alloc_host(bytes)?;
         Ok(HostBlock { id: host, device: DevicePtr::new(device), bytes })
     }
 
     fn free_host(&self, block: &HostBlock) -> Result<()> {
-        self.context.free_host(block.id, self.marks())
+        self.give_back(block.id, true)
     }
 
     fn read_host(&self, block: &HostBlock, offset: u64, into: &mut [u8]) -> Result<()> {
@@ -250,6 +295,7 @@ impl Driver for CudaDriver {
     }
 
     fn write_host(&self, block: &HostBlock, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.captures.refuse("write_host")?;
         self.host("write_host", block, offset, bytes.len() as u64)?.write(bytes);
         Ok(())
     }
@@ -268,6 +314,7 @@ impl Driver for CudaDriver {
     }
 
     fn load(&self, image: &KernelImage) -> Result<FunctionId> {
+        self.captures.refuse("load")?;
         let key = (image.text.as_ptr() as usize, self.compile);
         let mut modules = lock(&self.context.modules);
         let loaded = match modules.get(&key) {
@@ -326,7 +373,7 @@ impl Driver for CudaDriver {
         })
     }
 
-    fn create_stream(&self) -> Result<StreamId> {
+    fn create_stream(&self, priority: StreamPriority) -> Result<StreamId> {
         let alive = self.context.count_stream();
         if let Some(most) = self.streams_max.filter(|&most| alive > most) {
             self.context.uncount_stream();
@@ -338,9 +385,15 @@ impl Driver for CudaDriver {
             ));
         }
         let made = self.context.with(|api| {
-            let mut raw = std::ptr::null_mut();
+            let (mut last, mut first, mut raw) = (0, 0, std::ptr::null_mut());
+            // SAFETY: two numbers are written.
+            let asked = unsafe { (api.cuCtxGetStreamPriorityRange)(&mut last, &mut first) };
+            api.check("cuCtxGetStreamPriorityRange", asked)?;
+            // The lower number comes first.
+            let priority = priority.0.max(first).min(last);
             // SAFETY: one handle is written.
-            api.check("cuStreamCreate", unsafe { (api.cuStreamCreate)(&mut raw, api::STREAM_NON_BLOCKING) })?;
+            let made = unsafe { (api.cuStreamCreateWithPriority)(&mut raw, api::STREAM_NON_BLOCKING, priority) };
+            api.check("cuStreamCreateWithPriority", made)?;
             Ok(StreamHandle { raw, owned: true })
         });
         made.map(|stream| self.add_stream(stream)).inspect_err(|_| self.context.uncount_stream())
@@ -349,6 +402,10 @@ impl Driver for CudaDriver {
     fn raw_handles(&self, stream: StreamId) -> Result<RawHandles> {
         let stream = self.stream("raw_handles", stream)?;
         Ok(RawHandles { context: self.context.raw() as usize, stream: stream.raw as usize })
+    }
+
+    fn raw_event(&self, event: EventId) -> Result<usize> {
+        self.event("raw_event", event).map(|event| event.0 as usize)
     }
 
     fn destroy_stream(&self, stream: StreamId) -> Result<()> {
@@ -366,11 +423,13 @@ impl Driver for CudaDriver {
     }
 
     fn synchronize(&self, stream: StreamId, timeout: Duration) -> Result<Wait> {
+        self.captures.refuse("synchronize")?;
         let stream = self.stream("synchronize", stream)?;
         wait::until(Deadline::after(timeout), || self.idle(stream))
     }
 
     fn is_idle(&self, stream: StreamId) -> Result<bool> {
+        self.captures.refuse("is_idle")?;
         self.idle(self.stream("is_idle", stream)?)
     }
 
@@ -409,11 +468,13 @@ impl Driver for CudaDriver {
     }
 
     fn synchronize_event(&self, event: EventId, timeout: Duration) -> Result<Wait> {
+        self.captures.refuse("synchronize_event")?;
         let event = self.event("synchronize_event", event)?;
         wait::until(Deadline::after(timeout), || self.context.reached(event))
     }
 
     fn is_reached(&self, event: EventId) -> Result<bool> {
+        self.captures.refuse("is_reached")?;
         self.context.reached(self.event("is_reached", event)?)
     }
 
@@ -438,11 +499,23 @@ impl Driver for CudaDriver {
     }
 
     fn copy_to_device(&self, to: DevicePtr, bytes: &[u8], stream: StreamId) -> Result<()> {
+        self.captures.refuse("copy_to_device")?;
         staging::send(&self.context, to, bytes, self.stream("copy_to_device", stream)?.raw)
     }
 
     fn copy_from_device(&self, into: &mut [u8], from: DevicePtr, stream: StreamId) -> Result<()> {
+        self.captures.refuse("copy_from_device")?;
         staging::fetch(&self.context, into, from, self.stream("copy_from_device", stream)?.raw)
+    }
+
+    fn copy_to_host(&self, into: &HostBlock, offset: u64, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
+        self.host("copy_to_host", into, offset, bytes)?;
+        let (to, stream) = ((into.id + offset) as *mut c_void, self.stream("copy_to_host", stream)?);
+        self.context.with(|api| {
+            // SAFETY: the host range is handed out and pinned, so the call returns at once; the caller owns both ranges.
+            let code = unsafe { (api.cuMemcpyDtoHAsync_v2)(to, from.address(), bytes as usize, stream.raw) };
+            api.check("cuMemcpyDtoHAsync_v2", code)
+        })
     }
 
     fn copy_within(&self, to: DevicePtr, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
@@ -471,22 +544,69 @@ impl Driver for CudaDriver {
         stream: StreamId,
         timeout: Duration,
     ) -> Result<WordWait> {
+        self.captures.refuse("wait_word")?;
         let memory = self.host("wait_word", block, offset, 8)?;
         let stream = self.stream("wait_word", stream)?;
         wait::word(Deadline::after(timeout), || memory.word() >= at_least, || self.idle(stream))
+    }
+
+    fn begin_capture(&self, stream: StreamId) -> Result<()> {
+        let raw = self.stream("begin_capture", stream)?.raw;
+        let _late = lock(&self.late);
+        graph::begin(&self.context, raw)?;
+        self.captures.begin(stream);
+        Ok(())
+    }
+
+    fn is_capturing(&self, stream: StreamId) -> Result<bool> {
+        graph::is_capturing(&self.context, self.stream("is_capturing", stream)?.raw)
+    }
+
+    fn end_capture(&self, stream: StreamId) -> Result<GraphId> {
+        let raw = self.stream("end_capture", stream)?.raw;
+        let captured = graph::end(&self.context, raw);
+        let valid = self.captures.end(stream);
+        let given = self.give_back_late();
+        // The first of our own words: the library only knows that something was wrong.
+        let graph = match (valid, captured) {
+            (Err(error), captured) => {
+                captured.map_or(Ok(()), |graph| graph.destroy(&self.context))?;
+                return Err(error);
+            }
+            (Ok(()), captured) => captured?,
+        };
+        if let Err(error) = given {
+            tracing::warn!(%error, "memory that was given back during a capture stays");
+        }
+        let ready = graph.instantiate(&self.context, raw)?;
+        let name = self.name();
+        lock(&self.graphs).insert(name, ready);
+        Ok(GraphId(name))
+    }
+
+    fn launch_graph(&self, graph: GraphId, stream: StreamId) -> Result<()> {
+        let stream = self.stream("launch_graph", stream)?;
+        self.graph("launch_graph", graph)?.launch(&self.context, stream.raw)
+    }
+
+    fn destroy_graph(&self, graph: GraphId) -> Result<()> {
+        let found = lock(&self.graphs).remove(&graph.0);
+        found.ok_or_else(|| missing("destroy_graph", "graph", graph.0))?.destroy(&self.context)
     }
 }
 
 impl Drop for CudaDriver {
     fn drop(&mut self) {
         self.context.unreserve(self.reserved.load(Ordering::Relaxed));
+        let graphs: Vec<u64> = lock(&self.graphs).keys().copied().collect();
+        let graphs: Vec<Result<()>> = graphs.into_iter().map(|name| self.destroy_graph(GraphId(name))).collect();
         let streams: Vec<u64> = lock(&self.streams).keys().copied().collect();
         let events: Vec<u64> = lock(&self.events).keys().copied().collect();
         let streams: Vec<Result<()>> = streams.into_iter().map(|name| self.destroy_stream(StreamId(name))).collect();
         let events: Vec<Result<()>> = events.into_iter().map(|name| self.destroy_event(EventId(name))).collect();
-        let ended: Result<()> = streams.into_iter().chain(events).collect();
+        let ended: Result<()> = graphs.into_iter().chain(streams).chain(events).collect();
         if let Err(error) = ended {
-            tracing::warn!(%error, "a stream or event of a CUDA driver could not be ended");
+            tracing::warn!(%error, "a graph, stream or event of a CUDA driver could not be ended");
         }
     }
 }

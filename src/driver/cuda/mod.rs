@@ -13,6 +13,7 @@ mod api;
 mod arena;
 mod context;
 mod driver;
+mod graph;
 mod hostmem;
 mod module;
 pub(crate) mod raw;

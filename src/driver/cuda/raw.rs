@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use cudarc::driver::sys::{CUcontext, CUstream};
+use cudarc::driver::sys::{CUcontext, CUevent, CUstream};
 
 use super::api;
 use super::context::current;
@@ -43,6 +43,19 @@ pub(crate) unsafe fn order(context: *mut c_void, earlier: *mut c_void, later: *m
         // SAFETY: ours; the driver keeps what is under way.
         api.check("cuEventDestroy_v2", unsafe { (api.cuEventDestroy_v2)(event) })?;
         ordered
+    })
+}
+
+/// What `stream` does next waits for `event`.
+///
+/// # Safety
+/// `context` must be a live `CUcontext`, the stream a live one of it, and the event live.
+pub(crate) unsafe fn wait(context: *mut c_void, stream: *mut c_void, event: *mut c_void) -> Result<()> {
+    let api = api::api()?;
+    let (stream, event): (CUstream, CUevent) = (stream.cast(), event.cast());
+    current(api, context.cast(), || {
+        // SAFETY: both are alive by the caller's promise.
+        api.check("cuStreamWaitEvent", unsafe { (api.cuStreamWaitEvent)(stream, event, 0) })
     })
 }
 

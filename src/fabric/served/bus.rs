@@ -12,7 +12,7 @@ use std::time::Duration;
 use warpferry_nic as nic;
 use warpferry_nic::cqe;
 
-use crate::driver::{Driver, EventId, Wait};
+use crate::driver::{Driver, EventId, StreamPriority, Wait};
 use crate::error::{Error, Result};
 use crate::mem::stream::Stream;
 use crate::mem::{DevicePtr, HostBlock};
@@ -38,7 +38,7 @@ pub(super) struct Port {
 
 impl Port {
     pub fn new(driver: &Arc<dyn Driver>) -> Result<Port> {
-        let stream = Stream::new(driver)?;
+        let stream = Stream::new(driver, StreamPriority::HIGHEST)?;
         Ok(Port { driver: Arc::clone(driver), stream, event: None, fault: None, dead: false })
     }
 

@@ -95,6 +95,9 @@ const ARGUMENTS: &[Argument] = &[
         why: "pairs of the local experts are one layer: behind it the sum is whole, whether one or two were counted",
         ..ANY
     },
+    // What a destination says when it begins a call.
+    Argument { place: "LANDING_OF_THIS_CALL", text: "fence.acq_rel.sys", change: "moved earlier", ..OF_EARLIER_KERNELS },
+    Argument { place: "LANDING_OF_THIS_CALL", text: "fence.acq_rel.sys", change: "moved later", ..OF_EARLIER_KERNELS },
     // Waits of exchange.
     Argument { text: "sub.u64 _now, _now, _began", change: "+1", ..A_NANOSECOND },
     Argument { place: "scout.ptxh", text: "sub.u64 value, now, began", change: "+1", ..A_NANOSECOND },
@@ -188,6 +191,12 @@ const ARGUMENTS: &[Argument] = &[
 ];
 
 /// The code of a line, where the host cannot look too early.
+const OF_EARLIER_KERNELS: Argument = Argument {
+    why: "the fence is for what earlier kernels of the stream did with the rows, and all of that is before the first \
+          instruction; it still stands before the words that open flows",
+    ..ANY
+};
+
 const CODE_OF_A_LINE: Argument = Argument {
     text: "st.release.sys.global.u32 [status]",
     why: "the host reads lines only when the event behind the kernel is reached or its stream is idle (`exec::wait_totals`, \

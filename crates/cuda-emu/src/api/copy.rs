@@ -99,6 +99,7 @@ unsafe fn to_device(
     match place {
         Place::Pinned(from) => turn.machine.stream_copy(here.device, stream.id, from, to, bytes as u64),
         Place::Pageable => {
+            turn.not_captured(here.device, stream, "a copy from memory that is not pinned")?;
             // SAFETY: the caller says that these bytes can be read.
             let copy = unsafe { std::slice::from_raw_parts(from.cast::<u8>(), bytes) }.to_vec();
             turn.machine.stream_write(here.device, stream.id, to, copy)
@@ -128,6 +129,7 @@ unsafe fn to_host(
     if let Place::Pinned(to) = place {
         return turn.machine.stream_copy(here.device, stream.id, from, to, bytes as u64).or_else(refused);
     }
+    turn.not_captured(here.device, stream, "a copy to memory that is not pinned")?;
     let transfer = turn.machine.stream_read(here.device, stream.id, from, bytes as u64).or_else(refused)?;
     let copy = turn.wait(|state| match state.check_device(here.device) {
         Err(failure) => Some(Err(failure)),

@@ -50,6 +50,7 @@ entries! {
     /// Whether an event was reached.
     fn cuEventQuery(event: CUevent) {
         let (mut turn, _) = here()?;
+        turn.no_capture("cuEventQuery")?;
         turn.look_at_holds(true);
         if !turn.event_is_reached(handle(event))? {
             return fail(codes::ERROR_NOT_READY, "the event was not reached");
@@ -60,6 +61,7 @@ entries! {
     /// Waits for an event.
     fn cuEventSynchronize(event: CUevent) {
         let (mut turn, _) = here()?;
+        turn.no_capture("cuEventSynchronize")?;
         turn.wait(|state| match state.event_is_reached(handle(event)) {
             Ok(false) => None,
             Ok(true) => Some(Ok(())),

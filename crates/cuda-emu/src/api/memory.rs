@@ -20,6 +20,7 @@ entries! {
         if address.is_null() || bytes == 0 {
             return invalid(format!("{bytes} bytes"));
         }
+        turn.no_capture("cuMemAlloc")?;
         turn.wait_if_strict(here.device)?;
         let made = turn.machine.alloc(here.device, bytes as u64).or_else(refused)?;
         turn.blocks.insert(Block { address: made, bytes: bytes as u64, owner: here, host: None });
@@ -30,6 +31,7 @@ entries! {
     /// Frees memory of a GPU when all its streams have run dry.
     fn cuMemFree_v2(address: CUdeviceptr) {
         let (mut turn, _) = here()?;
+        turn.no_capture("cuMemFree")?;
         let owner = match turn.blocks.at(address) {
             Some(block) if block.host.is_some() => return invalid("it is host memory"),
             Some(block) if block.address == address => block.owner,
@@ -60,6 +62,7 @@ entries! {
         if pointer.is_null() || bytes == 0 || flags & !(PORTABLE | DEVICEMAP | WRITECOMBINED) != 0 {
             return invalid(format!("{bytes} bytes, flags {flags:#x}"));
         }
+        turn.no_capture("cuMemHostAlloc")?;
         turn.wait_if_strict(here.device)?;
         let (address, memory) = turn.machine.alloc_host_shared(0, bytes as u64).or_else(refused)?;
         let place = memory.as_ptr();
@@ -72,6 +75,7 @@ entries! {
     /// Frees host memory.
     fn cuMemFreeHost(pointer: *mut c_void) {
         let (mut turn, here) = here()?;
+        turn.no_capture("cuMemFreeHost")?;
         let address = match turn.blocks.at_host(pointer.addr() as u64) {
             Some(block) if block.host_address() == Some(pointer.addr() as u64) => block.address,
             _ => return invalid(format!("{pointer:p} is not the start of live host memory")),

@@ -8,7 +8,7 @@ use crate::state::{context_pointer, current_here, handle, here, pointer};
 use crate::{codes, CUcontext, CUdeviceptr, CUevent, CUstream};
 use std::ffi::{c_int, c_uint};
 
-/// Greatest and least priority; they mean nothing to the emulator.
+/// Greatest and least priority: of CTAs that wait for an SM, those of the lower number come first.
 pub(super) const GREATEST_PRIORITY: c_int = -5;
 pub(super) const LEAST_PRIORITY: c_int = 0;
 /// The stream and the default stream do not wait for each other.
@@ -20,13 +20,13 @@ entries! {
     /// A new stream.
     fn cuStreamCreate(stream: *mut CUstream, flags: c_uint) {
         // SAFETY: the caller gives room for a handle, or null.
-        unsafe { create(stream, flags) }
+        unsafe { create(stream, flags, LEAST_PRIORITY) }
     }
 
     /// A new stream with a priority, which is moved into the range as the driver does.
-    fn cuStreamCreateWithPriority(stream: *mut CUstream, flags: c_uint, _priority: c_int) {
+    fn cuStreamCreateWithPriority(stream: *mut CUstream, flags: c_uint, priority: c_int) {
         // SAFETY: the caller gives room for a handle, or null.
-        unsafe { create(stream, flags) }
+        unsafe { create(stream, flags, priority) }
     }
 
     /// Ends a stream; its work goes on.
@@ -39,6 +39,7 @@ entries! {
     fn cuStreamQuery(stream: CUstream) {
         let (mut turn, here) = here()?;
         let stream = turn.stream(handle(stream), here)?;
+        turn.not_captured(here.device, &stream, "cuStreamQuery")?;
         turn.look_at_holds(true);
         if !turn.stream_is_idle(&stream) {
             return fail(codes::ERROR_NOT_READY, "the stream has work");
@@ -50,6 +51,7 @@ entries! {
     fn cuStreamSynchronize(stream: CUstream) {
         let (mut turn, here) = here()?;
         let stream = turn.stream(handle(stream), here)?;
+        turn.not_captured(here.device, &stream, "cuStreamSynchronize")?;
         turn.look_at_holds(true);
         turn.wait(|state| match state.check_device(here.device) {
             Err(failure) => Some(Err(failure)),
@@ -98,12 +100,14 @@ entries! {
 ///
 /// # Safety
 /// `stream` is null or may be written.
-unsafe fn create(stream: *mut CUstream, flags: c_uint) -> crate::result::Outcome {
+unsafe fn create(stream: *mut CUstream, flags: c_uint, priority: c_int) -> crate::result::Outcome {
     let (mut turn, here) = here()?;
     if stream.is_null() || flags & !NON_BLOCKING != 0 {
         return invalid(format!("flags {flags:#x}"));
     }
     let made = turn.make_stream(here, flags & NON_BLOCKING == 0)?;
+    let id = turn.stream(made, here)?.id;
+    turn.machine.set_priority(here.device, id, priority.clamp(GREATEST_PRIORITY, LEAST_PRIORITY)).or_else(refused)?;
     // SAFETY: it is not null, and the caller says that it may be written then.
     unsafe { put(stream, "the stream", pointer(made)) }
 }

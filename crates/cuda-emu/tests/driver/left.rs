@@ -34,7 +34,8 @@ fn what_is_left_is_told() {
         mapped(8);
         zeroed(8);
     };
-    let want = "2 streams, 1 events, 1 modules, 2 device blocks, 1 host blocks, 1 retained primary contexts, \
+    let want =
+        "2 streams, 1 events, 1 modules, 0 graphs, 2 device blocks, 1 host blocks, 1 retained primary contexts, \
                 1 pushed contexts";
     told("left::what_is_left_is_told", act, want);
 }
@@ -57,7 +58,8 @@ fn a_tidy_program_leaves_nothing() {
             ok(cuDevicePrimaryCtxRelease_v2(0));
         }
     };
-    let want = "0 streams, 0 events, 0 modules, 0 device blocks, 0 host blocks, 0 retained primary contexts, \
+    let want =
+        "0 streams, 0 events, 0 modules, 0 graphs, 0 device blocks, 0 host blocks, 0 retained primary contexts, \
                 0 pushed contexts";
     told("left::a_tidy_program_leaves_nothing", act, want);
 }

@@ -21,7 +21,8 @@ const FUNCTIONS: &str = "cuInit cuDriverGetVersion cuDeviceGetCount cuDeviceGet 
     cuEventCreate cuEventDestroy_v2 cuEventRecord cuEventQuery cuEventSynchronize cuEventElapsedTime \
     cuMemcpyHtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoDAsync_v2 cuMemcpyHtoD_v2 cuMemcpyDtoH_v2 cuMemsetD8Async \
     cuStreamWriteValue64_v2 cuDeviceCanAccessPeer cuCtxEnablePeerAccess cuCtxDisablePeerAccess cuPointerGetAttribute \
-    cuGetErrorName cuGetErrorString";
+    cuGetErrorName cuGetErrorString cuStreamBeginCapture_v2 cuStreamIsCapturing cuStreamEndCapture \
+    cuGraphInstantiateWithFlags cuGraphUpload cuGraphLaunch cuGraphExecDestroy cuGraphDestroy";
 
 /// The library exports every function, and runs on its own.
 #[test]

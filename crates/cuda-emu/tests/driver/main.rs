@@ -6,6 +6,7 @@ mod contexts;
 mod copies;
 mod events;
 mod faults;
+mod graphs;
 mod held;
 mod host;
 mod kernels;

@@ -103,6 +103,31 @@ impl Race {
         self.host_sees(gpu, stream);
     }
 
+    /// A read of memory that the host has done in the order of a stream that has come there: later writes must be ordered
+    /// behind it.
+    pub fn stream_reads(
+        &mut self,
+        (gpu, stream): (usize, u32),
+        storage: usize,
+        offset: usize,
+        bytes: usize,
+    ) -> Checked {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.enqueued(gpu, stream);
+        let Plain { slot, now, know } = self.stream(gpu, stream);
+        let (slot, now, know) = (*slot, *now, know.clone());
+        let (site, what) = (HostAct::Read as u32, What::READ.by_device());
+        let mark = Mark { slot, time: now, lanes: 1, site, what, bytes: 0 };
+        let Race { shadows, seats, running, completions, checks, .. } = self;
+        let actor = Actor { who: Who::Plain { slot, know: &know }, seat: Seat::OUTSIDE, completions, seats, running };
+        let shadow = Race::shadow(shadows, storage);
+        let found = if *checks { shadow.access(&actor, mark, Pattern::ONE, offset, offset + bytes) } else { Ok(()) };
+        self.command_done(gpu, stream);
+        found.map_err(|conflict| self.raced(Where::Global(storage), 0, conflict))
+    }
+
     /// An event is recorded in a stream.
     pub fn record(&mut self, gpu: usize, stream: u32, event: u32) {
         let know = self.stream(gpu, stream).know.clone();

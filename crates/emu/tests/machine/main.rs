@@ -4,6 +4,7 @@ mod accounts;
 mod barriers;
 mod copies;
 mod faults;
+mod graphs;
 mod live;
 mod network;
 mod parking;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::driver::{
-    Backend, Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, Wait, WordWait,
+    Backend, Driver, DriverId, DriverInfo, EventId, FunctionAttributes, FunctionId, Launch, StreamId, StreamPriority,
+    Wait, WordWait,
 };
 use crate::error::{Error, Result};
 use crate::kernel::KernelImage;
@@ -290,7 +291,7 @@ impl Driver for MemoryDriver {
         MemoryDriver::refuse("launch")
     }
 
-    fn create_stream(&self) -> Result<StreamId> {
+    fn create_stream(&self, _priority: StreamPriority) -> Result<StreamId> {
         let mut inner = self.lock("create_stream")?;
         inner.names += 1;
         let name = inner.names;
@@ -371,6 +372,10 @@ impl Driver for MemoryDriver {
         let range = inner.range(CALL, from.address(), into.len() as u64)?;
         into.copy_from_slice(&inner.bytes[range]);
         Ok(())
+    }
+
+    fn copy_to_host(&self, _: &HostBlock, _: u64, _: DevicePtr, _: u64, _: StreamId) -> Result<()> {
+        MemoryDriver::refuse("copy_to_host")
     }
 
     fn copy_within(&self, to: DevicePtr, from: DevicePtr, bytes: u64, stream: StreamId) -> Result<()> {
