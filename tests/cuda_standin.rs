@@ -204,6 +204,25 @@ fn ranks_that_share_a_gpu_need_hardware_queues() {
 }
 
 /// The other ranks are stopped, not waited for.
+/// Method: each call of the driver library that graphs need fails, or none.
+#[test]
+fn graphs_are_replayed_and_their_failing_calls_told() {
+    let Some(libraries) = Libraries::standin() else { return };
+    let words = small(&["--nodes", "1", "--gpus-per-node", "2", "--bound", "100", "--graph", "3"]);
+    let report = libraries.json(&words, &[]);
+    assert_eq!((&report["verified"], &report["graph_replays"]), (&true.into(), &3.into()), "{report}");
+    for call in [
+        "cuStreamBeginCapture_v2",
+        "cuStreamEndCapture",
+        "cuGraphInstantiateWithFlags",
+        "cuGraphUpload",
+        "cuGraphLaunch",
+    ] {
+        let said = libraries.refused(&words, &[("WARPFERRY_CUDA_EMU_FAIL", &format!("{call}:719"))]);
+        assert!(said.contains(call) && said.contains("CUDA_ERROR_LAUNCH_FAILED"), "{call}: {said}");
+    }
+}
+
 #[test]
 fn a_failed_launch_is_told_at_once() {
     let Some(libraries) = Libraries::standin() else { return };
@@ -223,7 +242,7 @@ fn a_failed_launch_is_told_at_once() {
     words.extend(["--jit"]);
     for (call, name) in [
         ("cuMemAlloc_v2:2", "CUDA_ERROR_OUT_OF_MEMORY"),
-        ("cuStreamCreate:2", "CUDA_ERROR_OUT_OF_MEMORY"),
+        ("cuStreamCreateWithPriority:2", "CUDA_ERROR_OUT_OF_MEMORY"),
         ("cuModuleLoadDataEx:218", "CUDA_ERROR_INVALID_PTX"),
         ("cuDevicePrimaryCtxRetain:2", "CUDA_ERROR_OUT_OF_MEMORY"),
     ] {
