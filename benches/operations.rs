@@ -12,7 +12,8 @@ use warpferry::kernel::image::KernelImage;
 use warpferry::kernel::launch::KernelSet;
 use warpferry::plan::{Fp8, Landing, OutputLayout, Payload, Quantization, ScaleKind, Sum};
 use warpferry::{
-    Combine, Communicator, DType, Dispatch, Fabric, Handle, Result, Shape, Tensor, Topology, Tuning, World, WorldConfig,
+    Combine, Communicator, DType, Dispatch, Fabric, Graph, Handle, Result, Shape, Tensor, Topology, Tuning, World,
+    WorldConfig,
 };
 use warpferry_emu::Checks;
 
@@ -162,6 +163,40 @@ fn dispatches(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A dispatch with a bound and its combine, called and as a graph that is replayed.
+fn graphs(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("bounded dispatch and combine on 2 x 2, 1024 channels");
+    group.sample_size(10).throughput(Throughput::Elements(4 * TOKENS as u64));
+    let bound = 4 * TOKENS;
+    let mut world = PLAIN.world();
+    group.bench_function("called", |bencher| {
+        bencher.iter(|| {
+            all(&mut world, |rank| {
+                let got = rank.dispatch(dispatch(rank, PLAIN)?.bound(bound))?.wait(WAIT)?;
+                rank.combine(combine(rank, PLAIN, &got.handle)?)?.wait(WAIT).map(drop)
+            });
+        });
+    });
+    let captured = all(&mut world, |rank| {
+        let op = dispatch(rank, PLAIN)?.bound(bound);
+        let y = zeros(rank, PLAIN.sum.dtype(), bound, HIDDEN)?;
+        let mut step = rank.step();
+        let rows = step.dispatch(op)?;
+        step.combine(Combine::new(&y, &rows.handle))?;
+        rank.capture(step)
+    });
+    let captured: Vec<std::sync::Mutex<Graph>> = captured.into_iter().map(std::sync::Mutex::new).collect();
+    group.bench_function("replayed", |bencher| {
+        bencher.iter(|| {
+            all(&mut world, |rank| {
+                let graph = captured[rank.rank() as usize].lock().expect("no thread panicked");
+                rank.replay(&graph)?.wait(WAIT).map(drop)
+            });
+        });
+    });
+    group.finish();
+}
+
 /// Warp instructions of one dispatch on a rank of its own, where nothing is awaited and so nothing is left to chance.
 fn alone(kernels: KernelSet, shape: Shape) -> u64 {
     let topology = Topology::new(1, 1).expect("a small world");
@@ -204,5 +239,5 @@ fn load_statistics(_: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, whole_calls, dispatches, load_statistics);
+criterion_group!(benches, whole_calls, dispatches, graphs, load_statistics);
 criterion_main!(benches);

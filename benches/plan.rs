@@ -1,10 +1,11 @@
 //! Plan and layout of a world of 256 ranks: the plan of one rank, and the scalar layout and counts that the kernels'
-//! are compared with.
+//! are compared with. Gates that limit nodes: drawing, checking, and what they cost.
 #![allow(missing_docs)] // criterion makes public functions
 
 use std::hint::black_box;
 
 use criterion::{criterion_group, criterion_main, Criterion};
+use warpferry::gate::{check_node_limit, Cost, Gate};
 use warpferry::plan::Plan;
 use warpferry::reference::{Exchange, Layout};
 use warpferry::{Fabric, Shape, Topology, Tuning};
@@ -39,5 +40,30 @@ fn plans(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, plans);
+/// What a user asks of a node-limited gate: choices, whether they keep the limit, what they cost.
+fn gates(criterion: &mut Criterion) {
+    let topology = Topology::new(8, 8).expect("64 ranks");
+    let shape = Shape::new(7168, EXPERTS, TOPK, TOKENS).expect("the shape of DeepSeek-V3");
+    let gate = Gate::NodeLimited { nodes: 4 };
+    let drawn = gate.draw(topology, &shape, TOKENS, 1).expect("the gate fits the world");
+    let ranks: Vec<&[i32]> = drawn.iter().map(|rank| &rank.topk_idx[..]).collect();
+    let mut group = criterion.benchmark_group("node-limited gate, 64 ranks");
+    group.sample_size(10);
+    group.bench_function("draw", |bencher| {
+        bencher.iter(|| gate.draw(topology, &shape, TOKENS, black_box(2)).expect("the gate fits the world"));
+    });
+    group.bench_function("check", |bencher| {
+        bencher.iter(|| {
+            for choices in black_box(&ranks) {
+                check_node_limit(topology, &shape, choices, 4).expect("they keep the limit");
+            }
+        });
+    });
+    group.bench_function("cost", |bencher| {
+        bencher.iter(|| Cost::new(topology, &shape, black_box(&ranks)).expect("the choices are experts"));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, plans, gates);
 criterion_main!(benches);

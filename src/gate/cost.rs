@@ -13,7 +13,8 @@ use crate::topology::Topology;
 ///
 /// Counted are rows with their headers between two GPUs. Signals, credit and boxes of counts are not: they are few and small.
 /// A token goes to each other node of its experts once, to the rank with its own index in the node (its rail), which passes it
-/// on to the ranks of its experts. Combine is the way back: as many messages, each the other way round.
+/// on to the ranks of its experts. Combine is the way back: as many messages, each the other way round. Rows that land by
+/// themselves ([`Landing::Direct`](crate::plan::Landing)) leave their headers behind, which this does not take off.
 ///
 /// ```
 /// use warpferry::gate::{Cost, Gate};

@@ -14,14 +14,18 @@ use warpferry::{world, Combine, Combined, Communicator, Dispatch, Dispatched, Er
 use crate::case::{Case, Link, Ordered};
 use crate::play::{self, Call, Stop, PATIENCE};
 
-/// Both fabrics with both orders of rows, across nodes and within one.
+/// Both fabrics with both orders of rows, across nodes and within one; by source through rings and straight to their places.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for fabric in [Link::Mlx5, Link::Loopback] {
         for layout in [Ordered::Source, Ordered::Expert(4)] {
             for (nodes, gpus) in [(2, 2), (1, 3)] {
                 let case = Case { nodes, gpus, fabric, layout, tokens: vec![14], calls: 4, ..Case::default() };
-                cases.push(Case { weights_back: true, ..case });
+                let case = Case { weights_back: true, ..case };
+                if layout == Ordered::Source {
+                    cases.push(Case { landing: 512, ..case.clone() });
+                }
+                cases.push(case);
             }
         }
     }

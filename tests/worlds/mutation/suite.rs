@@ -377,6 +377,12 @@ fn landing(base: &Case) -> Vec<Case> {
             tokens: vec![9, 14],
             ..direct.clone()
         },
+        Case {
+            payload: Carried::Quantize(Format::E4m3, Scales::Ue8m0),
+            tokens: vec![5, 9],
+            along: 1,
+            ..direct.clone()
+        },
         trouble(Trouble::Absent { rank: 3 }),
         trouble(Trouble::Leaves { rank: 1, call: 1 }),
         trouble(Trouble::Cancels { rank: 0, call: 1 }),
