@@ -383,6 +383,8 @@ fn landing(base: &Case) -> Vec<Case> {
             along: 1,
             ..direct.clone()
         },
+        // More scales than lanes.
+        Case { hidden: 4352, stage_bytes: 3072, tokens: vec![3], calls: 1, ..direct.clone() },
         trouble(Trouble::Absent { rank: 3 }),
         trouble(Trouble::Leaves { rank: 1, call: 1 }),
         trouble(Trouble::Cancels { rank: 0, call: 1 }),
