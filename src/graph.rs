@@ -2,7 +2,8 @@
 //!
 //! A [`Step`] collects operations and the caller's own work between them; all memory is taken while it does. Capturing
 //! it puts everything into the communicator's stream once more, nothing of which runs; what comes of that, a [`Graph`],
-//! is one launch with fixed arguments. Kernels keep their counters in device memory, so they are made for it. What the
+//! is one launch with fixed arguments. A step can also become part of a graph that the caller captures in the
+//! communicator's stream, and launches; then only what its replays report is asked for here. Kernels keep their counters in device memory, so they are made for it. What the
 //! host does for a call by itself is done by the stream here: status blocks lie on the device, the graph zeroes them, and
 //! each replay has them copied behind it to a block of its own.
 
@@ -114,7 +115,8 @@ struct Reporting {
 #[derive(Debug)]
 pub(crate) struct Captured {
     driver: Arc<dyn Driver>,
-    id: GraphId,
+    /// None where the graph is the caller's.
+    id: Option<GraphId>,
     communicator: u64,
     operations: Vec<Reporting>,
     inputs: Vec<Tensor>,
@@ -124,13 +126,15 @@ pub(crate) struct Captured {
 
 impl Drop for Captured {
     fn drop(&mut self) {
-        if let Err(error) = self.driver.destroy_graph(self.id) {
-            tracing::warn!(graph = self.id.0, %error, "a graph could not be ended");
+        let Some(id) = self.id else { return };
+        if let Err(error) = self.driver.destroy_graph(id) {
+            tracing::warn!(graph = id.0, %error, "a graph could not be ended");
         }
     }
 }
 
-/// A captured step, to be launched by [`Communicator::replay`](crate::Communicator::replay). Its tensors and handles are
+/// A captured step, to be launched by [`Communicator::replay`](crate::Communicator::replay), or a part of a graph that the
+/// caller launches ([`Communicator::enlist`](crate::Communicator::enlist)): then it must live as long. Its tensors and handles are
 /// fixed; each replay overwrites them. Dropped while a replay is under way, its memory stays until that has ended.
 #[derive(Debug)]
 pub struct Graph {
@@ -239,15 +243,38 @@ impl Drop for Capturing<'_> {
 
 /// Captures a step.
 pub(crate) fn capture(shared: &Arc<Shared>, step: Step<'_>) -> Result<Graph> {
-    shared.check_usable()?;
-    if step.shared.id != shared.id {
-        let of = format!("of communicator {}", step.shared.id);
-        return Err(Error::argument("step", of, format!("a step of this communicator, {}", shared.id)));
-    }
+    check_step(shared, &step)?;
     shared.check_not_capturing()?;
+    let capturing = Capturing::begin(&shared.driver, shared.stream.id())?;
+    let mut captured = put_step(shared, step)?;
+    captured.id = Some(capturing.end()?);
+    Ok(Graph { captured: Arc::new(captured) })
+}
+
+/// Puts a step into the graph that the caller captures.
+pub(crate) fn enlist(shared: &Arc<Shared>, step: Step<'_>) -> Result<Graph> {
+    check_step(shared, &step)?;
+    let stream = shared.stream.id();
+    if !shared.driver.is_capturing(stream)? {
+        let valid = "one that the caller captures; `Communicator::capture` does both";
+        return Err(Error::argument("stream", format!("{}, which nobody captures", stream.0), valid));
+    }
+    put_step(shared, step).map(|captured| Graph { captured: Arc::new(captured) })
+}
+
+fn check_step(shared: &Shared, step: &Step<'_>) -> Result<()> {
+    shared.check_usable()?;
+    if step.shared.id == shared.id {
+        return Ok(());
+    }
+    let of = format!("of communicator {}", step.shared.id);
+    Err(Error::argument("step", of, format!("a step of this communicator, {}", shared.id)))
+}
+
+/// Puts a step into the stream that is captured.
+fn put_step(shared: &Shared, step: Step<'_>) -> Result<Captured> {
     let mut operations = Vec::new();
     let (mut inputs, mut tensors, mut routing) = (Vec::new(), step.kept, Vec::new());
-    let capturing = Capturing::begin(&shared.driver, shared.stream.id())?;
     for part in step.parts {
         match part {
             Part::Work(act) => act(&shared.driver, shared.stream.id())?,
@@ -278,9 +305,8 @@ pub(crate) fn capture(shared: &Arc<Shared>, step: Step<'_>) -> Result<Graph> {
             }
         }
     }
-    let id = capturing.end()?;
     let (driver, communicator, held) = (Arc::clone(&shared.driver), shared.id, (tensors, routing));
-    Ok(Graph { captured: Arc::new(Captured { driver, id, communicator, operations, inputs, held }) })
+    Ok(Captured { driver, id: None, communicator, operations, inputs, held })
 }
 
 /// What comes before an operation's launches: its events, and an empty status block.
@@ -289,8 +315,26 @@ fn put(shared: &Shared, status: &Buffer, after: &[EventId]) -> Result<()> {
     shared.driver.fill(status.ptr(), 0, status.bytes(), shared.stream.id())
 }
 
-/// Launches a graph, and copies what its operations report behind it to blocks of this replay.
+/// Launches a graph of ours.
 pub(crate) fn replay(shared: &Arc<Shared>, graph: &Graph) -> Result<Pending<Replayed>> {
+    if graph.captured.id.is_none() {
+        let valid = "one of `Communicator::capture`; `replayed` is for those that the caller launches";
+        return Err(Error::argument("graph", "a part of a graph of the caller's", valid));
+    }
+    follow(shared, graph)
+}
+
+/// Follows a launch of the caller's graph.
+pub(crate) fn replayed(shared: &Arc<Shared>, graph: &Graph) -> Result<Pending<Replayed>> {
+    if graph.captured.id.is_some() {
+        let valid = "one of `Communicator::enlist`; `replay` launches the others";
+        return Err(Error::argument("graph", "a graph of `Communicator::capture`", valid));
+    }
+    follow(shared, graph)
+}
+
+/// Launches a graph if that is for us to do, and copies what its operations report behind it to blocks of this replay.
+fn follow(shared: &Arc<Shared>, graph: &Graph) -> Result<Pending<Replayed>> {
     let captured = &graph.captured;
     if captured.communicator != shared.id {
         let of = format!("of communicator {}", captured.communicator);
@@ -304,7 +348,7 @@ pub(crate) fn replay(shared: &Arc<Shared>, graph: &Graph) -> Result<Pending<Repl
     };
     let reports = captured.operations.iter().map(report).collect::<Result<Vec<Report>>>()?;
     let event = shared.take_event()?;
-    let launched = shared.driver.launch_graph(captured.id, shared.stream.id()).and_then(|()| {
+    let launched = captured.id.map_or(Ok(()), |id| shared.driver.launch_graph(id, shared.stream.id())).and_then(|()| {
         captured.operations.iter().zip(&reports).try_for_each(|(of, Report { status, .. })| {
             let (from, bytes) = (of.status.ptr(), of.status.bytes());
             shared.driver.copy_to_host(status.block(), 0, from, bytes, shared.stream.id())

@@ -101,6 +101,27 @@ impl Communicator {
         graph::replay(&self.shared, graph)
     }
 
+    /// Puts a step into a graph that the caller captures: the communicator's stream, lent or not, is being captured, and the
+    /// caller ends that, makes a graph of it and launches it. Every rank's graph has the same operations. Behind each launch
+    /// comes [`Communicator::replayed`], before anything else of this communicator.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] for a step of another communicator, or when nobody captures the stream;
+    /// [`crate::Error::Broken`] when an earlier call or replay ended early; what the driver says.
+    pub fn enlist(&mut self, step: Step<'_>) -> Result<Graph> {
+        graph::enlist(&self.shared, step)
+    }
+
+    /// What a launch of the caller's graph, just before this in the communicator's stream, did for an enlisted step: its
+    /// numbers of rows, or why there are none.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] for a graph of another communicator or of [`Communicator::capture`];
+    /// [`crate::Error::Broken`] when an earlier call or replay ended early; what the driver says.
+    pub fn replayed(&mut self, graph: &Graph) -> Result<Pending<Replayed>> {
+        graph::replayed(&self.shared, graph)
+    }
+
     /// A tensor of this communicator with `values` in it.
     ///
     /// # Errors

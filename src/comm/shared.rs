@@ -605,7 +605,7 @@ impl Shared {
             true => Err(Error::argument(
                 "stream",
                 format!("{}, which is being captured", self.stream.id().0),
-                "one that is not: operations are captured by `Communicator::capture`",
+                "one that is not: a `Step` of operations is captured (`Communicator::capture`, `Communicator::enlist`)",
             )),
         }
     }

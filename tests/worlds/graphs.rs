@@ -57,6 +57,16 @@ fn most_rows(calls: &[Call], rank: u32) -> usize {
 
 /// Captures a step with room for `bound` rows; its inputs hold nothing of use yet.
 fn capture(rank: &mut Communicator, case: &Case, bound: usize) -> Result<Captured, Stop> {
+    captured_with(rank, case, bound, |rank, step| rank.capture(step))
+}
+
+/// The same, captured by `act`.
+fn captured_with(
+    rank: &mut Communicator,
+    case: &Case,
+    bound: usize,
+    act: impl FnOnce(&mut Communicator, warpferry::Step<'_>) -> warpferry::Result<Graph>,
+) -> Result<Captured, Stop> {
     let (tokens, hidden, topk) = (case.tokens[0] as usize, case.hidden as usize, case.topk as usize);
     let x = rank.tensor_of_bytes(case.payload.payload().given(), &vec![0; tokens * hidden * 2], &[tokens, hidden])?;
     let topk_idx = rank.tensor(&vec![0i32; tokens * topk], &[tokens, topk])?;
@@ -67,7 +77,7 @@ fn capture(rank: &mut Communicator, case: &Case, bound: usize) -> Result<Capture
     let op = Dispatch::new(&x, &topk_idx).weights(&weights).bound(bound).timeout(play::TIMEOUT);
     let rows = step.dispatch(op)?;
     let sums = step.combine(Combine::new(&back, &rows.handle).weights(&back_weights).timeout(play::TIMEOUT))?;
-    let graph = rank.capture(step)?;
+    let graph = act(rank, step)?;
     Ok(Captured { graph, x, topk_idx, weights, rows, back, back_weights, sums })
 }
 
@@ -491,5 +501,57 @@ mod device {
     fn replays_on_the_stand_in() {
         let Some((ended_well, said)) = stand_in("graphs::device::replays_on_a_gpu", &[]) else { return };
         assert!(ended_well && said.contains("replays verified"), "{said}");
+    }
+}
+
+/// The caller captures the stream itself, with other work of its own in it, and launches what comes of that.
+#[test]
+fn steps_in_a_graph_of_the_callers() {
+    for case in cases() {
+        let case = Case { races: true, ..case };
+        let calls = calls(&case);
+        let mut world = emulated(&case);
+        let captured = world.run(|rank| {
+            let (driver, stream) = (std::sync::Arc::clone(rank.driver()), rank.stream());
+            let copy = rank.empty(warpferry::DType::U8, &[64])?;
+            let marks = rank.tensor(&[7u8; 64], &[64])?;
+            let bound = most_rows(&calls, rank.rank()).max(1);
+            let mut own = None;
+            let step = captured_with(rank, &case, bound, |rank, step| {
+                driver.begin_capture(stream)?;
+                driver.copy_within(copy.ptr(), marks.ptr(), 64, stream)?;
+                let graph = rank.enlist(step)?;
+                own = Some(driver.end_capture(stream)?);
+                Ok(graph)
+            })?;
+            let own = own.ok_or_else(|| Stop::Wrong("nothing was captured".to_string()))?;
+            let refused = rank.replay(&step.graph).map(drop).expect_err("the caller launches it").to_string();
+            assert!(refused.contains("argument `graph`") && refused.contains("Communicator::capture"), "{refused}");
+            let refused = rank.enlist(rank.step()).map(drop).expect_err("nobody captures").to_string();
+            assert!(refused.contains("argument `stream`"), "{refused}");
+            Ok((Mutex::new(step), own, copy, marks))
+        });
+        let captured = all_well(&case, captured);
+        let outcomes = world.run(|rank| {
+            let (step, own, copy, _) = &captured[rank.rank() as usize];
+            let step = step.lock().expect("no rank panics");
+            for call in &calls {
+                step.write(rank, call)?;
+                rank.driver().launch_graph(*own, rank.stream())?;
+                let rows = only(rank.replayed(&step.graph)?.wait(PATIENCE)?)?;
+                play::verify(rank, &case, call, step.dispatched(&rows))?;
+                play::verify_combined(rank, call, &step.sums)?;
+                assert_eq!(copy.to_vec::<u8>()?, [7; 64]);
+            }
+            play::round(rank, &case, &calls[0])
+        });
+        all_well(&case, outcomes);
+        let ended = world.run(|rank| {
+            let (_, own, ..) = &captured[rank.rank() as usize];
+            rank.driver().destroy_graph(*own).map_err(Stop::from)
+        });
+        all_well(&case, ended);
+        drop(captured);
+        world.close().unwrap_or_else(|error| panic!("{error}"));
     }
 }
