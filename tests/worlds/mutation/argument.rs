@@ -98,6 +98,8 @@ const ARGUMENTS: &[Argument] = &[
     // What a destination says when it begins a call.
     Argument { place: "LANDING_OF_THIS_CALL", text: "fence.acq_rel.sys", change: "moved earlier", ..OF_EARLIER_KERNELS },
     Argument { place: "LANDING_OF_THIS_CALL", text: "fence.acq_rel.sys", change: "moved later", ..OF_EARLIER_KERNELS },
+    Argument { kernel: "direct", place: "dispatch.ptx", text: "sub.u32 rest, end, next", change: "-1", ..ASKS_AGAIN },
+    Argument { kernel: "direct", text: "add.u64 need_value, need_value, taken", change: "-1", ..ASKS_AGAIN },
     // Waits of exchange.
     Argument { text: "sub.u64 _now, _now, _began", change: "+1", ..A_NANOSECOND },
     Argument { place: "scout.ptxh", text: "sub.u64 value, now, began", change: "+1", ..A_NANOSECOND },
@@ -191,6 +193,11 @@ const ARGUMENTS: &[Argument] = &[
 ];
 
 /// The code of a line, where the host cannot look too early.
+const ASKS_AGAIN: Argument = Argument {
+    why: "a stream of rows that land wakes with one row less than it asked for, counts what the tail says, and asks for the \
+          rest; where nothing came it asks for one row",
+    ..ANY
+};
 const OF_EARLIER_KERNELS: Argument = Argument {
     why: "the fence is for what earlier kernels of the stream did with the rows, and all of that is before the first \
           instruction; it still stands before the words that open flows",
