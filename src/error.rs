@@ -50,8 +50,9 @@ pub enum Error {
         beneath: Option<Box<Error>>,
     },
     /// More rows came than the bound of the call: those beyond were dropped. The communicator goes on. What fitted is had from
-    /// [`Pending::take_what_fits`](crate::Pending::take_what_fits), so that this rank can do its part of the combine.
-    #[error("{op} on rank {rank}: {need} rows, and a bound of {have}; rows beyond it were dropped")]
+    /// [`Pending::take_what_fits`](crate::Pending::take_what_fits), so that this rank can do its part of the combine, in which
+    /// dropped rows count as zeros.
+    #[error("{op} on rank {rank}: {need} rows, and a bound of {have}; rows beyond it were dropped, and what fits can be taken")]
     Overflow {
         /// Operation.
         op: &'static str,

@@ -104,6 +104,12 @@ pub(crate) fn launch_prepared(shared: &Shared, op: &Dispatch, out: &Dispatched, 
     if op.cached.is_none() {
         launch_routing(shared, op, out.handle.tokens(), &out.handle.inner.buffer, status)?;
     }
+    if op.bound.is_some() {
+        // Rows that do not come say so.
+        for tensor in [&out.topk_idx, &out.source] {
+            shared.driver.fill(tensor.ptr(), 0xff, tensor.bytes(), shared.stream.id())?;
+        }
+    }
     launch_pad(shared, out)?;
     launch_dispatch(shared, op, out, status)
 }
@@ -154,9 +160,12 @@ fn handle(
     let array = |offset, count| Tensor::part(&owner, routing, offset, DType::I32, &[count]);
     let experts = shape.experts_per_rank(shared.plan.topology) as usize;
     let offsets = places.as_ref().map(|_| array(layout.expert_offsets, experts + 1));
+    let rows_on_device = array(std::mem::offset_of!(HandleHead, rows) as u64, 1);
     let on_device = (array(layout.expert_totals, experts), offsets);
     let (buffer, communicator) = (Arc::clone(routing), shared.id);
-    Ok(Handle { inner: Arc::new(HandleInner { buffer, communicator, tokens, rows, counts, places, on_device }) })
+    Ok(Handle {
+        inner: Arc::new(HandleInner { buffer, communicator, tokens, rows, counts, places, rows_on_device, on_device }),
+    })
 }
 
 /// Tensors for the rows of `handle`, in the landing zone if there is room for them.

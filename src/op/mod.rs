@@ -70,7 +70,8 @@ impl Dispatch {
         self
     }
 
-    /// Weights of the choices, f32 `[tokens, topk]`, to travel with the rows.
+    /// Weights of the choices, f32 `[tokens, topk]`, to travel with the rows. A rank that gives none gets none; rows that come
+    /// from it have weights of 0.
     pub fn weights(mut self, topk_weights: &Tensor) -> Dispatch {
         self.topk_weights = Some(topk_weights.clone());
         self
@@ -84,8 +85,9 @@ impl Dispatch {
     }
 
     /// Makes outputs of `rows` rows and does not wait for the counts: the call returns as soon as its kernels are launched, and
-    /// `wait` says how many rows there are. Rows beyond the bound are dropped, and `wait` gives [`Error::Overflow`]. Ranks need
-    /// not do the same, nor have the same bound.
+    /// `wait` says how many rows there are. Rows beyond the bound are dropped, and `wait` gives [`Error::Overflow`], as does
+    /// that of every combine and cached dispatch along the handle: [`Pending::take_what_fits`] has the results. A dropped row
+    /// counts as zeros in its token's sum; only this rank is told. Ranks need not do the same, nor have the same bound.
     pub fn bound(mut self, rows: usize) -> Dispatch {
         self.bound = Some(rows);
         self
@@ -182,7 +184,8 @@ pub struct Dispatched {
     /// Whether forwarders wrote the rows where they are ([`Landing::Direct`](crate::plan::Landing)); else they came through
     /// rings.
     pub landed: bool,
-    /// Number of rows. With a bound the tensors have as many as that, and these come first.
+    /// Number of rows. With a bound the tensors have as many as that, and these come first; behind them `topk_idx` and `source`
+    /// are -1, and nothing is said of the others.
     pub rows: usize,
     /// (token, choice) pairs of each local expert.
     pub expert_counts: Vec<u32>,
@@ -353,6 +356,8 @@ pub(crate) struct HandleInner {
     pub places: Option<Tensor>,
     /// (token, choice) pairs of each local expert and first row of each expert's part, on the device.
     pub on_device: (Tensor, Option<Tensor>),
+    /// Rows that come, on the device.
+    pub rows_on_device: Tensor,
 }
 
 impl Handle {
@@ -364,6 +369,12 @@ impl Handle {
     /// Rows that a combine takes: those that were delivered to this rank, or the bound of the dispatch.
     pub fn rows(&self) -> usize {
         self.inner.rows
+    }
+
+    /// i32 `[1]` on the device: rows that come, all of them, whatever the tensors have room for. What runs between a bounded
+    /// dispatch and its combine finds there how many of the rows hold something.
+    pub fn row_count(&self) -> &Tensor {
+        &self.inner.rows_on_device
     }
 
     /// i32 `[experts of the rank]` on the device: (token, choice) pairs of each local expert.

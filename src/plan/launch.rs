@@ -134,7 +134,7 @@ impl LaunchPlan {
         let scratch = (completed + channels * n * 16).next_multiple_of(128);
         let counters = LIST_BYTES + 16 * (topology.gpus_per_node() + n);
         let counted = match op {
-            _ if shape.layout().expert_align() == 0 => 0,
+            Op::Dispatch if shape.layout().expert_align() == 0 => 0,
             Op::Dispatch => shape.experts_per_rank(topology),
             Op::Combine => MAX_TOPK,
         };

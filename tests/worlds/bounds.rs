@@ -1,8 +1,9 @@
 //! Dispatch with a bound of rows: nothing is awaited, and what does not fit is told.
 
-use warpferry::{Communicator, Error, World};
+use warpferry::reference::{self, CombineInput, Layout};
+use warpferry::{Combined, Communicator, Error, Tensor, World};
 
-use crate::case::{Case, Link, Ordered, Pattern};
+use crate::case::{Case, Link, Numbers, Ordered, Pattern};
 use crate::play::{self, check, Call, Stop, PATIENCE};
 
 const LINKS: [Link; 2] = [Link::Mlx5, Link::Loopback];
@@ -39,14 +40,14 @@ fn world(case: &Case) -> World2 {
 fn rows_beyond_the_bound_are_dropped_and_told() {
     for fabric in LINKS {
         for layout in [Ordered::Source, Ordered::Expert(4)] {
-            let case = Case { fabric, layout, calls: 2, ..Case::default() };
+            let case =
+                Case { fabric, layout, calls: 2, numbers: Numbers::Usual, weights_back: true, ..Case::default() };
             let World2 { mut world, calls } = world(&case);
             let outcomes = world.run(|rank| {
                 if rank.rank() != 2 {
                     let got = play::dispatch(rank, &case, &calls[0])?;
                     let mut op = play::begin_combine(rank, &case, &calls[0], &got.handle)?;
-                    // Sums of tokens with dropped rows are of no use, and nobody here knows which.
-                    op.wait(PATIENCE)?;
+                    compare_without(rank, &case, &calls[0], &op.wait(PATIENCE)?)?;
                 } else {
                     drops(rank, &case, &calls[0])?;
                 }
@@ -84,14 +85,59 @@ fn drops(rank: &mut Communicator, case: &Case, call: &Call) -> Result<(), Stop> 
     let bytes = want.x.len() / rows * room;
     assert_eq!(got.x.to_bytes()?, want.x[..bytes]);
     assert_eq!(got.expert_counts, want.expert_counts);
-    let x = got.x.clone();
-    let outcome = rank.combine(warpferry::Combine::new(&x, &got.handle).timeout(play::TIMEOUT))?.wait(PATIENCE);
-    match outcome.map(drop) {
+    let results = &call.results[rank.rank() as usize];
+    let hidden = case.hidden as usize;
+    let back = &results.x[..results.x.len() / rows * room];
+    let back = rank.tensor_of_bytes(case.sum.sum().dtype(), back, &[room, hidden])?;
+    let op = warpferry::Combine::new(&back, &got.handle).timeout(play::TIMEOUT);
+    let weights = rank.tensor(&results.topk_weights[..room * case.choices()], &[room, case.choices()])?;
+    let mut op = rank.combine(if case.weights_back { op.weights(&weights) } else { op })?;
+    match op.wait(PATIENCE).map(drop) {
         Err(Error::Overflow { op: "combine", need, have, .. }) => {
             assert_eq!((need, have), (rows as u64, room as u64));
-            Ok(())
         }
-        other => Err(Stop::Wrong(format!("{other:?}"))),
+        other => return Err(Stop::Wrong(format!("{other:?}"))),
+    }
+    let sums = op.take_what_fits().ok_or_else(|| Stop::Wrong("no sums".to_string()))?;
+    compare_without(rank, case, call, &sums)
+}
+
+/// Sums in which the rows that rank 2 dropped count as zeros.
+fn compare_without(rank: &Communicator, case: &Case, call: &Call, sums: &Combined) -> Result<(), Stop> {
+    let plan = rank.plan();
+    let layouts: Vec<Layout> = call
+        .inputs
+        .iter()
+        .map(|input| Layout::new(plan.topology, plan.shape, &input.topk_idx))
+        .collect::<Result<_, _>>()?;
+    let mut rows: Vec<(Vec<u8>, Vec<f32>)> =
+        call.results.iter().map(|results| (results.x.clone(), results.topk_weights.clone())).collect();
+    let (bytes, weights) = &mut rows[2];
+    let count = call.dispatched[2].source.len();
+    let (kept_bytes, kept_weights) = (bytes.len() / count * (count / 2), weights.len() / count * (count / 2));
+    bytes[kept_bytes..].fill(0);
+    weights[kept_weights..].fill(0.0);
+    let given: Vec<CombineInput> = rows
+        .iter()
+        .zip(&call.dispatched)
+        .zip(&call.results)
+        .map(|(((bytes, weights), arrived), results)| CombineInput {
+            rows: bytes,
+            places: &arrived.places,
+            scales: None,
+            weights: case.weights_back.then_some(&weights[..]),
+            biases: &results.biases.iter().map(|bias| &bias[..]).collect::<Vec<_>>().leak()[..],
+        })
+        .collect();
+    let want = reference::combine(plan.topology, plan.shape, &layouts, &given)?;
+    let want = &want[rank.rank() as usize];
+    if sums.x.to_bytes()? != want.x {
+        return Err(Stop::Wrong("sums are not those without the dropped rows".to_string()));
+    }
+    let weights = sums.topk_weights.as_ref().map(Tensor::to_vec::<f32>).transpose()?;
+    match weights == want.topk_weights {
+        true => Ok(()),
+        false => Err(Stop::Wrong(format!("weights {weights:?}, expected {:?}", want.topk_weights))),
     }
 }
 

@@ -387,6 +387,15 @@ pub fn verify(rank: &Communicator, case: &Case, call: &Call, dispatched: Dispatc
         (offsets, _) => return Err(Stop::Wrong(format!("offsets on the device: {}", offsets.is_some()))),
     }
     compare("topk_idx", &rows(&dispatched.topk_idx)?.to_vec::<i32>()?, &want.topk_idx, choices)?;
+    // By expert zero rows come besides.
+    let count = on_device(handle.row_count())?;
+    compare("rows on the device", &count, &[dispatched.rows as i32], 1)?;
+    if handle.rows() > dispatched.rows && case.spare(rank.rank()).is_some() {
+        for tensor in [&dispatched.topk_idx, &dispatched.source] {
+            let behind = tensor.narrow(dispatched.rows..handle.rows())?.to_vec::<i32>()?;
+            compare("what is behind the rows", &behind, &vec![-1; behind.len()], 1)?;
+        }
+    }
     compare("x bytes", &rows(&dispatched.x)?.to_bytes()?, &want.x, rank.plan().shape.dispatch_row_bytes() as usize)?;
     let scales = dispatched.x_scales.as_ref().map_or(Ok(Vec::new()), |scales| rows(scales)?.to_bytes())?;
     compare("scale bytes", &scales, &want.scales, scales.len().max(1) / dispatched.rows.max(1))?;
