@@ -1,5 +1,6 @@
 //! Turns operations into launches and waits.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dis
     shared.check_usable()?;
     let tokens = op.check(shared)?;
     shared.check_not_capturing()?;
+    op.cached.as_ref().map_or(Ok(()), Handle::check_filled)?;
     let (mut dispatched, routing) = match prepare_dispatch(shared, &op, tokens)? {
         Some(dispatched) => {
             let routing = Arc::clone(&dispatched.handle.inner.buffer);
@@ -47,9 +49,9 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dis
         None => (None, routing(shared)?),
     };
     let known = dispatched.as_ref().map_or_else(Arc::default, |out| Arc::clone(&out.handle.inner.counts));
-    let counts = match op.bound {
-        Some(room) => Counts::Exchange(known, room),
-        None => Counts::Handle(known),
+    let counts = match (op.bound, &dispatched) {
+        (Some(room), _) => Counts::Exchange(known, room),
+        (None, out) => Counts::Handle(known, out.as_ref().map_or(usize::MAX, |out| out.handle.rows())),
     };
     let mut tensors = dispatch_inputs(&op);
     tensors.extend(dispatched.iter().flat_map(dispatch_outputs));
@@ -65,6 +67,9 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, op: Dispatch) -> Result<Pending<Dis
         None => launch_unprepared(shared, &op, tokens, &mut keep).map(|out| dispatched = Some(out)),
     };
     let ticket = shared.begin("dispatch", event, keep, patience(op.timeout), launched)?;
+    if let Some(out) = &dispatched {
+        out.handle.inner.filled.store(true, Ordering::Release);
+    }
     let dispatched = dispatched.ok_or_else(|| Error::Bug("a dispatch was launched without outputs".into()))?;
     Ok(Pending::new(shared, "dispatch", ticket, dispatched))
 }
@@ -126,7 +131,7 @@ fn launch_unprepared(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut K
     let totals = wait_totals(shared, op.timeout, &report.status)?;
     let rows = [totals.rows, totals.rank_rows];
     let known = match &report.counts {
-        Counts::Handle(known) | Counts::Exchange(known, _) => Arc::clone(known),
+        Counts::Handle(known, _) | Counts::Exchange(known, _) => Arc::clone(known),
         Counts::None => Arc::default(),
     };
     known.set(totals);
@@ -163,8 +168,19 @@ fn handle(
     let rows_on_device = array(std::mem::offset_of!(HandleHead, rows) as u64, 1);
     let on_device = (array(layout.expert_totals, experts), offsets);
     let (buffer, communicator) = (Arc::clone(routing), shared.id);
+    let filled = AtomicBool::new(false);
     Ok(Handle {
-        inner: Arc::new(HandleInner { buffer, communicator, tokens, rows, counts, places, rows_on_device, on_device }),
+        inner: Arc::new(HandleInner {
+            buffer,
+            communicator,
+            tokens,
+            rows,
+            counts,
+            places,
+            rows_on_device,
+            on_device,
+            filled,
+        }),
     })
 }
 
@@ -192,7 +208,7 @@ fn outputs(shared: &Shared, op: &Dispatch, handle: Handle) -> Result<Dispatched>
         handle,
     };
     if let Some(totals) = dispatched.handle.inner.counts.get() {
-        dispatched.fill(&shape, &totals);
+        dispatched.fill(shared, &totals);
     }
     Ok(dispatched)
 }
@@ -202,6 +218,7 @@ pub(crate) fn combine(shared: &Arc<Shared>, op: Combine) -> Result<Pending<Combi
     shared.check_usable()?;
     op.check(shared)?;
     shared.check_not_capturing()?;
+    op.handle.check_filled()?;
     let combined = prepare_combine(shared, &op)?;
     let status = shared.take_status()?;
     shared.wait_for_events(&op.after)?;

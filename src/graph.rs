@@ -8,6 +8,7 @@
 //! each replay has them copied behind it to a block of its own.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::driver::{Driver, EventId, GraphId, StreamId};
 use crate::error::{Error, Result};
 use crate::exec;
 use crate::mem::{Buffer, Element, Tensor};
-use crate::op::{expert_offsets, Combine, Combined, Dispatch, Dispatched, Finish, Keep, Pending};
+use crate::op::{expert_offsets, Combine, Combined, Dispatch, Dispatched, Finish, Handle, Keep, Pending};
 
 /// What a caller puts between operations.
 type Work<'a> = Box<dyn FnOnce(&Arc<dyn Driver>, StreamId) -> Result<()> + 'a>;
@@ -42,7 +43,7 @@ impl<'a> Step<'a> {
         Step { shared: Arc::clone(shared), parts: Vec::new(), kept: Vec::new() }
     }
 
-    /// A dispatch with a bound of rows or a cached handle. Takes the memory of its results, which each replay overwrites; what
+    /// A dispatch with a bound of rows or a cached handle. Its handle is of use outside the step from the first replay on. Takes the memory of its results, which each replay overwrites; what
     /// [`Dispatched`] says of numbers of rows is told by each replay instead.
     ///
     /// # Errors
@@ -120,6 +121,9 @@ pub(crate) struct Captured {
     communicator: u64,
     operations: Vec<Reporting>,
     inputs: Vec<Tensor>,
+    /// Handles that its exchanges fill, and those that its operations go along.
+    filled: Vec<Handle>,
+    along: Vec<Handle>,
     #[allow(dead_code)] // held, not looked at
     held: (Vec<Tensor>, Vec<Arc<Buffer>>),
 }
@@ -275,6 +279,7 @@ fn check_step(shared: &Shared, step: &Step<'_>) -> Result<()> {
 fn put_step(shared: &Shared, step: Step<'_>) -> Result<Captured> {
     let mut operations = Vec::new();
     let (mut inputs, mut tensors, mut routing) = (Vec::new(), step.kept, Vec::new());
+    let (mut filled, mut along) = (Vec::new(), Vec::new());
     for part in step.parts {
         match part {
             Part::Work(act) => act(&shared.driver, shared.stream.id())?,
@@ -285,8 +290,9 @@ fn put_step(shared: &Shared, step: Step<'_>) -> Result<Captured> {
                 let known = Arc::clone(&out.handle.inner.counts);
                 let counts = match op.bound {
                     Some(room) => Counts::Exchange(known, room),
-                    None => Counts::Handle(known),
+                    None => Counts::Handle(known, out.handle.rows()),
                 };
+                if op.cached.is_some() { &mut along } else { &mut filled }.push(out.handle.clone());
                 let (parts, room) = (exec::dispatch_parts(shared), Some(out.handle.rows()));
                 operations.push(Reporting { op: "dispatch", status, parts, counts, room, timeout: op.timeout });
                 inputs.extend(exec::dispatch_inputs(&op));
@@ -297,6 +303,7 @@ fn put_step(shared: &Shared, step: Step<'_>) -> Result<Captured> {
                 let (op, out) = *both;
                 put(shared, &status, &op.after)?;
                 exec::launch_combine(shared, &op, &out, status.ptr())?;
+                along.push(op.handle.clone());
                 let (parts, counts) = (exec::combine_parts(shared), Counts::None);
                 operations.push(Reporting { op: "combine", status, parts, counts, room: None, timeout: op.timeout });
                 inputs.extend(exec::combine_inputs(&op));
@@ -306,7 +313,7 @@ fn put_step(shared: &Shared, step: Step<'_>) -> Result<Captured> {
         }
     }
     let (driver, communicator, held) = (Arc::clone(&shared.driver), shared.id, (tensors, routing));
-    Ok(Captured { driver, id: None, communicator, operations, inputs, held })
+    Ok(Captured { driver, id: None, communicator, operations, inputs, filled, along, held })
 }
 
 /// What comes before an operation's launches: its events, and an empty status block.
@@ -342,6 +349,8 @@ fn follow(shared: &Arc<Shared>, graph: &Graph) -> Result<Pending<Replayed>> {
     }
     shared.check_usable()?;
     shared.check_not_capturing()?;
+    let own = |handle: &Handle| captured.filled.iter().any(|own| Arc::ptr_eq(&own.inner, &handle.inner));
+    captured.along.iter().filter(|handle| !own(handle)).try_for_each(Handle::check_filled)?;
     let report = |of: &Reporting| {
         let (status, parts, counts) = (shared.take_block()?, of.parts.clone(), of.counts.clone());
         Ok(Report { op: of.op, status, parts, counts })
@@ -358,5 +367,6 @@ fn follow(shared: &Arc<Shared>, graph: &Graph) -> Result<Pending<Replayed>> {
     let rooms = captured.operations.iter().map(|of| of.room).collect();
     let keep = Keep { reports, routing: None, tensors: Vec::new(), graph: Some(Arc::clone(captured)) };
     let ticket = shared.begin("replay", event, keep, exec::patience(timeout), launched)?;
+    captured.filled.iter().for_each(|handle| handle.inner.filled.store(true, Ordering::Release));
     Ok(Pending::new(shared, "replay", ticket, Replayed { dispatches: Vec::new(), rooms }))
 }

@@ -159,7 +159,7 @@ impl Prepared {
         let memory = Memory {
             nic: self.nic,
             landing: match self.plan.landing() {
-                Landing::Direct { rows } => Some(Zone::new(&self.window, rows)),
+                Landing::Direct { rows } => Some(Zone::new(&self.window, self.stream.id(), rows)),
                 Landing::Staged => None,
             },
             window: self.window,

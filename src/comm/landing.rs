@@ -1,7 +1,9 @@
 //! The landing zone of a rank's window, and who has which of its rows.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::driver::{EventId, StreamId};
+use crate::error::Result;
 use crate::mem::tensor::Owner;
 use crate::mem::{Buffer, DType, Tensor};
 use crate::plan::tuning::LANDING_GRANULE;
@@ -10,21 +12,37 @@ use crate::plan::tuning::LANDING_GRANULE;
 #[derive(Debug)]
 pub(crate) struct Zone {
     window: Arc<Buffer>,
+    /// The communicator's: what is next in it comes behind all that is in it.
+    stream: StreamId,
     rows: u32,
+    ranges: Mutex<Ranges>,
+}
+
+#[derive(Debug, Default)]
+struct Ranges {
     /// First row and end of what is taken, ascending.
-    taken: Mutex<Vec<(u32, u32)>>,
+    taken: Vec<(u32, u32)>,
+    /// First rows of ranges that nobody owns any more, and marks in the streams that may still work on them; none while a
+    /// stream is captured, which takes no mark.
+    leaving: Vec<(u32, Option<Vec<EventId>>)>,
 }
 
 impl Zone {
     /// All `rows` of the zone in `window`, free.
-    pub fn new(window: &Arc<Buffer>, rows: u32) -> Arc<Zone> {
-        Arc::new(Zone { window: Arc::clone(window), rows, taken: Mutex::new(Vec::new()) })
+    pub fn new(window: &Arc<Buffer>, stream: StreamId, rows: u32) -> Arc<Zone> {
+        Arc::new(Zone { window: Arc::clone(window), stream, rows, ranges: Mutex::default() })
+    }
+
+    fn ranges(&self) -> MutexGuard<'_, Ranges> {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `rows` rows beside each other, the first that are free; `None` when there are not so many.
     pub fn take(self: &Arc<Zone>, rows: usize) -> Option<Arc<Range>> {
         let rows = u32::try_from(rows.max(1)).ok()?.checked_next_multiple_of(LANDING_GRANULE)?;
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ranges = self.ranges();
+        self.free(&mut ranges);
+        let taken = &mut ranges.taken;
         let ends = std::iter::once(0).chain(taken.iter().map(|&(_, end)| end));
         let starts = taken.iter().map(|&(first, _)| first).chain([self.rows]);
         let gap = ends.zip(starts).position(|(first, end)| end - first >= rows)?;
@@ -32,9 +50,53 @@ impl Zone {
         taken.insert(gap, (first, first + rows));
         Some(Arc::new(Range { zone: Arc::clone(self), first }))
     }
+
+    /// Rows that were given back are free when every stream of the driver is past what it held then: tensors may go while work
+    /// of the caller's is still to read them, as with any memory of the driver's.
+    fn free(&self, ranges: &mut Ranges) {
+        let driver = self.window.driver();
+        let Ranges { taken, leaving } = ranges;
+        leaving.retain_mut(|(first, marks)| {
+            if marks.is_none() {
+                *marks = self.marks().ok().flatten();
+            }
+            let passed = |mark: &EventId| driver.is_reached(*mark).unwrap_or(false);
+            let is_free = marks.as_ref().is_some_and(|marks| marks.iter().all(passed));
+            if is_free {
+                for mark in marks.take().into_iter().flatten() {
+                    if let Err(error) = driver.destroy_event(mark) {
+                        tracing::warn!(event = mark.0, %error, "an event could not be ended");
+                    }
+                }
+                taken.retain(|(taken, _)| taken != first);
+            }
+            !is_free
+        });
+    }
+
+    /// Marks behind all that other streams hold; `None` while one is captured.
+    fn marks(&self) -> Result<Option<Vec<EventId>>> {
+        let driver = self.window.driver();
+        let streams = driver.streams();
+        // Nothing else may be asked while a stream is captured.
+        for &stream in &streams {
+            if driver.is_capturing(stream)? {
+                return Ok(None);
+            }
+        }
+        let mut marks = Vec::new();
+        for stream in streams.into_iter().filter(|&stream| stream != self.stream) {
+            if !driver.is_idle(stream)? {
+                let mark = driver.create_event()?;
+                driver.record_event(mark, stream)?;
+                marks.push(mark);
+            }
+        }
+        Ok(Some(marks))
+    }
 }
 
-/// Rows of a zone, free again when the last tensor over them goes.
+/// Rows of a zone, given back when the last tensor over them goes.
 #[derive(Debug)]
 pub(crate) struct Range {
     zone: Arc<Zone>,
@@ -58,8 +120,10 @@ impl Range {
 
 impl Drop for Range {
     fn drop(&mut self) {
-        let mut taken = self.zone.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|&(first, _)| first != self.first);
+        let mut ranges = self.zone.ranges();
+        let marks = self.zone.marks().ok().flatten();
+        ranges.leaving.push((self.first, marks));
+        self.zone.free(&mut ranges);
     }
 }
 
@@ -73,7 +137,7 @@ mod tests {
 
     fn zone(rows: u32) -> Arc<Zone> {
         let driver: Arc<dyn Driver> = Arc::new(NullDriver::new());
-        Zone::new(&Arc::new(Buffer::new(&driver, 64).unwrap_or_else(|error| panic!("{error}"))), rows)
+        Zone::new(&Arc::new(Buffer::new(&driver, 64).unwrap_or_else(|error| panic!("{error}"))), StreamId(0), rows)
     }
 
     #[test]

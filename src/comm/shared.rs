@@ -89,8 +89,8 @@ pub(crate) enum Counts {
     None,
     /// Its exchange says them, and its handle learns them when it has ended; there is room for so many.
     Exchange(Arc<Known>, usize),
-    /// Its handle knows them, or will before it has ended.
-    Handle(Arc<Known>),
+    /// Its handle knows them, or will before it has ended; likewise.
+    Handle(Arc<Known>, usize),
 }
 
 /// What the last exchange of a handle that has ended said.
@@ -536,20 +536,21 @@ impl Shared {
                 let Some((need, have)) = report.overflow() else { return Err(self.ended(op, report)) };
                 outcome.overflow.get_or_insert(Error::Overflow { op, rank: self.rank, need, have });
             }
-            outcome.totals.push(match counts {
+            let totals = match counts {
                 Counts::None => None,
-                Counts::Handle(known) => known.get(),
+                Counts::Handle(known, room) => known.get().map(|totals| (totals, *room)),
                 Counts::Exchange(known, room) => {
                     let totals = self.totals(status)?;
-                    // Kernels tell of rows that they drop; not of rows of zeros.
-                    if totals.rows > *room {
-                        let (need, have) = (totals.rows as u64, *room as u64);
-                        outcome.overflow.get_or_insert(Error::Overflow { op, rank: self.rank, need, have });
-                    }
                     known.set(totals.clone());
-                    Some(totals)
+                    Some((totals, *room))
                 }
-            });
+            };
+            // Kernels tell of rows that they drop; not of rows of zeros.
+            if let Some((totals, room)) = totals.as_ref().filter(|(totals, room)| totals.rows > *room) {
+                let (need, have) = (totals.rows as u64, *room as u64);
+                outcome.overflow.get_or_insert(Error::Overflow { op, rank: self.rank, need, have });
+            }
+            outcome.totals.push(totals.map(|(totals, _)| totals));
         }
         Ok(outcome)
     }

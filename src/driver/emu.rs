@@ -560,6 +560,15 @@ impl Driver for EmuDriver {
         })
     }
 
+    fn streams(&self) -> Vec<StreamId> {
+        self.machine.turns.with(|cluster| {
+            let own = |(number, slot): (u64, &Option<(usize, _)>)| {
+                slot.filter(|&(gpu, _)| gpu == self.gpu).map(|_| StreamId(number))
+            };
+            (0..).zip(&cluster.streams).filter_map(own).collect()
+        })
+    }
+
     fn create_stream(&self, priority: StreamPriority) -> Result<StreamId> {
         self.machine.cluster(|cluster| {
             let stream = cluster.machine.create_stream(self.gpu).map_err(failed("create_stream"))?;

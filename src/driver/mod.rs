@@ -258,6 +258,11 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// A new stream. Among CTAs that wait for an SM, those of a stream that comes first are placed first; what runs goes on.
     fn create_stream(&self, priority: StreamPriority) -> Result<StreamId>;
 
+    /// Streams of this driver that were not ended, lent ones too.
+    fn streams(&self) -> Vec<StreamId> {
+        Vec::new()
+    }
+
     /// The stream's names outside the library: only drivers of real contexts have them.
     fn raw_handles(&self, _stream: StreamId) -> Result<RawHandles> {
         Err(crate::Error::Unsupported {

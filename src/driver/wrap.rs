@@ -141,6 +141,10 @@ impl<H: Hook> Driver for Wrapped<H> {
         self.around("create_stream", format_args!("{priority:?}"), |driver| driver.create_stream(priority))
     }
 
+    fn streams(&self) -> Vec<StreamId> {
+        self.inner.streams()
+    }
+
     fn raw_handles(&self, stream: StreamId) -> Result<RawHandles> {
         self.around("raw_handles", format_args!("stream {}", stream.0), |driver| driver.raw_handles(stream))
     }

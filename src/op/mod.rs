@@ -5,6 +5,7 @@ mod pending;
 pub(crate) use pending::Finish;
 pub use pending::Pending;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,19 +199,19 @@ pub struct Dispatched {
 impl Finish for Dispatched {
     fn finish(&mut self, shared: &Shared, outcome: &Outcome) {
         if let Some(totals) = outcome.totals.iter().flatten().next() {
-            self.fill(&shared.plan.shape, totals);
+            self.fill(shared, totals);
         }
     }
 }
 
 impl Dispatched {
     /// What is known of the rows.
-    pub(crate) fn fill(&mut self, shape: &Shape, totals: &Totals) {
+    pub(crate) fn fill(&mut self, shared: &Shared, totals: &Totals) {
         self.rows = totals.rows.min(self.handle.rows());
         // What overflows comes through rings.
-        self.landed &= totals.rows == self.rows;
+        self.landed = shared.landing_row(&self.x).is_some() && totals.rows == self.rows;
         self.expert_counts.clone_from(&totals.expert_counts);
-        self.expert_offsets = expert_offsets(shape, &totals.expert_counts);
+        self.expert_offsets = expert_offsets(&shared.plan.shape, &totals.expert_counts);
     }
 }
 
@@ -358,6 +359,8 @@ pub(crate) struct HandleInner {
     pub on_device: (Tensor, Option<Tensor>),
     /// Rows that come, on the device.
     pub rows_on_device: Tensor,
+    /// Whether an exchange that fills it was launched: one of a step is only with the step's first replay.
+    pub filled: AtomicBool,
 }
 
 impl Handle {
@@ -386,6 +389,15 @@ impl Handle {
     /// number of rows.
     pub fn expert_offsets(&self) -> Option<&Tensor> {
         self.inner.on_device.1.as_ref()
+    }
+
+    /// Fails while nothing was launched that fills the handle.
+    pub(crate) fn check_filled(&self) -> Result<()> {
+        if self.inner.filled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let valid = "one whose dispatch was launched: that of a step is with the first replay of its graph";
+        Err(Error::argument("handle", "of a step that was not replayed", valid))
     }
 
     fn check_owner(&self, shared: &Shared) -> Result<()> {

@@ -166,3 +166,32 @@ fn bounded_calls_one_behind_the_other() {
     }
     world.close().unwrap_or_else(|error| panic!("{error}"));
 }
+
+/// A bound that lacks room for rows of zeros alone is told by every call along the handle.
+#[test]
+fn rows_of_zeros_beyond_the_bound_are_told_along_the_handle() {
+    let case = Case { layout: Ordered::Expert(16), tokens: vec![9], weights: vec![false], ..Case::default() };
+    let World2 { mut world, calls } = world(&case);
+    let outcomes = world.run(|rank| {
+        let want = &calls[0].dispatched[rank.rank() as usize];
+        let mut first = play::begin_bounded(rank, &case, &calls[0], want.source.len() - 1)?;
+        assert!(matches!(first.wait(PATIENCE).map(drop), Err(Error::Overflow { .. })));
+        let fits = first.take_what_fits().expect("the rows fit");
+        let input = &calls[0].inputs[rank.rank() as usize];
+        let x = rank.tensor_of_bytes(warpferry::DType::Bf16, &input.x, &[9, 64])?;
+        let idx = rank.tensor(&input.topk_idx, &[9, 3])?;
+        let op = warpferry::Dispatch::new(&x, &idx).cached(&fits.handle).timeout(play::TIMEOUT);
+        match rank.dispatch(op)?.wait(PATIENCE).map(drop) {
+            Err(Error::Overflow { .. }) => Ok::<_, Stop>(()),
+            other => Err(Stop::Wrong(format!("{other:?}"))),
+        }
+    });
+    for outcome in outcomes.unwrap_or_else(|error| panic!("{error}")) {
+        match outcome {
+            Ok(()) => {}
+            Err(Stop::Wrong(what)) => panic!("{what}"),
+            Err(Stop::Error(error)) => panic!("{error}"),
+        }
+    }
+    world.close().unwrap_or_else(|error| panic!("{error}"));
+}

@@ -555,3 +555,63 @@ fn steps_in_a_graph_of_the_callers() {
         world.close().unwrap_or_else(|error| panic!("{error}"));
     }
 }
+
+/// A handle of a step holds nothing before the first replay: whatever goes along it before that is refused, and goes after it.
+#[test]
+fn handles_of_steps_that_were_not_replayed_are_refused() {
+    let case = Case { tokens: vec![12], calls: 2, weights: vec![false], ..Case::default() };
+    let calls = calls(&case);
+    let mut world = emulated(&case);
+    let outcomes = world.run(|rank| {
+        let step = capture(rank, &case, 100)?;
+        step.write(rank, &calls[0])?;
+        let along = |rank: &mut Communicator| -> Vec<warpferry::Result<()>> {
+            let cached = Dispatch::new(&step.x, &step.topk_idx).cached(&step.rows.handle).timeout(play::TIMEOUT);
+            let dispatched = rank.dispatch(cached.clone()).and_then(|mut op| op.wait(PATIENCE)).map(drop);
+            let combine = Combine::new(&step.back, &step.rows.handle).timeout(play::TIMEOUT);
+            let combined = rank.combine(combine).and_then(|mut op| op.wait(PATIENCE)).map(drop);
+            let mut other = rank.step();
+            let replayed = other.dispatch(cached).and_then(|_| rank.capture(other));
+            let replayed = replayed.and_then(|graph| rank.replay(&graph)?.wait(PATIENCE)).map(drop);
+            vec![dispatched, combined, replayed]
+        };
+        for refused in along(rank) {
+            let said = refused.expect_err("nothing was exchanged yet").to_string();
+            assert!(said.contains("argument `handle` = of a step that was not replayed"), "{said}");
+        }
+        rank.replay(&step.graph)?.wait(PATIENCE)?;
+        along(rank).into_iter().collect::<warpferry::Result<Vec<()>>>()?;
+        Ok(play::round(rank, &case, &calls[1])?)
+    });
+    all_well(&case, outcomes);
+    world.close().unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Whether rows landed is said anew of each call along a graph's handle.
+#[test]
+fn an_earlier_overflow_says_nothing_of_later_calls() {
+    let case = Case { landing: 512, tokens: vec![10], calls: 2, weights: vec![false], ..Case::default() };
+    let calls = calls(&case);
+    let mut world = emulated(&case);
+    let outcomes = world.run(|rank| {
+        let at = rank.rank() as usize;
+        let many: Vec<i32> = (0..10).flat_map(|_| [0, 2, 4]).collect();
+        let x = rank.tensor_of_bytes(warpferry::DType::Bf16, &calls[0].inputs[at].x, &[10, 64])?;
+        let idx = rank.tensor(&many, &[10, 3])?;
+        let mut step = rank.step();
+        let rows = step.dispatch(Dispatch::new(&x, &idx).bound(16).timeout(play::TIMEOUT))?;
+        let graph = rank.capture(step)?;
+        let first = rank.replay(&graph)?.wait(PATIENCE).map(drop);
+        assert_eq!(first.is_err(), at < 3, "{first:?}");
+        let mut few = vec![-1; 30];
+        few[0] = 1;
+        graph.write(&idx, &few)?;
+        let mut second = rank.replay(&graph)?;
+        let mut cached = rank.dispatch(Dispatch::new(&x, &idx).cached(&rows.handle).timeout(play::TIMEOUT))?;
+        second.wait(PATIENCE)?;
+        assert!(cached.wait(PATIENCE)?.landed);
+        Ok(())
+    });
+    all_well(&case, outcomes);
+    world.close().unwrap_or_else(|error| panic!("{error}"));
+}

@@ -373,6 +373,10 @@ impl Driver for CudaDriver {
         })
     }
 
+    fn streams(&self) -> Vec<StreamId> {
+        lock(&self.streams).keys().map(|&name| StreamId(name)).collect()
+    }
+
     fn create_stream(&self, priority: StreamPriority) -> Result<StreamId> {
         let alive = self.context.count_stream();
         if let Some(most) = self.streams_max.filter(|&most| alive > most) {
