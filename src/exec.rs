@@ -80,7 +80,7 @@ pub(crate) fn prepare_dispatch(shared: &Shared, op: &Dispatch, tokens: usize) ->
         (Some(handle), _) => handle.clone(),
         (None, Some(bound)) => {
             let most = shared.plan.topology.ranks() as usize * shared.plan.shape.max_tokens() as usize;
-            handle(shared, &routing(shared)?, tokens, [bound, most], Arc::default())?
+            handle(shared, &routing(shared)?, tokens, ([bound, most], true), Arc::default())?
         }
         (None, None) => return Ok(None),
     };
@@ -109,7 +109,7 @@ pub(crate) fn launch_prepared(shared: &Shared, op: &Dispatch, out: &Dispatched, 
     if op.cached.is_none() {
         launch_routing(shared, op, out.handle.tokens(), &out.handle.inner.buffer, status)?;
     }
-    if op.bound.is_some() {
+    if out.handle.inner.bounded {
         // Rows that do not come say so.
         for tensor in [&out.topk_idx, &out.source] {
             shared.driver.fill(tensor.ptr(), 0xff, tensor.bytes(), shared.stream.id())?;
@@ -135,7 +135,7 @@ fn launch_unprepared(shared: &Shared, op: &Dispatch, tokens: usize, keep: &mut K
         Counts::None => Arc::default(),
     };
     known.set(totals);
-    let dispatched = outputs(shared, op, handle(shared, routing, tokens, rows, known)?)?;
+    let dispatched = outputs(shared, op, handle(shared, routing, tokens, (rows, false), known)?)?;
     keep.tensors.extend(dispatch_outputs(&dispatched));
     launch_pad(shared, &dispatched)?;
     launch_dispatch(shared, op, &dispatched, status)?;
@@ -149,12 +149,12 @@ fn launch_routing(shared: &Shared, op: &Dispatch, tokens: usize, routing: &Buffe
     launch_exchange(shared, op, routing, status)
 }
 
-/// A handle over `routing`; `rows` and `rank_rows` are what tensors have room for.
+/// A handle over `routing`; `rows` and `rank_rows` are what tensors have room for, which may be a bound.
 fn handle(
     shared: &Shared,
     routing: &Arc<Buffer>,
     tokens: usize,
-    [rows, rank_rows]: [usize; 2],
+    ([rows, rank_rows], bounded): ([usize; 2], bool),
     counts: Arc<Known>,
 ) -> Result<Handle> {
     let (owner, shape, layout) = (owner(shared), &shared.plan.shape, &shared.plan.handle);
@@ -175,6 +175,7 @@ fn handle(
             communicator,
             tokens,
             rows,
+            bounded,
             counts,
             places,
             rows_on_device,

@@ -135,6 +135,8 @@ mod sealed {
     impl Sealed for f32 {}
     impl Sealed for i32 {}
     impl Sealed for u32 {}
+    impl Sealed for i64 {}
+    impl Sealed for u64 {}
 }
 
 /// A Rust type of which a caller's memory can be lent as a tensor. `u16` stands for the bits of bf16 and `u32` for those of
@@ -170,6 +172,14 @@ impl Bits for i32 {
 
 impl Bits for u32 {
     const DTYPE: DType = DType::I32;
+}
+
+impl Bits for i64 {
+    const DTYPE: DType = DType::I64;
+}
+
+impl Bits for u64 {
+    const DTYPE: DType = DType::I64;
 }
 
 /// Context and stream of the communicator's kernels.

@@ -351,6 +351,8 @@ pub(crate) struct HandleInner {
     pub tokens: usize,
     /// Rows of the tensors: those that were delivered, or the bound.
     pub rows: usize,
+    /// Whether they are a bound.
+    pub bounded: bool,
     /// Known when an exchange has ended.
     pub counts: Arc<Known>,
     /// By expert: i32 `[tokens that came, topk]`, the row of each pair.

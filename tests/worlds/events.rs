@@ -170,16 +170,20 @@ fn events_order_streams_within_a_graph() {
             let topk_idx = rank.tensor(&call.inputs[at].topk_idx, &[12, 3])?;
             let made = rank.tensor_of_bytes(warpferry::DType::Bf16, &call.results[at].x, &[rows, 64])?;
             let back = rank.empty(warpferry::DType::Bf16, &[rows, 64])?;
+            let back_at = back.ptr();
             let side = driver.create_stream(StreamPriority::NORMAL)?;
             let (fork, join) = (driver.create_event()?, driver.create_event()?);
             let mut step = rank.step();
             step.keep(&made);
-            step.work(|driver, stream| {
+            let (from, bytes) = (made.ptr(), made.bytes());
+            step.work(move |driver, stream| {
                 driver.record_event(fork, stream)?;
                 driver.stream_wait_event(side, fork)?;
-                driver.copy_within(back.ptr(), made.ptr(), made.bytes(), side)?;
+                driver.copy_within(back_at, from, bytes, side)?;
                 driver.record_event(join, side)
             });
+            // The step keeps it.
+            drop(made);
             let sent = step.dispatch(Dispatch::new(&x, &topk_idx).bound(rows).timeout(play::TIMEOUT))?;
             let sums = step.combine(Combine::new(&back, &sent.handle).after(join).timeout(play::TIMEOUT))?;
             let graph = rank.capture(step)?;
