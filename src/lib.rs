@@ -66,6 +66,8 @@ pub mod graph;
 pub mod interop;
 pub mod kernel;
 pub mod load;
+#[cfg(feature = "emu")]
+pub mod machine;
 pub mod mem;
 pub mod op;
 pub mod plan;

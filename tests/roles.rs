@@ -39,11 +39,11 @@ fn dynamic_roles_pay() {
     for (op, name) in OPS.iter().enumerate() {
         let best = (0..splits.len()).min_by_key(|&split| even[split][op]).expect("six workers can be split");
         let (have, most) = (dynamic[op], even[best][op] * 102 / 100);
-        assert!(have <= most, "{name}, uniform: {have} microrounds, {most} with the split {}", splits[best]);
+        assert!(have <= most, "{name}, uniform: {have} ticks, {most} with the split {}", splits[best]);
         for gate in [Gate::Zipf { alpha: 1.2 }, Gate::AllToOne] {
             let have = makespans(&setting, gate, &Roles::Dynamic)[op];
             let fixed = makespans(&setting, gate, &splits[best].roles())[op];
-            assert!(have < fixed, "{name}, {gate}: {have} microrounds, {fixed} with the split {}", splits[best]);
+            assert!(have < fixed, "{name}, {gate}: {have} ticks, {fixed} with the split {}", splits[best]);
         }
     }
 }

@@ -175,12 +175,12 @@ fn took(setting: &Setting, accounts: &[LaunchAccount], op: Op) -> Result<Took> {
     let warps = launches.iter().flat_map(|launch| &launch.warps);
     // The scout is the last warp.
     let of_workers = || launches.iter().flat_map(|launch| &launch.warps[..workers]);
-    let began = launches.iter().map(|launch| launch.began_microrounds).min().unwrap_or(0);
-    let ended = launches.iter().map(|launch| launch.ended_microrounds).max().unwrap_or(0);
+    let began = launches.iter().map(|launch| launch.began_ticks).min().unwrap_or(0);
+    let ended = launches.iter().map(|launch| launch.ended_ticks).max().unwrap_or(0);
     Ok(Took {
         makespan: ended - began,
-        resident: of_workers().map(|warp| warp.resident_microrounds).sum(),
-        idle: of_workers().map(|warp| warp.idle_microrounds).sum(),
+        resident: of_workers().map(|warp| warp.resident_ticks).sum(),
+        idle: of_workers().map(|warp| warp.idle_ticks).sum(),
         warp_instructions: warps.map(|warp| warp.instructions).sum(),
     })
 }

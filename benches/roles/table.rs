@@ -50,9 +50,9 @@ pub fn print(setting: &Setting, rows: &[Row]) {
 pub fn json(setting: &Setting, rows: &[Row]) -> Value {
     let took = |took: &Took| {
         json!({
-            "makespan_microrounds": took.makespan,
-            "worker_microrounds": took.resident,
-            "idle_microrounds": took.idle,
+            "makespan_ticks": took.makespan,
+            "worker_ticks": took.resident,
+            "idle_ticks": took.idle,
             "warp_instructions": took.warp_instructions,
         })
     };

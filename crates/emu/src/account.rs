@@ -20,9 +20,9 @@ pub struct LaunchAccount {
     /// Name of the entry.
     pub entry: String,
     /// When it began, in millionths of a round.
-    pub began_microrounds: u64,
+    pub began_ticks: u64,
     /// When it and all its copies were done.
-    pub ended_microrounds: u64,
+    pub ended_ticks: u64,
     /// By index of the warp in its CTA, summed over the CTAs.
     pub warps: Vec<WarpAccount>,
 }
@@ -35,9 +35,9 @@ pub struct WarpAccount {
     /// Turns of the scheduler.
     pub turns: u64,
     /// From the beginning to the end of its CTA.
-    pub resident_microrounds: u64,
+    pub resident_ticks: u64,
     /// Of that, asleep, or awake from one sleep to the next without issuing a bulk copy.
-    pub idle_microrounds: u64,
+    pub idle_ticks: u64,
 }
 
 /// The account of a warp that is resident.
@@ -78,9 +78,9 @@ impl Tally {
 
     fn cut(&mut self, now: u64) {
         let stretch = now - self.since;
-        self.sum.resident_microrounds += stretch;
+        self.sum.resident_ticks += stretch;
         if !self.copied {
-            self.sum.idle_microrounds += stretch;
+            self.sum.idle_ticks += stretch;
         }
         self.since = now;
         self.copied = false;
@@ -95,8 +95,8 @@ impl LaunchAccount {
         let sum = &mut self.warps[index];
         sum.instructions += warp.instructions;
         sum.turns += warp.turns;
-        sum.resident_microrounds += warp.resident_microrounds;
-        sum.idle_microrounds += warp.idle_microrounds;
+        sum.resident_ticks += warp.resident_ticks;
+        sum.idle_ticks += warp.idle_ticks;
     }
 }
 
@@ -109,5 +109,5 @@ fn stretches_without_copies_are_idle() {
     tally.turn(200, 210, 9, false, true); // woken, finds nothing: 50 idle
     tally.turn(220, 230, 9, true, false); // woken: 10 idle; copies until the end
     let account = tally.end(300);
-    assert_eq!(account, WarpAccount { instructions: 45, turns: 5, resident_microrounds: 200, idle_microrounds: 60 });
+    assert_eq!(account, WarpAccount { instructions: 45, turns: 5, resident_ticks: 200, idle_ticks: 60 });
 }

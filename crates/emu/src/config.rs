@@ -35,6 +35,9 @@ pub struct MachineConfig {
     pub nic_turn: NicTurn,
     /// Whether it is kept how warps spend their time: see [`crate::Machine::take_accounts`].
     pub accounts: bool,
+    /// What the machine's parts take: with it time is modelled, and every agent acts when its time has come. It needs
+    /// [`Schedule::RoundRobin`], as nothing is left to choose, [`MemoryOrder::Sequential`] and no race check.
+    pub timing: Option<crate::Timing>,
 }
 
 /// Whose the host calls are: what one host knows of finished kernels, another one may not.
@@ -164,6 +167,9 @@ pub enum ConfigError {
         /// Greatest valid.
         max: u64,
     },
+    /// A machine whose parts have times explores nothing.
+    #[error("timing: must be none, or the schedule round robin, memory sequential and races unchecked")]
+    Timed,
     /// The NIC model refused its part.
     #[error("nic: {0}")]
     Nic(String),
@@ -188,6 +194,7 @@ impl MachineConfig {
             coverage: false,
             nic_turn: NicTurn::One,
             accounts: false,
+            timing: None,
         }
     }
 
@@ -210,6 +217,15 @@ impl MachineConfig {
             range("gpu.resident_ctas", ctas as u64, 1, 1 << 20)?;
         }
         range("gpu.memory_bytes", self.gpu.memory_bytes, 1 << 16, 1 << 42)?;
+        if let Some(timing) = &self.timing {
+            for (field, rate) in timing.rates() {
+                range(field, rate, 1, u64::MAX)?;
+            }
+            let untimed = self.schedule != Schedule::RoundRobin || self.checks.races;
+            if untimed || self.memory != MemoryOrder::Sequential {
+                return Err(ConfigError::Timed);
+            }
+        }
         range("limits.stall_rounds", self.limits.stall_rounds as u64, 1, 60)
     }
 }

@@ -34,6 +34,11 @@ pub(crate) struct Copy {
     pub patience: u8,
     /// What the race check keeps.
     pub race: Option<Box<CopyRace>>,
+    /// SM of its CTA.
+    pub sm: usize,
+    /// When it was issued and, of one to global memory, when it writes, if the machine's parts have times.
+    pub issued_ps: u64,
+    pub writes_ps: u64,
 }
 
 /// What a copy has still to do.
@@ -262,7 +267,22 @@ fn begin(
     // A varied schedule lets some copies linger.
     let patience = if env.choices.varies() { [0, 0, 2, 12][env.choices.choose(4)] } else { 0 };
     let (shape, cta_index) = (cta.shape.clone(), cta.index);
-    env.copies.add(Copy { number, shape, warp: me, cta_index, lane, pc, bytes, way, patience, race });
+    let (sm, issued_ps) = (cta.sm, env.meter.as_ref().map_or(0, |meter| meter.now_ps()));
+    env.copies.add(Copy {
+        number,
+        shape,
+        warp: me,
+        cta_index,
+        lane,
+        pc,
+        bytes,
+        way,
+        patience,
+        race,
+        sm,
+        issued_ps,
+        writes_ps: 0,
+    });
 }
 
 /// The window of the global side; bulk copies do not reach doorbells.
@@ -379,6 +399,8 @@ pub(crate) struct CopyEnv<'a> {
     pub ctas: &'a mut [Option<Box<Cta>>],
     /// Slots of CTAs to which something happened.
     pub remote: &'a mut Vec<u32>,
+    /// Most bytes of a copy whose contents are moved.
+    pub content_bytes: usize,
 }
 
 impl CopyEnv<'_> {
@@ -445,6 +467,7 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
     };
     env.memory.changes += 1;
     let bytes = copy.bytes as usize;
+    let moved = bytes.min(env.content_bytes);
     match &mut copy.way {
         Way::Load { source, rank, offset, mbarrier, reduce } => {
             let (source, rank, offset, mbarrier) = (*source, *rank as u64, *offset as usize, *mbarrier as u64);
@@ -475,14 +498,14 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
                     let window = global_window(env.memory, &viewer, source, copy.bytes, Need::Read)
                         .map_err(|(kind, address)| fault(copy, env.memory, kind, address))?;
                     let from = (source - window.base) as usize;
-                    env.memory.storage(window.storage).take(from, bytes, &mut piece);
+                    env.memory.storage(window.storage).take(from, moved, &mut piece);
                     env.read_late(Place::Global(window.storage), copy.race.as_deref(), number, from, &mut piece);
                     match window.kind {
                         Kind::Peer { .. } => env.statistics.bulk_load_peer_bytes += bytes as u64,
                         _ => env.statistics.bulk_load_bytes += bytes as u64,
                     }
                 }
-                Source::Shared(from) => cta.state.shared.take(from as usize, bytes, &mut piece),
+                Source::Shared(from) => cta.state.shared.take(from as usize, moved, &mut piece),
             }
             cta.state.copies -= 1;
             let target = if rank == cta.state.cluster.rank as u64 {
@@ -527,7 +550,7 @@ pub(crate) fn act(env: &mut CopyEnv, copy: &mut Copy, mut cta: Option<&mut Cta>)
                 }
             }
             let mut piece = env.spare.pop().unwrap_or_default();
-            cta.state.shared.take(*offset as usize, bytes, &mut piece);
+            cta.state.shared.take(*offset as usize, moved, &mut piece);
             let number = copy.race.as_deref().map_or(0, CopyRace::read_number);
             let place = Place::Shared(cta.state.race);
             env.read_late(place, copy.race.as_deref(), number, *offset as usize, &mut piece);

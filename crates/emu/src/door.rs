@@ -7,7 +7,9 @@ use crate::cluster;
 use crate::error::FaultKind;
 use crate::exec::{note_read, Env};
 use crate::lanes::{self, Place};
-use crate::memory::{AccessFault, Kind, Memory, Need, Storage, LOCAL_WINDOW, RESERVED_SHARED_BYTES, SHARED_WINDOW};
+use crate::memory::{
+    AccessFault, Kind, Memory, Need, Storage, Window, LOCAL_WINDOW, RESERVED_SHARED_BYTES, SHARED_WINDOW,
+};
 use crate::observe::{AccessKind, Event};
 use crate::park::Where;
 use crate::program::{lanes as each, Access, AccessSpace, Args, Column, Order, Registers, Scope, FULL};
@@ -281,6 +283,11 @@ fn store_whole(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, access: &Acce
         if let Err(report) = race.row(At::new(cta, warp, pc), place, access, true, offset as usize) {
             env.raced = Some(report);
             return true;
+        }
+    }
+    if let (Where::Global(id), Some(meter)) = (place, env.meter.as_deref_mut()) {
+        if meter.store(kind, id, offset, offset + 32 * bytes).is_some() {
+            return false;
         }
     }
     let storage = match place {
@@ -584,6 +591,7 @@ fn store_global(
         }
         let offsets = relative(addresses, window.base);
         check_race(env, cta, warp, access, true, Where::Global(window.storage), &offsets, set, pc)?;
+        let late_ps = store_late(env, warp, access, &window, &offsets, set);
         let storage = env.memory.storage_mut(window.storage);
         let was_idle = !warp.interval.busy;
         if was_idle {
@@ -593,13 +601,14 @@ fn store_global(
         let strong = access.order != Order::Weak && access.scope == Scope::Sys;
         let tracked = storage.tracked && env.checks.bus_visibility;
         match env.weak {
+            None if late_ps.is_some() => {}
             None => lanes::write(storage, &offsets, &warp.registers, access, set),
             Some(_) => weak::store(env, cta, warp, access, Where::Global(window.storage), &offsets, set, pc),
         }
         if warp.interval.busy {
             env.memory.changes += 1;
         }
-        if watched {
+        if watched && late_ps.is_none() {
             for lane in each(set) {
                 touch(env, window.storage, offsets[lane] as usize, bytes as usize);
             }
@@ -626,6 +635,28 @@ fn store_global(
         }
     }
     Ok(())
+}
+
+/// A store that takes its time: when it arrives, if it is not there at once. Its bytes are on their way then.
+fn store_late(
+    env: &mut Env,
+    warp: &Warp,
+    access: &Access,
+    window: &Window,
+    offsets: &Column,
+    set: u32,
+) -> Option<u64> {
+    let meter = env.meter.as_deref_mut()?;
+    let bytes = access.size as u64 * access.count as u64;
+    let mut arrives_ps = None;
+    for lane in each(set) {
+        let start = offsets[lane];
+        arrives_ps = meter.store(window.kind, window.storage, start, start + bytes);
+        if let Some(at_ps) = arrives_ps {
+            meter.send(at_ps, window.storage, start as usize, lanes::bytes(&warp.registers, access, lane));
+        }
+    }
+    arrives_ps
 }
 
 /// Wakes whoever watches bytes of a storage.
@@ -676,6 +707,9 @@ fn doorbell(
             race.doorbell(At::new(cta, warp, pc), lane as u32, value, nic.to_string());
         }
         env.network.doorbell(nic, value);
+        if let Some(meter) = env.meter.as_deref_mut() {
+            meter.doorbell(value);
+        }
         env.statistics.doorbells += 1;
         if let Some(observer) = env.observer {
             observer.event(&Event::Doorbell { warp: cta.warp_ref(warp.index).into(), value });

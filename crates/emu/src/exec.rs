@@ -10,9 +10,10 @@ use crate::observe::{Event, Observer};
 use crate::program::{lanes, Args, Inst, Op, Program, SaveSet, FULL, NO_GUARD};
 use crate::race::{At, Race, RaceReport};
 use crate::statistics::GpuStatistics;
+use crate::time::meter::Meter;
 use crate::warp::{first, Cta, CtaState, Group, GroupState, Happening, Trouble, Warp};
 use crate::weak::Weak;
-use crate::{barrier, cluster, collective, door, park};
+use crate::{barrier, cluster, collective, door, park, time as timed};
 use warpferry_nic::Network;
 
 /// What a warp reaches outside its CTA.
@@ -29,6 +30,7 @@ pub(crate) struct Env<'a> {
     /// A race that the access under way has found.
     pub raced: Option<Box<RaceReport>>,
     pub checks: Checks,
+    pub gpu: usize,
     pub now_ns: u64,
     /// Sleeps that began in this turn: their ends.
     pub sleeps: &'a mut Vec<u64>,
@@ -36,6 +38,8 @@ pub(crate) struct Env<'a> {
     pub ctas: &'a mut [Option<Box<Cta>>],
     /// Slots of CTAs to which something happened in the turn.
     pub remote: &'a mut Vec<u32>,
+    /// Measures the turn, when the machine's parts have times.
+    pub meter: Option<&'a mut Meter>,
 }
 
 /// What a group does after an instruction that is not pure.
@@ -78,14 +82,16 @@ impl Block {
 
 /// Runs one turn. Returns the number of instructions executed.
 pub(crate) fn turn(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, pace: &Pace) -> (u32, Result<(), Trouble>) {
-    match cta.shape.program.marks {
-        None => turn_of::<false>(env, cta, warp, pace),
-        Some(_) => turn_of::<true>(env, cta, warp, pace),
+    match (cta.shape.program.marks.is_some(), env.meter.is_some()) {
+        (false, false) => turn_of::<false, false>(env, cta, warp, pace),
+        (true, false) => turn_of::<true, false>(env, cta, warp, pace),
+        (false, true) => turn_of::<false, true>(env, cta, warp, pace),
+        (true, true) => turn_of::<true, true>(env, cta, warp, pace),
     }
 }
 
-/// One turn, marking what runs or not.
-fn turn_of<const MARK: bool>(
+/// One turn, marking what runs or not, measured or not.
+fn turn_of<const MARK: bool, const TIMED: bool>(
     env: &mut Env,
     cta: &mut CtaState,
     warp: &mut Warp,
@@ -97,9 +103,12 @@ fn turn_of<const MARK: bool>(
     let mut rotated = None;
     let mut block = pace.blocks.then_some(Block::default());
     while left > 0 && !block.is_some_and(|block| block.is_over) {
+        if TIMED && env.meter.as_ref().is_some_and(|meter| meter.is_over) {
+            break;
+        }
         merge(&mut warp.groups);
         let Some(index) = pick(&mut warp.groups, pace, &mut rotated) else { break };
-        if let Err(trouble) = run::<MARK>(env, cta, warp, program, index, &mut left, &mut block) {
+        if let Err(trouble) = run::<MARK, TIMED>(env, cta, warp, program, index, &mut left, &mut block) {
             return (pace.quantum - left, Err(trouble));
         }
     }
@@ -149,7 +158,7 @@ fn pick(groups: &mut [Group], pace: &Pace, rotated: &mut Option<u32>) -> Option<
 }
 
 /// Runs group `index` until it blocks, parts, meets another, turns back, or `left` is used up.
-fn run<const MARK: bool>(
+fn run<const MARK: bool, const TIMED: bool>(
     env: &mut Env,
     cta: &mut CtaState,
     warp: &mut Warp,
@@ -170,6 +179,13 @@ fn run<const MARK: bool>(
         if let Some(block) = block {
             if block.ends_before(inst, pc) {
                 break;
+            }
+        }
+        if TIMED {
+            if let Some(meter) = env.meter.as_deref_mut() {
+                if meter.ends_before(inst, program.uses_loads[pc as usize]) {
+                    break;
+                }
             }
         }
         let active = if inst.guard == NO_GUARD {
@@ -197,6 +213,11 @@ fn run<const MARK: bool>(
             }
         } else {
             warp.groups[index].pc = pc;
+            if TIMED {
+                if let Some(meter) = env.meter.as_deref_mut() {
+                    meter.charge(&inst.op);
+                }
+            }
             match step(env, cta, warp, inst, index, active)? {
                 // Lanes may have joined the group, or left it.
                 Flow::Next if warp.groups[index].mask != mask => {
@@ -222,10 +243,25 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
     match &inst.op {
         Op::Pure(run) => run(&mut warp.registers, active, args),
         Op::Nop => {}
-        Op::Load(access) => door::load(env, cta, warp, access, active, pc)?,
-        Op::Store(access) => door::store(env, cta, warp, access, active, pc)?,
+        Op::Load(access) => {
+            if env.meter.is_some() {
+                timed::load(env, warp, access, active);
+            }
+            door::load(env, cta, warp, access, active, pc)?;
+        }
+        Op::Store(access) => {
+            if let Some(meter) = env.meter.as_deref_mut() {
+                meter.fence(access.order, access.scope);
+            }
+            door::store(env, cta, warp, access, active, pc)?;
+        }
         Op::LoadParam(access) => door::load_param(cta, warp, access, active, pc)?,
-        Op::Atomic(atomic) => crate::atomic::atomic(env, cta, warp, atomic, args, active, pc)?,
+        Op::Atomic(atomic) => {
+            if env.meter.is_some() {
+                timed::atomic(env, warp, atomic, active);
+            }
+            crate::atomic::atomic(env, cta, warp, atomic, args, active, pc)?;
+        }
         Op::AsyncCopy(copy) => crate::async_copy::copy(env, cta, warp, copy, active, pc)?,
         Op::CopyCommit => crate::async_copy::commit(env, cta, warp, active, pc),
         Op::CopyWait(pending) => crate::async_copy::wait(env, cta, warp, *pending, active, pc),
@@ -280,7 +316,12 @@ fn step(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, inst: &Inst, index: 
             };
             return Err(Trouble { kind, lane: first(active), pc, address: None });
         }
-        Op::Fence { order, scope } => door::fence(env, cta, warp, *order, *scope, active, pc),
+        Op::Fence { order, scope } => {
+            door::fence(env, cta, warp, *order, *scope, active, pc);
+            if let Some(meter) = env.meter.as_deref_mut() {
+                meter.fence(*order, *scope);
+            }
+        }
         Op::ProxyFence(kind) => {
             if let Some(race) = env.race {
                 race.fence_proxy(At::new(cta, warp, pc), active, *kind, !warp.exited);
@@ -411,7 +452,12 @@ fn exit(race: &mut Option<Box<Race>>, cta: &mut CtaState, warp: &mut Warp, index
 }
 
 fn dynamic_value(env: &mut Env, warp: &mut Warp, dynamic: Dynamic, active: u32) -> u64 {
-    let clock = env.now_ns.wrapping_mul(2);
+    let now_ps = env.meter.as_ref().map_or(env.now_ns * 1000, |meter| meter.now_ps());
+    let clock = match env.meter.as_ref() {
+        Some(meter) => now_ps / meter.clock_ps(),
+        None => env.now_ns.wrapping_mul(2),
+    };
+    let now_ns = now_ps / 1000;
     if dynamic != Dynamic::ActiveMask {
         warp.interval.clock = true;
     }
@@ -419,9 +465,9 @@ fn dynamic_value(env: &mut Env, warp: &mut Warp, dynamic: Dynamic, active: u32) 
         Dynamic::Clock => clock & 0xffff_ffff,
         Dynamic::ClockHigh => clock >> 32,
         Dynamic::Clock64 => clock,
-        Dynamic::GlobalTimer => env.now_ns,
-        Dynamic::GlobalTimerLow => env.now_ns & 0xffff_ffff,
-        Dynamic::GlobalTimerHigh => env.now_ns >> 32,
+        Dynamic::GlobalTimer => now_ns,
+        Dynamic::GlobalTimerLow => now_ns & 0xffff_ffff,
+        Dynamic::GlobalTimerHigh => now_ns >> 32,
         Dynamic::ActiveMask => active as u64,
     }
 }
@@ -442,6 +488,9 @@ fn nanosleep(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, index: usize, a
     group.spins = 0;
     if mask == active && others_wait && warp.interval.may_park(mask, env.memory, &cta.shared) {
         group.state = GroupState::Parked;
+        if let Some(meter) = env.meter.as_deref_mut() {
+            meter.times.sleep_ps = most * 1000;
+        }
         let me = cta.warp_ref(warp.index);
         warp.interval.park(me, env.memory, &mut cta.shared);
         return Flow::Switch;
@@ -451,7 +500,8 @@ fn nanosleep(env: &mut Env, cta: &mut CtaState, warp: &mut Warp, index: usize, a
         0 => most,
         part => most * part as u64 / 2,
     };
-    let until_ns = env.now_ns.saturating_add(duration.max(1));
+    let now_ns = env.meter.as_ref().map_or(env.now_ns, |meter| meter.now_ps() / 1000);
+    let until_ns = now_ns.saturating_add(duration.max(1));
     group.state = GroupState::Sleep { until_ns };
     env.sleeps.push(until_ns);
     warp.interval.restart();

@@ -207,6 +207,13 @@ pub(crate) fn write(storage: &mut Storage, offsets: &Column, registers: &Registe
     by_shape!(access, write_of(storage, offsets, registers, access, set))
 }
 
+/// What a lane stores.
+pub(crate) fn bytes(registers: &Registers, access: &Access, lane: usize) -> Vec<u8> {
+    let columns = &access.columns[..access.count as usize];
+    let words = columns.iter().map(|&column| registers.columns[column as usize][lane].to_le_bytes());
+    words.flat_map(|word| word.into_iter().take(access.size as usize)).collect()
+}
+
 /// Stores to memory that threads of the host use too: each element in one act, in ascending order.
 #[cold]
 fn write_words(storage: &mut Storage, offsets: &Column, registers: &Registers, access: &Access, set: u32) {

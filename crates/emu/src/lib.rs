@@ -56,7 +56,7 @@
 //!
 //! What it does not show: memory is sequentially consistent, so a fence or order that is missing between GPUs changes
 //! nothing here, unless races are checked (see [`Checks`]) or memory is explored (see [`MemoryOrder`]); approximate
-//! functions give the nearest result; time is not that of any device.
+//! functions give the nearest result; time is not that of any device, unless its parts have times ([`Timing`]).
 
 mod account;
 mod async_copy;
@@ -90,10 +90,12 @@ mod program;
 mod race;
 mod report;
 mod run;
+mod run_in_time;
 mod stall;
 mod statistics;
 mod stream;
 mod target;
+mod time;
 mod video;
 mod visibility;
 mod warp;
@@ -113,3 +115,4 @@ pub use observe::{AccessKind, Event, Observer, WarpId};
 pub use race::{RaceAccess, RacePlace, RaceReport};
 pub use stall::{StallCause, StallReport, Wait, WaitReason, WatchedWord};
 pub use statistics::{GpuStatistics, Statistics};
+pub use time::{GpuTiming, LinkTiming, NicTiming, Timing};

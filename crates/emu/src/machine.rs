@@ -17,6 +17,7 @@ use crate::run::Agent;
 use crate::statistics::{GpuStatistics, Statistics};
 use crate::stream::{EventState, Gpu, LaunchState};
 use crate::target;
+use crate::time::Clock;
 use crate::warp::Cta;
 use crate::weak::{Place, Weak};
 use std::cmp::Reverse;
@@ -65,7 +66,7 @@ pub struct Machine {
     pub(crate) changes_seen: u64,
     pub(crate) statistics: Statistics,
     /// Rounds of the schedule so far, when accounts are kept.
-    pub(crate) microrounds: u64,
+    pub(crate) ticks: u64,
     /// Of launches that are done, in the order in which they ended.
     pub(crate) accounts: Vec<LaunchAccount>,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
@@ -75,6 +76,8 @@ pub struct Machine {
     pub(crate) fresh_faults: VecDeque<Fault>,
     /// Kept between turns to save its memory.
     pub(crate) sleeps: Vec<u64>,
+    /// Who acts when, when the machine's parts have times.
+    pub(crate) clock: Option<Box<Clock>>,
 }
 
 /// A loaded module.
@@ -137,7 +140,7 @@ impl Machine {
             stall_round: 0,
             waited_ns: 0,
             changes_seen: 0,
-            microrounds: 0,
+            ticks: 0,
             accounts: Vec::new(),
             statistics: Statistics { gpus: vec![GpuStatistics::default(); count], ..Statistics::default() },
             observer: None,
@@ -145,6 +148,9 @@ impl Machine {
             weak: weak.then(Box::default),
             fresh_faults: VecDeque::new(),
             sleeps: Vec::new(),
+            clock: config.timing.clone().map(|timing| {
+                Box::new(Clock::new(timing, config.nodes, config.gpus_per_node, config.gpu.sms))
+            }),
             config,
         })
     }
@@ -590,10 +596,24 @@ impl Machine {
         self.check_gpu(gpu)?;
         self.track(config.send_queue_address, config.send_queue_entries as u64 * 64)?;
         self.track(config.doorbell_record_address, 8)?;
+        self.time_queue(gpu, &config);
         let nic = self.nics[gpu];
         let made = self.network.create_queue_pair(nic, config).map_err(|e| MachineError::Nic(e.to_string()))?;
         self.queue_pairs.insert(made.number.0, gpu);
         Ok(made)
+    }
+
+    /// The clock knows where a queue pair's entries and record lie.
+    fn time_queue(&mut self, gpu: usize, config: &QueueConfig) {
+        let Some(clock) = &mut self.clock else { return };
+        clock.queue_pair_made(gpu);
+        let ranges = [(config.send_queue_address, config.send_queue_entries as u64 * 64), (config.doorbell_record_address, 8)];
+        for (address, bytes) in ranges {
+            if let (Ok(region), Some(meter)) = (self.memory.find(address, bytes), &mut clock.meter) {
+                let start = address - region.base;
+                meter.queues.add(region.storage, start, start + bytes);
+            }
+        }
     }
 
     /// Stores into this memory must be made visible to the bus.

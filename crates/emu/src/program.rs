@@ -523,6 +523,8 @@ pub(crate) enum LaneMask {
 pub(crate) struct Program {
     pub name: String,
     pub code: Vec<Inst>,
+    /// For each instruction, whether loads before it must be there: see `time::first_uses`.
+    pub uses_loads: Vec<bool>,
     /// For each instruction, index into `locations`.
     pub source: Vec<u32>,
     pub locations: Vec<Location>,

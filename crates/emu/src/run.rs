@@ -10,6 +10,7 @@ use crate::launch::RunOutcome;
 use crate::machine::Machine;
 use crate::memory::WarpRef;
 use crate::program::FULL;
+use crate::time::Wake;
 use crate::stall::StallCause;
 use crate::warp::{Cta, CtaState, GroupState, Happening};
 use crate::Stall;
@@ -34,7 +35,7 @@ const QUANTA: [u32; 6] = [64, 1, 4, 16, 256, 1024];
 /// Ways in which what one action of a NIC reads may be late.
 const NIC_DRAWS: usize = 8;
 /// Millionths of a round.
-const MICROROUNDS: u64 = 1_000_000;
+const TICKS_OF_ROUND: u64 = 1_000_000;
 /// First time jump of a stall.
 const FIRST_JUMP_NS: u64 = 1_000;
 
@@ -107,6 +108,9 @@ impl Machine {
 
     /// One agent acts; false when none can.
     pub(crate) fn act(&mut self) -> bool {
+        if self.clock.is_some() {
+            return self.act_in_time();
+        }
         self.queue_nic();
         if self.queue.is_empty() {
             return false;
@@ -135,8 +139,11 @@ impl Machine {
 
     /// Time passes by the work of one turn, shared by all who could work at the same time.
     fn pass_time(&mut self, instructions: u64) {
+        if self.clock.is_some() {
+            return;
+        }
         if self.config.accounts {
-            self.microrounds += MICROROUNDS / (self.queue.len() as u64 + 1);
+            self.ticks += TICKS_OF_ROUND / (self.queue.len() as u64 + 1);
         }
         self.now_rest_ps += (instructions * 1000 / (self.queue.len() as u64 + 1)).max(1);
         self.now_ns = self.now_ns.saturating_add(self.now_rest_ps / 1000);
@@ -154,11 +161,12 @@ impl Machine {
         Pace { quantum, spins: [16, 1, 3, 64][self.choices.choose(4)], blocks: false }
     }
 
-    fn warp_turn(&mut self, warp: WarpRef) {
+    pub(crate) fn warp_turn(&mut self, warp: WarpRef) {
         let Some(mut cta) = self.take_cta(warp) else { return };
         cta.warps[warp.warp as usize].queued = false;
         let pace = self.pace();
-        let began = self.microrounds;
+        let began = self.ticks;
+        let mut meter = self.begin_turn(&cta.warps[warp.warp as usize]);
         let gpu = cta.state.shape.gpu;
         let mut sleeps = std::mem::take(&mut self.sleeps);
         let mut remote = Vec::new();
@@ -173,10 +181,12 @@ impl Machine {
             weak: &mut self.weak,
             raced: None,
             checks: self.config.checks,
+            gpu,
             now_ns: self.now_ns,
             sleeps: &mut sleeps,
             ctas: &mut self.ctas,
             remote: &mut remote,
+            meter: meter.as_deref_mut(),
         };
         let Cta { state, warps } = &mut *cta;
         let (instructions, result) = exec::turn(&mut env, state, &mut warps[warp.warp as usize], &pace);
@@ -185,8 +195,12 @@ impl Machine {
         self.sleepers.extend(sleeps.drain(..).map(|until| Reverse((until, warp))));
         self.sleeps = sleeps;
         self.pass_time(instructions as u64);
+        if let Some(meter) = meter {
+            let sm = cta.state.sm;
+            self.end_turn(gpu, sm, &mut cta.warps[warp.warp as usize], meter);
+        }
         if self.config.accounts {
-            let (copied, ended) = (!self.copies.issued.is_empty(), self.microrounds);
+            let (copied, ended) = (!self.copies.issued.is_empty(), self.ticks);
             let warp = &mut cta.warps[warp.warp as usize];
             let asleep = warp.is_asleep();
             warp.tally.turn(began, ended, instructions.into(), copied, asleep);
@@ -203,9 +217,9 @@ impl Machine {
             if let Some(state) = self.launches.get_mut(&launch.0) {
                 state.copies += 1;
             }
-            self.queue.push_back(Agent::Copy(slot));
+            self.queue_copy(slot);
         }
-        self.after_turn(cta, warp.warp);
+        self.after_turn(cta, warp.warp, Wake::GoesOn);
         self.settle_remote(remote);
         if let Some(fault) = failed {
             self.kill(gpu, fault);
@@ -225,7 +239,7 @@ impl Machine {
 
     /// Lets groups go that waited for what happened, queues the warps that can run, and ends the CTA when all threads
     /// have. `last` is the warp that ran.
-    fn after_turn(&mut self, mut cta: Box<Cta>, last: u32) {
+    pub(crate) fn after_turn(&mut self, mut cta: Box<Cta>, last: u32, wake: Wake) {
         let mut next = 0;
         while next < cta.state.happened.len() {
             match cta.state.happened[next] {
@@ -262,11 +276,11 @@ impl Machine {
             self.memory.changes += 1;
             for index in 0..cta.warps.len() as u32 {
                 if index != last {
-                    self.queue_warp(&mut cta, index);
+                    self.queue_warp(&mut cta, index, Wake::Told);
                 }
             }
         }
-        self.queue_warp(&mut cta, last);
+        self.queue_warp(&mut cta, last, wake);
         if cta.state.live_warps == 0 {
             self.end_cta(cta);
         } else {
@@ -279,17 +293,21 @@ impl Machine {
     fn settle_remote(&mut self, slots: Vec<u32>) {
         for slot in slots {
             if let Some(cta) = self.ctas.get_mut(slot as usize).and_then(Option::take) {
-                self.after_turn(cta, 0);
+                self.after_turn(cta, 0, Wake::Told);
             }
         }
     }
 
     /// Puts a warp into the queue if it can run and is not there.
-    fn queue_warp(&mut self, cta: &mut Cta, index: u32) {
+    pub(crate) fn queue_warp(&mut self, cta: &mut Cta, index: u32, wake: Wake) {
         let warp = &mut cta.warps[index as usize];
         if !warp.queued && warp.exited != FULL && warp.is_ready() {
             warp.queued = true;
-            self.queue.push_back(Agent::Warp(cta.state.warp_ref(index)));
+            let agent = cta.state.warp_ref(index);
+            match &mut self.clock {
+                None => self.queue.push_back(Agent::Warp(agent)),
+                Some(clock) => clock.wake(agent, &warp.times, wake),
+            }
         }
     }
 
@@ -330,14 +348,14 @@ impl Machine {
         if let Some(state) = self.launches.get_mut(&shape.id.0) {
             state.ended += 1;
             if let Some(account) = &mut state.account {
-                cta.warps.iter().for_each(|warp| account.add(warp.index as usize, warp.tally.end(self.microrounds)));
+                cta.warps.iter().for_each(|warp| account.add(warp.index as usize, warp.tally.end(self.ticks)));
             }
         }
         self.place_ctas(shape.gpu);
         self.check_launch(shape.id);
     }
 
-    fn copy_action(&mut self, slot: u32) {
+    pub(crate) fn copy_action(&mut self, slot: u32) {
         let Some(mut copy) = self.copies.take(slot) else { return };
         if copy.patience > 0 && !self.queue.is_empty() {
             copy.patience -= 1;
@@ -360,16 +378,18 @@ impl Machine {
             spare: &mut spare,
             ctas: &mut self.ctas,
             remote: &mut remote,
+            content_bytes: content_bytes(&self.clock),
         };
         let result = copies::act(&mut env, &mut copy, cta.as_deref_mut());
         self.copies.return_spare(spare);
         self.pass_time(1);
         if let Some(cta) = cta {
-            self.after_turn(cta, warp.warp);
+            self.after_turn(cta, warp.warp, Wake::Told);
         }
         self.settle_remote(remote);
         match result {
             Ok(true) => self.copy_done(slot, &copy),
+            Ok(false) if self.clock.is_some() => self.copy_writes_later(slot, copy),
             Ok(false) => {
                 // What is read may be written much later.
                 copy.patience = if self.choices.varies() { [0, 0, 4, 24][self.choices.choose(4)] } else { 0 };
@@ -444,7 +464,7 @@ impl Machine {
     }
 
     /// A violation of the NIC's rules is a fault of the GPU that owns the NIC.
-    fn check_violations(&mut self) {
+    pub(crate) fn check_violations(&mut self) {
         while self.violations_seen < self.network.violations().len() {
             let violation = &self.network.violations()[self.violations_seen];
             self.violations_seen += 1;
@@ -492,7 +512,7 @@ impl Machine {
         if woke {
             parked.interval.unpark(warp, &mut self.memory, &mut state.shared);
         }
-        self.queue_warp(&mut cta, warp.warp);
+        self.queue_warp(&mut cta, warp.warp, Wake::Looks);
         self.ctas[warp.slot as usize] = Some(cta);
     }
 
@@ -510,7 +530,7 @@ impl Machine {
                     group.state = GroupState::Ready;
                 }
             }
-            self.queue_warp(&mut cta, warp.warp);
+            self.queue_warp(&mut cta, warp.warp, Wake::GoesOn);
             self.ctas[warp.slot as usize] = Some(cta);
         }
     }
@@ -524,7 +544,7 @@ impl Machine {
     /// Nobody can act: goes on to the end of the next sleep or the next time of a NIC.
     fn wait_for_time(&mut self) -> Step {
         let Some(next) = self.next_time() else { return Step::Nothing };
-        self.now_ns = self.now_ns.max(next);
+        self.set_time(self.now_ns.max(next));
         self.wake_sleepers();
         self.network.advance(self.now_ns);
         Step::Acted
@@ -543,7 +563,7 @@ impl Machine {
             self.stall_round = 0;
             return Some(RunOutcome::Stalled(self.report(StallCause::Deadlock)));
         }
-        self.now_ns = self.now_ns.saturating_add(FIRST_JUMP_NS << self.stall_round.min(50));
+        self.set_time(self.now_ns.saturating_add(FIRST_JUMP_NS << self.stall_round.min(50)));
         self.stall_round += 1;
         if !self.wake_all() {
             return Some(RunOutcome::Stalled(self.report(StallCause::Deadlock)));
@@ -606,6 +626,11 @@ impl Machine {
             stream.queue.clear();
         }
     }
+}
+
+/// Most bytes of a copy whose contents are moved.
+fn content_bytes(clock: &Option<Box<crate::time::Clock>>) -> usize {
+    clock.as_ref().and_then(|clock| clock.timing.content_bytes).map_or(usize::MAX, |bytes| bytes as usize)
 }
 
 /// Why a CTA that ends leaves copies behind, if it does: what is under way counts always, what has landed unseen if asked.

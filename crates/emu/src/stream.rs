@@ -10,6 +10,7 @@ use crate::memory::{Kind, Reach};
 use crate::observe::Event;
 use crate::program::Program;
 use crate::run::Agent;
+use crate::time::{Due, Wake};
 use crate::warp::{Cta, LaunchShape};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -515,15 +516,13 @@ impl Machine {
         let done = match command {
             Command::Launch(id) => {
                 state.running = Some(id);
-                self.start(gpu, id);
-                if let Some(observer) = &mut self.observer {
-                    observer.event(&Event::LaunchBegin { launch: id, gpu });
+                match &mut self.clock {
+                    None => self.begin_launch(gpu, stream, id),
+                    Some(clock) => {
+                        let at_ps = clock.now_ps + clock.timing.gpu.launch_ps;
+                        clock.add(at_ps, Due::Launch { gpu, stream, launch: id });
+                    }
                 }
-                if let Some(race) = &mut self.race {
-                    race.launch_begins(id.0, gpu, stream as u32);
-                }
-                self.open_account(id);
-                self.place_ctas(gpu);
                 Ok(())
             }
             Command::Write { address, bytes } => self.write(address, &bytes),
@@ -567,6 +566,22 @@ impl Machine {
             self.stream_fault(gpu, 0, FaultKind::Stream(error.to_string()));
         }
         true
+    }
+
+    /// A launch begins whose stream has come to it.
+    pub(crate) fn begin_launch(&mut self, gpu: usize, stream: usize, id: LaunchId) {
+        if self.gpus[gpu].fault.is_some() {
+            return;
+        }
+        self.start(gpu, id);
+        if let Some(observer) = &mut self.observer {
+            observer.event(&Event::LaunchBegin { launch: id, gpu });
+        }
+        if let Some(race) = &mut self.race {
+            race.launch_begins(id.0, gpu, stream as u32);
+        }
+        self.open_account(id);
+        self.place_ctas(gpu);
     }
 
     /// A launch waits for room: behind those of its priority, before those of less.
@@ -625,8 +640,12 @@ impl Machine {
         }
         for warp in &mut cta.warps {
             warp.queued = true;
-            warp.tally = Tally::begin(self.microrounds);
-            self.queue.push_back(Agent::Warp(cta.state.warp_ref(warp.index)));
+            warp.tally = Tally::begin(self.ticks);
+            let agent = cta.state.warp_ref(warp.index);
+            match &mut self.clock {
+                None => self.queue.push_back(Agent::Warp(agent)),
+                Some(clock) => clock.wake(agent, &warp.times, Wake::GoesOn),
+            }
         }
         if let Some(observer) = &mut self.observer {
             let program = &cta.state.shape.program;
@@ -643,8 +662,8 @@ impl Machine {
             launch,
             gpu: shape.gpu,
             entry: shape.program.name.to_string(),
-            began_microrounds: self.microrounds,
-            ended_microrounds: self.microrounds,
+            began_ticks: self.ticks,
+            ended_ticks: self.ticks,
             warps: Vec::new(),
         }));
     }
@@ -657,7 +676,7 @@ impl Machine {
         }
         let (gpu, stream, parameters) = (state.shape.gpu, state.stream, state.shape.param_address);
         if let Some(account) = self.launches.remove(&id.0).and_then(|state| state.account) {
-            self.accounts.push(LaunchAccount { ended_microrounds: self.microrounds, ..*account });
+            self.accounts.push(LaunchAccount { ended_ticks: self.ticks, ..*account });
         }
         if parameters != 0 {
             let freed = self.memory.release(parameters, true);

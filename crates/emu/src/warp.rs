@@ -8,6 +8,7 @@ use crate::launch::LaunchId;
 use crate::memory::{AccessRule, Storage, Viewer, WarpRef, RESERVED_SHARED_BYTES};
 use crate::park::Interval;
 use crate::program::{lanes, ColumnStart, LaneMask, Program, Registers, Special, CARRY};
+use crate::time::meter::WarpTimes;
 use crate::visibility::Unflushed;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -144,6 +145,8 @@ pub(crate) struct Warp {
     pub unflushed: Vec<Unflushed>,
     /// How it spends its time, when that is kept.
     pub tally: Tally,
+    /// When it goes on, when the machine's parts have times.
+    pub times: WarpTimes,
 }
 
 /// Lanes that are together at one instruction.
@@ -375,6 +378,7 @@ impl Warp {
             cluster_phases: [0; 32],
             unflushed: Vec::new(),
             tally: Tally::default(),
+            times: WarpTimes::default(),
         }
     }
 

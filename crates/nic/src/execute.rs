@@ -116,6 +116,17 @@ impl Network {
         let Some(&action) = actions.get(pick(choose, actions.len())) else {
             return StepOutcome::Idle;
         };
+        StepOutcome::Did(self.perform(queue, action, bus, choose))
+    }
+
+    /// An act that a queue pair can do.
+    pub(crate) fn perform(
+        &mut self,
+        queue: usize,
+        action: Action,
+        bus: &mut dyn Bus,
+        choose: &mut dyn Choose,
+    ) -> Event {
         let (position, act) = match action {
             Action::Retire => self.retire(queue, bus, choose),
             Action::Execute(place) => self.execute(queue, place, bus, choose),
@@ -124,7 +135,7 @@ impl Network {
         self.queues[queue].looked = act == Act::ReadRecord;
         self.pace(queue);
         self.update(queue);
-        StepOutcome::Did(Event { nic: self.queues[queue].nic, queue_pair: self.queues[queue].number, position, act })
+        Event { nic: self.queues[queue].nic, queue_pair: self.queues[queue].number, position, act }
     }
 
     pub(crate) fn agent(&self, queue: usize, purpose: Purpose) -> Agent {

@@ -53,6 +53,7 @@
 //! What the model does not show: time (a caller may give delays), bandwidth, congestion, lost
 //! packets that a retry repairs, path migration, shared receive queues, datagrams and sends.
 
+mod acts;
 mod bus;
 mod config;
 mod counters;
@@ -67,6 +68,7 @@ mod region;
 mod retire;
 pub mod wqe;
 
+pub use acts::{Posted, Ready};
 pub use bus::{Agent, Bus, BusFault, BusFaultReason, Choose, FlatBus, Plain, Purpose};
 pub use config::{NetworkConfig, NicId, Ordering, QueueConfig, QueuePair, QueuePairNumber, Rights};
 pub use counters::Counters;

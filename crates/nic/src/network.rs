@@ -170,6 +170,11 @@ impl Network {
         Some(self.queues[queue].config.doorbell_record_address)
     }
 
+    /// The queue pair that a doorbell of this value names.
+    pub fn doorbell_queue(value: u64) -> QueuePairNumber {
+        Header::decode(value.to_le_bytes()).queue_pair
+    }
+
     /// The send counter that a doorbell of this value names: where its entry ends.
     pub fn doorbell_counter(value: u64) -> u16 {
         Header::decode(value.to_le_bytes()).end_position()
@@ -300,7 +305,7 @@ impl Network {
         Err(ConfigError::UnknownNic { nic, nics })
     }
 
-    fn find(&self, queue_pair: QueuePairNumber) -> Result<usize, ConfigError> {
+    pub(crate) fn find(&self, queue_pair: QueuePairNumber) -> Result<usize, ConfigError> {
         queue_pair
             .0
             .checked_sub(FIRST_QUEUE_PAIR)

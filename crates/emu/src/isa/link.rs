@@ -7,6 +7,7 @@ use super::{lower::Reason, lowering};
 use crate::error::{LoadError, Location};
 use crate::launch::{EntryInfo, Param};
 use crate::memory::RESERVED_SHARED_BYTES;
+use crate::time::first_uses;
 use crate::program::{Args, ColumnStart, Inst, Op, Program, SaveSet, CARRY, NO_GUARD};
 use std::collections::{BTreeSet, HashMap};
 use warpferry_ptx::ast::{
@@ -110,6 +111,7 @@ pub(crate) fn link(module: &Module, entry: usize, strict: bool) -> Result<Progra
     Ok(Program {
         takes_parameters,
         name: function.name.clone(),
+        uses_loads: first_uses(&linker.code),
         code: linker.code,
         source: linker.source,
         locations,

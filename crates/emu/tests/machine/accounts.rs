@@ -39,10 +39,10 @@ fn who_copies_is_not_idle_and_who_looks_is() {
         let [account] = &accounts[..] else { panic!("{accounts:?}") };
         let [copies, looks] = account.warps[..] else { panic!("{account:?}") };
         assert_eq!((account.gpu, account.entry.as_str()), (0, "test"));
-        assert!(account.began_microrounds < account.ended_microrounds);
-        assert_eq!(copies.idle_microrounds, 0, "{schedule:?}");
-        assert_eq!(looks.idle_microrounds, looks.resident_microrounds, "{schedule:?}");
-        assert_eq!(copies.resident_microrounds, looks.resident_microrounds);
+        assert!(account.began_ticks < account.ended_ticks);
+        assert_eq!(copies.idle_ticks, 0, "{schedule:?}");
+        assert_eq!(looks.idle_ticks, looks.resident_ticks, "{schedule:?}");
+        assert_eq!(copies.resident_ticks, looks.resident_ticks);
         let instructions = bench.machine.statistics().warp_instructions();
         assert_eq!(copies.instructions + looks.instructions, instructions);
         assert_eq!(bench.machine.take_accounts(), []);
