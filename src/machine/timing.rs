@@ -22,7 +22,8 @@ impl Reader<'_> {
     fn value(&mut self, section: &'static str, name: &'static str) -> Result<f64> {
         self.read.insert((section, name));
         let argument = || format!("{section}.{name} of {}", self.origin);
-        let value = self.values.get(section, name).ok_or_else(|| Error::argument("machine", argument(), "given"))?.value;
+        let value =
+            self.values.get(section, name).ok_or_else(|| Error::argument("machine", argument(), "given"))?.value;
         if !value.is_finite() || value < 0.0 {
             return Err(Error::argument("value", format!("{value} for {}", argument()), "a number, 0 or more"));
         }
@@ -59,7 +60,9 @@ pub(super) fn machine(origin: &str, values: Values) -> Result<Machine> {
     let (sms, shared_bytes) = (reader.count("gpu", "sms")?, reader.count("gpu", "shared_bytes")?);
     let memory_bytes = reader.scaled("gpu", "memory_gib", 1024.0 * 1024.0 * 1024.0)?;
     let read = reader.read;
-    if let Some((section, name, ..)) = values.all().find(|&(section, name, ..)| !read.iter().any(|&r| r == (section, name))) {
+    if let Some((section, name, ..)) =
+        values.all().find(|&(section, name, ..)| !read.iter().any(|&r| r == (section, name)))
+    {
         let names: Vec<String> = read.iter().map(|(section, name)| format!("{section}.{name}")).collect();
         let value = format!("{section}.{name} of {origin}");
         return Err(Error::argument("machine", value, format!("one of {}", names.join(", "))));

@@ -40,6 +40,7 @@ mod soak;
 #[cfg(feature = "cuda")]
 #[path = "../shared/standin.rs"]
 mod standin;
+mod timed;
 mod trouble;
 mod types;
 mod weak;

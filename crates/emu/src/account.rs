@@ -4,9 +4,10 @@
 //! idle, and so is a stretch between two sleeps in which the warp issued no bulk copy: it looked for work and found none, or
 //! none that could go on. A warp that moves data by loads and stores alone would look idle here.
 //!
-//! Times are in rounds: in a round everyone who can act has one turn on average, be it long or short. So a copy lands after
-//! about a round, and a computation takes as many rounds as the schedule cuts it into turns. By default all NICs together
-//! have one turn of a round, and are what everybody waits for: see [`crate::NicTurn::EveryQueue`].
+//! Times are in ticks: picoseconds on a machine whose parts have times ([`crate::Timing`]), else millionths of a round. In a
+//! round everyone who can act has one turn on average, be it long or short. So a copy lands after about a round, and a
+//! computation takes as many rounds as the schedule cuts it into turns. By default all NICs together have one turn of a
+//! round, and are what everybody waits for: see [`crate::NicTurn::EveryQueue`].
 
 use crate::launch::LaunchId;
 
@@ -19,7 +20,7 @@ pub struct LaunchAccount {
     pub gpu: usize,
     /// Name of the entry.
     pub entry: String,
-    /// When it began, in millionths of a round.
+    /// When it began, in ticks.
     pub began_ticks: u64,
     /// When it and all its copies were done.
     pub ended_ticks: u64,

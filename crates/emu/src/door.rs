@@ -638,14 +638,7 @@ fn store_global(
 }
 
 /// A store that takes its time: when it arrives, if it is not there at once. Its bytes are on their way then.
-fn store_late(
-    env: &mut Env,
-    warp: &Warp,
-    access: &Access,
-    window: &Window,
-    offsets: &Column,
-    set: u32,
-) -> Option<u64> {
+fn store_late(env: &mut Env, warp: &Warp, access: &Access, window: &Window, offsets: &Column, set: u32) -> Option<u64> {
     let meter = env.meter.as_deref_mut()?;
     let bytes = access.size as u64 * access.count as u64;
     let mut arrives_ps = None;

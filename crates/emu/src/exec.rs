@@ -186,6 +186,9 @@ fn run<const MARK: bool, const TIMED: bool>(
                 if meter.ends_before(inst, program.uses_loads[pc as usize]) {
                     break;
                 }
+                if let (true, Some(marks)) = (MARK, &program.marks) {
+                    meter.spend(marks, pc);
+                }
             }
         }
         let active = if inst.guard == NO_GUARD {

@@ -148,9 +148,10 @@ impl Machine {
             weak: weak.then(Box::default),
             fresh_faults: VecDeque::new(),
             sleeps: Vec::new(),
-            clock: config.timing.clone().map(|timing| {
-                Box::new(Clock::new(timing, config.nodes, config.gpus_per_node, config.gpu.sms))
-            }),
+            clock: config
+                .timing
+                .clone()
+                .map(|timing| Box::new(Clock::new(timing, config.nodes, config.gpus_per_node, config.gpu.sms))),
             config,
         })
     }
@@ -544,6 +545,11 @@ impl Machine {
         Ok(coverage::covered(self.program(module, entry)?).unwrap_or_default())
     }
 
+    /// Modules that were loaded, those that were unloaded too.
+    pub fn modules(&self) -> impl Iterator<Item = ModuleId> {
+        (0..self.modules.len() as u32).map(ModuleId)
+    }
+
     /// Names of a module's entries.
     pub fn entries(&self, module: ModuleId) -> Result<Vec<String>, MachineError> {
         let module = self.module(module)?;
@@ -607,7 +613,8 @@ impl Machine {
     fn time_queue(&mut self, gpu: usize, config: &QueueConfig) {
         let Some(clock) = &mut self.clock else { return };
         clock.queue_pair_made(gpu);
-        let ranges = [(config.send_queue_address, config.send_queue_entries as u64 * 64), (config.doorbell_record_address, 8)];
+        let ranges =
+            [(config.send_queue_address, config.send_queue_entries as u64 * 64), (config.doorbell_record_address, 8)];
         for (address, bytes) in ranges {
             if let (Ok(region), Some(meter)) = (self.memory.find(address, bytes), &mut clock.meter) {
                 let start = address - region.base;

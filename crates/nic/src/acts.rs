@@ -75,7 +75,9 @@ impl Network {
                 ..plain
             },
             Work::Read { into, .. } => Posted { bytes: into.iter().map(|data| data.length_bytes()).sum(), ..plain },
-            Work::Atomic { remote, .. } => Posted { bytes: 8, target: Some(remote.address), inline: true, atomic: true, ..plain },
+            Work::Atomic { remote, .. } => {
+                Posted { bytes: 8, target: Some(remote.address), inline: true, atomic: true, ..plain }
+            }
         })
     }
 

@@ -7,8 +7,8 @@ use super::{lower::Reason, lowering};
 use crate::error::{LoadError, Location};
 use crate::launch::{EntryInfo, Param};
 use crate::memory::RESERVED_SHARED_BYTES;
-use crate::time::first_uses;
 use crate::program::{Args, ColumnStart, Inst, Op, Program, SaveSet, CARRY, NO_GUARD};
+use crate::time::first_uses;
 use std::collections::{BTreeSet, HashMap};
 use warpferry_ptx::ast::{
     AddressBase, Body, Function, Instruction, LabelId, Module, Operand, Position, Space, Type, Variable, VariableRef,

@@ -2,6 +2,7 @@
 
 use super::nic::Ranges;
 use super::Timing;
+use crate::coverage::Marks;
 use crate::memory::{Kind, Memory};
 use crate::program::{Inst, Op, Order, Scope};
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +20,8 @@ pub(crate) struct WarpTimes {
     posted: bool,
     /// Length of its last sleep as the kernel asked for it.
     pub sleep_ps: u64,
+    /// Where it was last, and since when, when that is marked.
+    last: Option<(u32, u64)>,
 }
 
 /// Measures turns, one after another.
@@ -93,6 +96,15 @@ impl Meter {
         }
         self.instructions += 1;
         false
+    }
+
+    /// The warp comes to `pc`: what passed since it came to the instruction before, that one took.
+    pub fn spend(&mut self, marks: &Marks, pc: u32) {
+        // The instruction itself is counted already.
+        let now_ps = self.now_ps() - self.timing.gpu.instruction_ps;
+        if let Some((last, since_ps)) = self.times.last.replace((pc, now_ps)) {
+            marks.spend(last, now_ps.saturating_sub(since_ps));
+        }
     }
 
     /// An instruction is done by some lanes.

@@ -99,14 +99,7 @@ impl Clock {
     }
 
     /// A queue pair has acted: what follows from it takes its time from now on.
-    pub fn nic_acted(
-        &mut self,
-        network: &Network,
-        memory: &Memory,
-        queue: QueuePairNumber,
-        ready: Ready,
-        act: Act,
-    ) {
+    pub fn nic_acted(&mut self, network: &Network, memory: &Memory, queue: QueuePairNumber, ready: Ready, act: Act) {
         let now_ps = self.now_ps;
         match ready {
             Ready::Fetch => {
