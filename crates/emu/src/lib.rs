@@ -115,4 +115,4 @@ pub use observe::{AccessKind, Event, Observer, WarpId};
 pub use race::{RaceAccess, RacePlace, RaceReport};
 pub use stall::{StallCause, StallReport, Wait, WaitReason, WatchedWord};
 pub use statistics::{GpuStatistics, Statistics};
-pub use time::{GpuTiming, LinkTiming, NicTiming, Timing};
+pub use time::{GpuTiming, LinkTiming, NicTiming, Timing, Work};

@@ -181,6 +181,12 @@ impl Machine {
         &self.statistics
     }
 
+    /// How long the parts of a GPU have worked, when the machine's parts have times.
+    pub fn work(&self, gpu: usize) -> Option<crate::Work> {
+        let clock = self.clock.as_ref()?;
+        (gpu < self.gpus.len()).then(|| clock.work(gpu))
+    }
+
     /// Accounts of the launches that have ended since the last call, in the order in which they ended; none unless
     /// [`MachineConfig::accounts`] asks for them.
     pub fn take_accounts(&mut self) -> Vec<LaunchAccount> {

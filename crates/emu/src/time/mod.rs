@@ -122,6 +122,23 @@ struct SmParts {
     bulk_stores: Line,
 }
 
+/// How long parts of a GPU have worked since the machine was made, in picoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// L2.
+    pub l2_ps: u64,
+    /// Device memory.
+    pub hbm_ps: u64,
+    /// NVLink, out of the GPU.
+    pub nvlink_out_ps: u64,
+    /// NVLink, into the GPU.
+    pub nvlink_in_ps: u64,
+    /// Its NIC, sending.
+    pub nic_out_ps: u64,
+    /// Its NIC, receiving.
+    pub nic_in_ps: u64,
+}
+
 /// When agents act, and what serves them.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -150,6 +167,20 @@ impl Clock {
             gpus: (0..nodes * gpus_per_node).map(|_| gpu()).collect(),
             gpus_per_node,
             nics: nic::Queues::default(),
+        }
+    }
+
+    /// How long a GPU's parts have worked.
+    pub fn work(&self, gpu: usize) -> Work {
+        let parts = &self.gpus[gpu];
+        let (nic_out_ps, nic_in_ps) = parts.nic.work();
+        Work {
+            l2_ps: parts.l2.busy_ps,
+            hbm_ps: parts.hbm.busy_ps,
+            nvlink_out_ps: parts.nvlink_out.busy_ps,
+            nvlink_in_ps: parts.nvlink_in.busy_ps,
+            nic_out_ps,
+            nic_in_ps,
         }
     }
 

@@ -17,6 +17,13 @@ pub(crate) struct NicParts {
     queue_pairs: u64,
 }
 
+impl NicParts {
+    /// How long it has sent and received.
+    pub fn work(&self) -> (u64, u64) {
+        (self.sends.busy_ps, self.gets.busy_ps)
+    }
+}
+
 /// Where entries and records of queue pairs lie: by storage and start, the end.
 #[derive(Debug, Default)]
 pub(crate) struct Ranges(BTreeMap<(usize, u64), u64>);
