@@ -19,6 +19,7 @@ use crate::comm::Communicator;
 use crate::driver::cuda::Gpu;
 #[cfg(feature = "emu")]
 use crate::driver::emu::EmuMachine;
+use crate::driver::Backend;
 #[cfg(feature = "cuda")]
 use crate::driver::Driver;
 use crate::error::{Error, Result};
@@ -342,6 +343,11 @@ impl World {
     #[cfg(feature = "emu")]
     pub fn machine(&self) -> Option<&EmuMachine> {
         self.machine.as_ref()
+    }
+
+    /// Whether the ranks run on an emulated cluster, whose time is virtual.
+    pub fn is_emulated(&self) -> bool {
+        self.communicators.iter().all(|rank| rank.device().backend == Backend::Emulator)
     }
 
     /// Waits for every rank and frees all memory.

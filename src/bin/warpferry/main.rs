@@ -11,7 +11,6 @@ mod options;
 mod output;
 mod replays;
 mod report;
-mod traffic;
 mod transfer;
 
 use std::process::ExitCode;
