@@ -31,7 +31,7 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
 fn play(options: &DemoOptions) -> Result<bool> {
     let topology = options.topology()?;
     let source = Source::new(options, topology)?;
-    let Choice { backend, why } = Choice::new(options)?;
+    let Choice { backend, why } = Choice::new(&options.place, options.of_emulator(), topology)?;
     let config = config(options, source.shape, backend.sms_of_rank(topology)?)?;
     let plan = config.plan(0)?;
     let memory_bytes = config.memory_bytes()?;
@@ -65,7 +65,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
         inputs.turns.iter().map(|turn| Expected::new(&plan, &turn.ranks)).collect::<Result<Vec<Expected>>>()?;
     let emulated = backend.is_emulator();
     let mut mismatches = Vec::new();
-    let how = |replays| How { bound: options.bound, timeout: options.timeout(), replays };
+    let how = |replays| How { bound: options.bound, timeout: options.place.timeout(), replays };
     // What rows that land save is told beside the same work through rings.
     let staged = if emulated && plan.landing().rows() > 0 {
         let mut config = config.clone();
@@ -88,14 +88,14 @@ fn play(options: &DemoOptions) -> Result<bool> {
         backend: backend.name(),
         device: backend.device(),
         why,
-        jit: options.jit,
+        jit: options.place.jit,
         routing: inputs.origin.clone(),
         load,
         cost,
         saving,
         measured: done.load,
         tokens: options.tokens,
-        roles: options.roles.to_string(),
+        roles: options.setting.roles.to_string(),
         unordered: emulated.then_some(options.unordered),
         checks: emulated.then_some(!options.no_checks),
         races_checked: emulated.then_some(options.races),
@@ -129,7 +129,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
 
 fn config(options: &DemoOptions, shape: Shape, sms_of_rank: Option<u32>) -> Result<WorldConfig> {
     let topology = options.topology()?;
-    let mut config = WorldConfig::new(topology, shape).fabric(options.fabric.fabric());
+    let mut config = WorldConfig::new(topology, shape).fabric(options.place.fabric.fabric());
     config.tuning = options.tuning(topology, &shape, sms_of_rank)?;
     if let Some(seed) = options.schedule_seed.or(options.seed) {
         config.machine.schedule = Schedule::Random { seed };
