@@ -13,7 +13,7 @@ use warpferry::{Result, Topology};
 
 pub use place::{BackendOption, PlaceOptions};
 pub use rows::RowsOptions;
-pub use setting::SettingOptions;
+pub use setting::{LandingOption, RolesOption, SettingOptions};
 
 /// Options of `demo`. What is not given follows the library's defaults for the world.
 #[derive(Debug, Clone, Parser)]
