@@ -1,8 +1,9 @@
 //! Runs a workload: inputs, one round that is checked, then repeats that are timed.
 //!
-//! Timed dispatches have a bound, so no host waits within an operation; what they give lies where a caller reads it. Before each
-//! repeat on a GPU goes a dispatch that is not timed: ranks begin together, and the queue is never empty, so the host's part of a
-//! launch is hidden as it is in a model's step. On the emulator all queues begin at the same virtual time anyway.
+//! Timed dispatches have a bound, so no host waits within an operation; what they give lies where a caller reads it. Each
+//! operation ends on all ranks before the next begins on any, else a rank's time would hold what its peers were late before. On a
+//! GPU a dispatch that is not timed goes right before: ranks begin about together, and the queue is never empty, so the host's
+//! part of a launch is hidden as it is in a model's step. On the emulator all queues begin at the same virtual time anyway.
 //!
 //! Not done: no cache is flushed between repeats.
 
@@ -21,15 +22,13 @@ use crate::driver::EventId;
 use crate::error::{Error, Result};
 use crate::gate::Choices;
 use crate::mem::DType;
-use crate::op::TIMEOUT_DEFAULT;
+use crate::op::{Finish, Pending, TIMEOUT_DEFAULT};
 use crate::plan::{Plan, Shape};
-use crate::{Combine, Communicator, Dispatch, Handle, Tensor};
+use crate::{Combine, Communicator, Dispatch, Dispatched, Handle, Tensor};
 
 /// Mismatches that an error tells.
 const MISMATCHES_TOLD: usize = 3;
-/// Events of a repeat: before dispatch, behind dispatch, combine, and the cached dispatch.
-const EVENTS: usize = 4;
-/// Operations of a repeat whose outputs are alive at once.
+/// Operations whose outputs are alive at once: the lead-in's, those of the first round and of the last dispatch, and one more.
 const OUTPUTS_ALIVE: u64 = 4;
 /// Memory of a call beside its rows: routing, status.
 const RESERVE_SLACK_BYTES: u64 = 4 << 20;
@@ -76,6 +75,7 @@ pub fn run(
     let (ranks, landed) = first_round(bed, workload, &choices, runs)?;
     say("repeats");
     let samples = timed(bed, &ranks, runs)?;
+    on_all(bed.world(), |rank| lock(&ranks[rank.rank() as usize]).end(rank))?;
     let communicator = first(bed)?;
     let (plan, backend) = (communicator.plan().clone(), communicator.device().backend);
     let moved = Moved::new(&plan, &choices, landed)?;
@@ -113,9 +113,24 @@ struct Rank {
     /// Weights of these rows.
     weights: Tensor,
     landed: bool,
+    /// Of the last dispatch with a bound.
+    last: Option<Handle>,
+    /// At the start and the end of what is timed.
+    events: [EventId; 2],
 }
 
 impl Rank {
+    fn new(rank: &Communicator, dispatch: Dispatch, got: &Dispatched, [rows, weights]: [Tensor; 2]) -> Result<Rank> {
+        let (handle, bound, landed) = (got.handle.clone(), got.rows.max(1), got.landed);
+        let events = [rank.driver().create_event()?, rank.driver().create_event()?];
+        Ok(Rank { dispatch, handle, bound, rows, weights, landed, last: None, events })
+    }
+
+    /// Gives back what is not given back by itself.
+    fn end(&self, rank: &Communicator) -> Result<()> {
+        self.events.iter().try_for_each(|&event| rank.driver().destroy_event(event))
+    }
+
     fn combine(&self, shape: &Shape, handle: &Handle, timeout: Duration) -> Combine {
         let op = Combine::new(&self.rows, handle).weights(&self.weights).timeout(timeout);
         if by_expert(shape) {
@@ -189,8 +204,7 @@ fn checked_rank(
     weights.resize(bound * choices, 0.0);
     let rows = rank.tensor_of_bytes(shape.sum().dtype(), &rows, &[bound, shape.hidden() as usize])?;
     let weights = rank.tensor(&weights, &[bound, choices])?;
-    let ready = Rank { dispatch: op, handle: got.handle, bound, rows, weights, landed: got.landed };
-    Ok((ready, mismatches))
+    Ok((Rank::new(rank, op, &got, [rows, weights])?, mismatches))
 }
 
 /// As [`checked_rank`], with whatever memory holds: for worlds whose rows would not fit into the host's memory twice.
@@ -211,7 +225,7 @@ fn unchecked_round(rank: &mut Communicator, choices: &Choices, runs: &Runs) -> R
     let bound = got.rows.max(1);
     let rows = rank.empty(shape.sum().dtype(), &[bound, shape.hidden() as usize])?;
     let weights = rank.empty(DType::F32, &[bound, choices_of_a_row(&shape)])?;
-    Ok(Rank { dispatch: op, handle: got.handle, bound, rows, weights, landed: got.landed })
+    Rank::new(rank, op, &got, [rows, weights])
 }
 
 /// Choices that a row carries.
@@ -232,12 +246,10 @@ fn reserve(rank: &Communicator, rows: usize) -> Result<()> {
     rank.driver().reserve(OUTPUTS_ALIVE * call_bytes)
 }
 
-/// Times of one repeat of one rank in nanoseconds.
+/// Time of an operation of one rank, in nanoseconds.
 #[derive(Debug, Clone, Copy, Default)]
-struct Repeat {
-    dispatch_ns: u64,
-    combine_ns: u64,
-    cached_ns: Option<u64>,
+struct Taken {
+    whole_ns: u64,
     shares: Option<Shares>,
 }
 
@@ -249,118 +261,120 @@ struct Shares {
     kernel_ns: u64,
 }
 
-/// When marks are set.
+/// An operation that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Marking {
-    None,
-    Launches,
+enum Timed {
+    Dispatch,
+    /// With a mark behind each launch.
+    DispatchMarked,
+    Combine,
+    DispatchCached,
 }
 
+/// Warm-ups, then repeats.
 fn timed(bed: &mut Bed, ranks: &Ranks, runs: &Runs) -> Result<Samples> {
+    let mut samples = Samples::default();
+    for _ in 0..runs.warm_ups {
+        repeat(bed, ranks, runs, &mut Samples::default())?;
+    }
+    for _ in 0..runs.repeats {
+        repeat(bed, ranks, runs, &mut samples)?;
+    }
+    Ok(samples)
+}
+
+/// Each operation once. Marks take no time of the emulator's, so there they are in the dispatch that is timed.
+fn repeat(bed: &mut Bed, ranks: &Ranks, runs: &Runs, samples: &mut Samples) -> Result<()> {
     let emulated = bed.world().is_emulated();
+    let fresh = if emulated { Timed::DispatchMarked } else { Timed::Dispatch };
+    let dispatches = operation(bed, ranks, runs, fresh)?;
+    samples.dispatch_us.extend(slowest_us(&dispatches, |taken| Some(taken.whole_ns)));
+    let combines = operation(bed, ranks, runs, Timed::Combine)?;
+    samples.combine_us.extend(slowest_us(&combines, |taken| Some(taken.whole_ns)));
+    if runs.cached {
+        let cached = operation(bed, ranks, runs, Timed::DispatchCached)?;
+        samples.dispatch_cached_us.extend(slowest_us(&cached, |taken| Some(taken.whole_ns)));
+    }
+    let marked = if emulated { dispatches } else { operation(bed, ranks, runs, Timed::DispatchMarked)? };
+    samples.layout_us.extend(slowest_us(&marked, |taken| Some(taken.shares?.layout_ns)));
+    samples.exchange_us.extend(slowest_us(&marked, |taken| Some(taken.shares?.exchange_ns)));
+    samples.dispatch_kernel_us.extend(slowest_us(&marked, |taken| Some(taken.shares?.kernel_ns)));
+    Ok(())
+}
+
+/// Of the ranks the slowest, in microseconds.
+fn slowest_us(ranks: &[Taken], of: impl Fn(&Taken) -> Option<u64>) -> Option<f64> {
+    ranks.iter().filter_map(of).max().map(|time_ns| time_ns as f64 / 1e3)
+}
+
+/// One operation of all ranks. It ends on every rank before the next begins on any.
+fn operation(bed: &mut Bed, ranks: &Ranks, runs: &Runs, what: Timed) -> Result<Vec<Taken>> {
     let marks = bed.marks();
-    let times = on_all(bed.world(), |rank| {
+    let lead_in = !bed.world().is_emulated();
+    on_all(bed.world(), |rank| {
         let number = rank.rank() as usize;
-        let timer = Timer { state: &lock(&ranks[number]), marks: &marks[number], runs, lead_in: !emulated };
-        timer.repeats(rank, if emulated { Marking::Launches } else { Marking::None })
-    })?;
-    Ok(slowest(&times))
-}
-
-/// Of each repeat the slowest rank, in microseconds.
-fn slowest(ranks: &[Vec<Repeat>]) -> Samples {
-    let repeats = ranks.first().map_or(0, Vec::len);
-    let most = |of: &dyn Fn(&Repeat) -> Option<u64>| -> Vec<f64> {
-        let of_repeat = |at: usize| ranks.iter().filter_map(|rank| of(rank.get(at)?)).max();
-        (0..repeats).filter_map(of_repeat).map(|time_ns| time_ns as f64 / 1e3).collect()
-    };
-    let timed = |of: &dyn Fn(&Repeat) -> u64| most(&|repeat| Some(of(repeat)).filter(|&time_ns| time_ns > 0));
-    Samples {
-        dispatch_us: timed(&|repeat| repeat.dispatch_ns),
-        combine_us: timed(&|repeat| repeat.combine_ns),
-        dispatch_cached_us: most(&|repeat| repeat.cached_ns),
-        layout_us: most(&|repeat| Some(repeat.shares?.layout_ns)),
-        exchange_us: most(&|repeat| Some(repeat.shares?.exchange_ns)),
-        dispatch_kernel_us: most(&|repeat| Some(repeat.shares?.kernel_ns)),
-    }
-}
-
-/// Times one rank's repeats.
-struct Timer<'a> {
-    state: &'a Rank,
-    marks: &'a Marks,
-    runs: &'a Runs,
-    /// Whether a dispatch that is not timed goes before each repeat.
-    lead_in: bool,
-}
-
-impl Timer<'_> {
-    /// Warm-ups, repeats, and where these have no marks as many more that have them.
-    fn repeats(&self, rank: &mut Communicator, marking: Marking) -> Result<Vec<Repeat>> {
-        let driver = rank.driver().clone();
-        let events = (0..EVENTS).map(|_| driver.create_event()).collect::<Result<Vec<EventId>>>()?;
-        for _ in 0..self.runs.warm_ups {
-            self.repeat(rank, &events, Marking::None)?;
-        }
-        let mut repeats =
-            (0..self.runs.repeats).map(|_| self.repeat(rank, &events, marking)).collect::<Result<Vec<Repeat>>>()?;
-        if marking == Marking::None {
-            for repeat in &mut repeats {
-                repeat.shares = self.repeat(rank, &events, Marking::Launches)?.shares;
-            }
-        }
-        events.into_iter().try_for_each(|event| driver.destroy_event(event))?;
-        Ok(repeats)
-    }
-
-    fn repeat(&self, rank: &mut Communicator, events: &[EventId], marking: Marking) -> Result<Repeat> {
-        let (driver, stream, shape) = (rank.driver().clone(), rank.stream(), rank.plan().shape);
-        let along = || self.state.dispatch.clone().cached(&self.state.handle);
-        let lead_in = self.lead_in.then(|| rank.dispatch(along())).transpose()?;
-        driver.record_event(events[0], stream)?;
-        let (mut fresh, marks) = self.fresh(rank, marking)?;
-        driver.record_event(events[1], stream)?;
-        let handle = fresh.results().map(|rows| rows.handle.clone());
-        let handle = handle.ok_or_else(|| Error::Bug("a dispatch under way has no results".into()))?;
-        let mut sums = rank.combine(self.state.combine(&shape, &handle, self.runs.timeout))?;
-        driver.record_event(events[2], stream)?;
-        let cached = self.runs.cached.then(|| rank.dispatch(along())).transpose()?;
-        driver.record_event(events[3], stream)?;
-        fresh.wait(WAIT)?;
-        sums.wait(WAIT)?;
-        for mut pending in lead_in.into_iter().chain(cached) {
+        let mut state = lock(&ranks[number]);
+        let lead_in = lead_in.then(|| rank.dispatch(state.along_handle())).transpose()?;
+        let taken = state.time(rank, &marks[number], runs, what)?;
+        if let Some(mut pending) = lead_in {
             pending.wait(WAIT)?;
         }
-        driver.synchronize_event(events[3], WAIT)?;
-        let between = |from: usize, to: usize| driver.elapsed_ns(events[from], events[to]);
-        Ok(Repeat {
-            dispatch_ns: between(0, 1)?,
-            combine_ns: between(1, 2)?,
-            cached_ns: self.runs.cached.then(|| between(2, 3)).transpose()?,
-            shares: shares(rank, events[0], &marks)?,
-        })
+        Ok(taken)
+    })
+}
+
+impl Rank {
+    fn along_handle(&self) -> Dispatch {
+        self.dispatch.clone().cached(&self.handle)
     }
 
-    /// A dispatch with a bound, and the marks behind its launches.
-    fn fresh(
-        &self,
-        rank: &mut Communicator,
-        marking: Marking,
-    ) -> Result<(crate::Pending<crate::Dispatched>, Vec<EventId>)> {
-        let op = self.state.dispatch.clone().bound(self.state.bound);
-        if marking == Marking::None {
-            return Ok((rank.dispatch(op)?, Vec::new()));
-        }
-        self.marks.arm(rank.stream())?;
-        let pending = rank.dispatch(op);
-        let marks = self.marks.disarm();
-        Ok((pending?, marks?))
+    fn time(&mut self, rank: &mut Communicator, marks: &Marks, runs: &Runs, what: Timed) -> Result<Taken> {
+        let (driver, stream, [start, end]) = (rank.driver().clone(), rank.stream(), self.events);
+        driver.record_event(start, stream)?;
+        let launches = match what {
+            Timed::Dispatch => self.dispatch_fresh(rank, end)?,
+            Timed::DispatchMarked => self.dispatch_marked(rank, marks, end)?,
+            Timed::Combine => self.combine_last(rank, runs, end)?,
+            Timed::DispatchCached => ended(rank.dispatch(self.along_handle())?, rank, end).map(|_| Vec::new())?,
+        };
+        Ok(Taken { whole_ns: driver.elapsed_ns(start, end)?, shares: shares(rank, start, &launches)? })
     }
+
+    /// A dispatch with a bound, whose handle the next combine takes.
+    fn dispatch_fresh(&mut self, rank: &mut Communicator, end: EventId) -> Result<Vec<EventId>> {
+        let pending = rank.dispatch(self.dispatch.clone().bound(self.bound))?;
+        self.last = Some(ended(pending, rank, end)?.handle);
+        Ok(Vec::new())
+    }
+
+    /// The same; gives the marks behind its launches.
+    fn dispatch_marked(&mut self, rank: &mut Communicator, marks: &Marks, end: EventId) -> Result<Vec<EventId>> {
+        marks.arm(rank.stream())?;
+        let pending = rank.dispatch(self.dispatch.clone().bound(self.bound));
+        let launches = marks.disarm();
+        self.last = Some(ended(pending?, rank, end)?.handle);
+        launches
+    }
+
+    fn combine_last(&mut self, rank: &mut Communicator, runs: &Runs, end: EventId) -> Result<Vec<EventId>> {
+        let handle = self.last.as_ref().ok_or_else(|| Error::Bug("a combine before any dispatch".into()))?;
+        let op = self.combine(&rank.plan().shape, handle, runs.timeout);
+        ended(rank.combine(op)?, rank, end).map(|_| Vec::new())
+    }
+}
+
+/// Marks the end of an operation and waits for it.
+#[allow(private_bounds)] // the results are the library's
+fn ended<T: Finish>(mut pending: Pending<T>, rank: &Communicator, end: EventId) -> Result<T> {
+    rank.driver().record_event(end, rank.stream())?;
+    let result = pending.wait(WAIT)?;
+    rank.driver().synchronize_event(end, WAIT)?;
+    Ok(result)
 }
 
 /// Shares from the marks behind layout, exchange, rows of zeros if there are any, and dispatch.
-fn shares(rank: &Communicator, start: EventId, marks: &[EventId]) -> Result<Option<Shares>> {
-    let [layout, exchange, .., kernel] = marks else { return Ok(None) };
+fn shares(rank: &Communicator, start: EventId, launches: &[EventId]) -> Result<Option<Shares>> {
+    let [layout, exchange, .., kernel] = launches else { return Ok(None) };
     let between = |from: EventId, to: EventId| rank.driver().elapsed_ns(from, to);
     Ok(Some(Shares {
         layout_ns: between(start, *layout)?,
@@ -374,22 +388,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_repeat_is_its_slowest_rank() {
-        let repeat = |dispatch_ns, combine_ns, layout_ns| Repeat {
-            dispatch_ns,
-            combine_ns,
-            cached_ns: None,
-            shares: Some(Shares { layout_ns, exchange_ns: 1000, kernel_ns: 3000 }),
-        };
-        let ranks = [
-            vec![repeat(1000, 9000, 10), repeat(4000, 1500, 20)],
-            vec![repeat(2000, 8000, 30), repeat(3000, 2500, 10)],
-        ];
-        let samples = slowest(&ranks);
-        assert_eq!(samples.dispatch_us, [2.0, 4.0]);
-        assert_eq!(samples.combine_us, [9.0, 2.5]);
-        assert_eq!(samples.layout_us, [0.03, 0.02]);
-        assert_eq!(samples.exchange_us, [1.0, 1.0]);
-        assert!(samples.dispatch_cached_us.is_empty());
+    fn an_operation_is_its_slowest_rank() {
+        let taken = |whole_ns, layout_ns| Taken { whole_ns, shares: Some(Shares { layout_ns, ..Shares::default() }) };
+        let ranks = [taken(1000, 30), taken(4000, 10), taken(2500, 20)];
+        assert_eq!(slowest_us(&ranks, |taken| Some(taken.whole_ns)), Some(4.0));
+        assert_eq!(slowest_us(&ranks, |taken| Some(taken.shares?.layout_ns)), Some(0.03));
+        assert_eq!(slowest_us(&[Taken::default()], |taken| Some(taken.shares?.layout_ns)), None);
     }
 }
