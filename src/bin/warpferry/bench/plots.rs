@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
+use plotters::coord::types::RangedCoordf64;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use warpferry::bench::Record;
@@ -13,43 +14,66 @@ use warpferry::{Error, Result};
 use super::sweep::Axis;
 use super::table::value_of;
 
-/// Size of a picture in pixels.
-const SIZE: (u32, u32) = (1280, 560);
+/// Width of a picture and height of its panels, in pixels.
+const WIDTH: u32 = 1440;
+const PANEL_HEIGHT: u32 = 440;
+/// Names of a line of the legend, and its height.
+const NAMES_A_LINE: usize = 6;
+const LINE_HEIGHT: u32 = 24;
 /// Ratio of largest to least value from which on an axis is logarithmic.
 const LOGARITHMIC_FROM: f64 = 8.0;
 /// Share of the axis that is left free at either end.
 const MARGIN: f64 = 0.06;
 /// Room above the highest point.
-const HEADROOM: f64 = 1.12;
+const HEADROOM: f64 = 1.08;
 
 type OfRecord<T> = fn(&Record) -> T;
 
-/// A quantity of a plot.
+/// What a panel shows: two quantities, the first with solid lines, the second with dashed ones.
+struct Panel {
+    title: &'static str,
+    unit: &'static str,
+    quantities: [Quantity; 2],
+}
+
+/// A quantity of a panel.
 struct Quantity {
-    name: &'static str,
     of: OfRecord<f64>,
     /// Least and most over repeats.
     range: Option<OfRecord<(f64, f64)>>,
 }
 
-const TIMES: [Quantity; 2] = [
-    Quantity {
-        name: "dispatch",
-        of: |record| record.figures.dispatch_us,
-        range: Some(|record| (record.figures.dispatch_us_least, record.figures.dispatch_us_most)),
+const PANELS: [Panel; 3] = [
+    Panel {
+        title: "time: dispatch solid, combine dashed",
+        unit: "us",
+        quantities: [
+            Quantity {
+                of: |record| record.figures.dispatch_us,
+                range: Some(|record| (record.figures.dispatch_us_least, record.figures.dispatch_us_most)),
+            },
+            Quantity {
+                of: |record| record.figures.combine_us,
+                range: Some(|record| (record.figures.combine_us_least, record.figures.combine_us_most)),
+            },
+        ],
     },
-    Quantity {
-        name: "combine",
-        of: |record| record.figures.combine_us,
-        range: Some(|record| (record.figures.combine_us_least, record.figures.combine_us_most)),
+    Panel {
+        title: "logical bandwidth: dispatch solid, combine dashed",
+        unit: "GB/s",
+        quantities: [
+            Quantity { of: |record| record.figures.dispatch_gbs_logical, range: None },
+            Quantity { of: |record| record.figures.combine_gbs_logical, range: None },
+        ],
     },
-];
-
-const BANDWIDTHS: [Quantity; 4] = [
-    Quantity { name: "dispatch, logical", of: |record| record.figures.dispatch_gbs_logical, range: None },
-    Quantity { name: "combine, logical", of: |record| record.figures.combine_gbs_logical, range: None },
-    Quantity { name: "dispatch, IB wire", of: |record| record.figures.dispatch_ib_gbs_wire, range: None },
-    Quantity { name: "dispatch, NVLink wire", of: |record| record.figures.dispatch_nvlink_gbs, range: None },
+    Panel {
+        title: "wire of a GPU in dispatch: IB solid, NVLink dashed",
+        unit: "GB/s",
+        quantities: [
+            Quantity { of: |record| record.figures.dispatch_ib_gbs_wire, range: None },
+            Quantity { of: |record| record.figures.dispatch_nvlink_gbs, range: None },
+        ],
+    },
 ];
 
 /// Writes a picture for each axis with several values; gives their names.
@@ -69,89 +93,130 @@ pub fn write(records: &[Record], axes: &[Axis], folder: &Path) -> Result<Vec<Pat
 type Drawn = std::result::Result<(), String>;
 
 fn draw(path: &Path, records: &[Record], axis: &Axis, others: &[&Axis]) -> Drawn {
-    let root = SVGBackend::new(path, SIZE).into_drawing_area();
+    let groups = groups(records, axis, others);
+    let legend_lines = if others.is_empty() { 0 } else { groups.len().div_ceil(NAMES_A_LINE) as u32 };
+    let size = (WIDTH, PANEL_HEIGHT + LINE_HEIGHT * legend_lines);
+    let root = SVGBackend::new(path, size).into_drawing_area();
     root.fill(&WHITE).map_err(text)?;
-    let (left, right) = root.split_horizontally(SIZE.0 / 2);
-    panel(&left, "time, us", &TIMES, records, axis, others)?;
-    panel(&right, "bandwidth, GB/s", &BANDWIDTHS, records, axis, others)?;
+    let (top, bottom) = root.split_vertically(PANEL_HEIGHT);
+    for (area, panel) in top.split_evenly((1, PANELS.len())).iter().zip(&PANELS) {
+        draw_panel(area, panel, &groups, axis)?;
+    }
+    if legend_lines > 0 {
+        draw_legend(&bottom, &groups)?;
+    }
     root.present().map_err(text)
 }
 
-fn panel<B: DrawingBackend>(
-    area: &DrawingArea<B, Shift>,
-    title: &str,
-    quantities: &[Quantity],
-    records: &[Record],
-    axis: &Axis,
-    others: &[&Axis],
-) -> Drawn {
-    let places = Places::new(axis);
-    let highest = |quantity: &Quantity| {
-        let top = |record| quantity.range.map_or_else(|| (quantity.of)(record), |range| range(record).1);
-        records.iter().map(top).fold(0.0, f64::max)
+/// Records of one combination of the other axes, from left to right.
+#[derive(Debug)]
+struct Group<'a> {
+    name: String,
+    color: RGBAColor,
+    records: Vec<&'a Record>,
+}
+
+fn groups<'a>(records: &'a [Record], axis: &Axis, others: &[&Axis]) -> Vec<Group<'a>> {
+    let named = |record: &Record| -> String {
+        let words = others.iter().map(|other| format!("{} {}", other.name, value_of(record, other.name)));
+        words.collect::<Vec<_>>().join(", ")
     };
-    let top = quantities.iter().map(highest).fold(0.0, f64::max).max(f64::MIN_POSITIVE) * HEADROOM;
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for record in records {
+        let name = named(record);
+        match groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.records.push(record),
+            None => {
+                let color = Palette99::pick(groups.len()).to_rgba();
+                groups.push(Group { name, color, records: vec![record] });
+            }
+        }
+    }
+    for group in &mut groups {
+        group.records.sort_by_key(|record| value_of(record, axis.name));
+    }
+    groups
+}
+
+/// Highest value of a panel, with room above.
+fn top(panel: &Panel, groups: &[Group]) -> f64 {
+    let of_quantity = |quantity: &Quantity| {
+        let of_record =
+            |record: &&Record| quantity.range.map_or_else(|| (quantity.of)(record), |range| range(record).1);
+        groups.iter().flat_map(|group| &group.records).map(of_record).fold(0.0, f64::max)
+    };
+    let highest = panel.quantities.iter().map(of_quantity).fold(0.0, f64::max);
+    // A quantity that is zero everywhere, as bytes between nodes on one node, still needs an axis.
+    if highest > 0.0 {
+        highest * HEADROOM
+    } else {
+        1.0
+    }
+}
+
+fn draw_panel<B: DrawingBackend>(area: &DrawingArea<B, Shift>, panel: &Panel, groups: &[Group], axis: &Axis) -> Drawn {
     let mut chart = ChartBuilder::on(area)
-        .caption(format!("{title} over {}", axis.name), ("sans-serif", 20))
-        .margin(16)
-        .x_label_area_size(44)
-        .y_label_area_size(76)
-        .build_cartesian_2d(places.clone(), 0.0..top)
+        .caption(panel.title, ("sans-serif", 16))
+        .margin(12)
+        .x_label_area_size(40)
+        .y_label_area_size(64)
+        .build_cartesian_2d(Places::new(axis), 0.0..top(panel, groups))
         .map_err(text)?;
     chart
         .configure_mesh()
         .x_desc(axis.name)
-        .y_desc(title)
+        .y_desc(panel.unit)
         .x_label_formatter(&|value| format!("{value:.0}"))
         .light_line_style(WHITE)
         .draw()
         .map_err(text)?;
-    for (number, (name, quantity, points)) in series(quantities, records, axis, others).into_iter().enumerate() {
-        let color = Palette99::pick(number).to_rgba();
-        let line: Vec<(f64, f64)> = points.iter().map(|record| (place(record, axis), (quantity.of)(record))).collect();
-        chart
-            .draw_series(LineSeries::new(line.clone(), color.stroke_width(2)))
-            .map_err(text)?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
-        chart.draw_series(line.iter().map(|&at| Circle::new(at, 3, color.filled()))).map_err(text)?;
-        if let Some(range) = quantity.range {
-            let bar = |record: &&Record| {
-                let ((low, high), x) = (range(record), place(record, axis));
-                PathElement::new([(x, low), (x, high)], color.stroke_width(1))
-            };
-            chart.draw_series(points.iter().map(bar)).map_err(text)?;
+    for group in groups {
+        for (quantity, is_dashed) in panel.quantities.iter().zip([false, true]) {
+            draw_line(&mut chart, quantity, is_dashed, group, axis)?;
         }
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .label_font(("sans-serif", 13))
-        .draw()
-        .map_err(text)
+    Ok(())
 }
 
-/// Lines of a panel: for each quantity one for each combination of the other axes, its records from left to right.
-fn series<'a, 'q>(
-    quantities: &'q [Quantity],
-    records: &'a [Record],
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Places, RangedCoordf64>>;
+
+fn draw_line<B: DrawingBackend>(
+    chart: &mut Chart<'_, B>,
+    quantity: &Quantity,
+    is_dashed: bool,
+    group: &Group,
     axis: &Axis,
-    others: &[&Axis],
-) -> Vec<(String, &'q Quantity, Vec<&'a Record>)> {
-    let named = |record: &Record| -> String {
-        others.iter().map(|other| format!(", {} {}", other.name, value_of(record, other.name))).collect()
-    };
-    let mut names: Vec<String> = records.iter().map(named).collect();
-    let mut seen = std::collections::HashSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    let line = |quantity: &'q Quantity, name: &String| {
-        let mut points: Vec<&Record> = records.iter().filter(|record| named(record) == *name).collect();
-        points.sort_by_key(|record| value_of(record, axis.name));
-        (format!("{}{name}", quantity.name), quantity, points)
-    };
-    quantities.iter().flat_map(|quantity| names.iter().map(move |name| line(quantity, name))).collect()
+) -> Drawn {
+    let color = group.color;
+    let line: Vec<(f64, f64)> =
+        group.records.iter().map(|record| (place(record, axis), (quantity.of)(record))).collect();
+    if is_dashed {
+        let dashes = DashedLineSeries::new(line.clone(), 6, 4, color.stroke_width(2));
+        chart.draw_series(dashes).map_err(text)?;
+    } else {
+        chart.draw_series(LineSeries::new(line.clone(), color.stroke_width(2))).map_err(text)?;
+    }
+    chart.draw_series(line.iter().map(|&at| Circle::new(at, 3, color.filled()))).map_err(text)?;
+    if let Some(range) = quantity.range {
+        let bar = |record: &&Record| {
+            let ((low, high), x) = (range(record), place(record, axis));
+            PathElement::new([(x, low), (x, high)], color.stroke_width(1))
+        };
+        chart.draw_series(group.records.iter().map(bar)).map_err(text)?;
+    }
+    Ok(())
+}
+
+/// What each color is.
+fn draw_legend<B: DrawingBackend>(area: &DrawingArea<B, Shift>, groups: &[Group]) -> Drawn {
+    let column_width = WIDTH as i32 / NAMES_A_LINE as i32;
+    for (number, group) in groups.iter().enumerate() {
+        let x = (number % NAMES_A_LINE) as i32 * column_width + 24;
+        let y = (number / NAMES_A_LINE) as i32 * LINE_HEIGHT as i32 + 10;
+        area.draw(&PathElement::new([(x, y), (x + 24, y)], group.color.stroke_width(3))).map_err(text)?;
+        area.draw(&Text::new(group.name.clone(), (x + 30, y - 6), ("sans-serif", 13))).map_err(text)?;
+    }
+    Ok(())
 }
 
 fn place(record: &Record, axis: &Axis) -> f64 {
@@ -228,13 +293,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_each_combination_of_the_others() {
+    fn a_color_for_each_combination_of_the_others() {
         let records = records();
         let sms: Vec<u32> = records.iter().map(|record| record.figures.sms).collect();
         let tokens = Axis { name: "tokens", values: records.iter().map(|record| record.workload.tokens).collect() };
-        let lines = series(&TIMES, &records, &axis(&sms), &[&tokens]);
-        let names: Vec<&str> = lines.iter().map(|(name, ..)| name.as_str()).collect();
-        assert_eq!(names, ["dispatch, tokens 8", "dispatch, tokens 16", "combine, tokens 8", "combine, tokens 16"]);
-        assert!(lines.iter().all(|(.., points)| points.len() == 1));
+        let groups = groups(&records, &axis(&sms), &[&tokens]);
+        let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+        assert_eq!(names, ["tokens 8", "tokens 16"]);
+        assert!(groups.iter().all(|group| group.records.len() == 1));
     }
 }

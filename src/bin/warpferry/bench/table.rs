@@ -95,25 +95,16 @@ fn against(moved: PathMoved) -> String {
 fn lines(records: &[Record], axes: &[Axis]) -> String {
     let swept: Vec<&Axis> = axes.iter().filter(|axis| axis.values.len() > 1).collect();
     let mut head: Vec<String> = swept.iter().map(|axis| axis.name.to_string()).collect();
-    let columns = [
-        "dispatch us",
-        "combine us",
-        "logical GB/s",
-        "logical GB/s",
-        "IB GB/s",
-        "NVLink GB/s",
-        "SM ms",
-        "rings MiB",
-        "verified",
-    ];
+    let columns =
+        ["dispatch us", "GB/s", "combine us", "GB/s", "IB GB/s", "NVLink GB/s", "SM ms", "rings MiB", "verified"];
     head.extend(columns.map(str::to_string));
     let rows = records.iter().map(|record| {
         let figures = &record.figures;
         let mut row: Vec<String> = swept.iter().map(|axis| value_of(record, axis.name).to_string()).collect();
         row.extend([
             format!("{:.1}", figures.dispatch_us),
-            format!("{:.1}", figures.combine_us),
             format!("{:.2}", figures.dispatch_gbs_logical),
+            format!("{:.1}", figures.combine_us),
             format!("{:.2}", figures.combine_gbs_logical),
             format!("{:.2}", figures.ib_gbs_wire),
             format!("{:.2}", figures.nvlink_gbs),
@@ -125,10 +116,7 @@ fn lines(records: &[Record], axes: &[Axis]) -> String {
     });
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let notes = records.first().map(|record| {
-        format!(
-            "\nlogical: of dispatch, then of combine; IB and NVLink: a GPU's wires in dispatch\ntimes: {}",
-            record.place.times
-        )
+        format!("\nGB/s: logical bandwidth; IB and NVLink: wires of a GPU in dispatch; times: {}", record.place.times)
     });
     aligned(&rows) + &notes.unwrap_or_default()
 }
