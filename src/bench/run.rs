@@ -17,13 +17,14 @@ use super::figures::{Figures, Samples};
 use super::marks::Marks;
 use super::record::{times_of, Place, Record, SettingKey, WorkloadKey};
 use super::rows::{by_expert, experts, RankInputs};
+use super::traffic::Counted;
 use super::workload::{Moved, Workload};
 use crate::driver::EventId;
 use crate::error::{Error, Result};
 use crate::gate::Choices;
 use crate::mem::DType;
 use crate::op::{Finish, Pending, TIMEOUT_DEFAULT};
-use crate::plan::{Plan, Shape};
+use crate::plan::{Fabric, Plan, Shape};
 use crate::{Combine, Communicator, Dispatch, Dispatched, Handle, Tensor};
 
 /// Mismatches that an error tells.
@@ -72,13 +73,18 @@ pub fn run(
     }
     let choices = workload.choices()?;
     say("first round");
+    let before = Counted::of(bed.world())?;
     let (ranks, landed) = first_round(bed, workload, &choices, runs)?;
-    say("repeats");
-    let samples = timed(bed, &ranks, runs)?;
-    on_all(bed.world(), |rank| lock(&ranks[rank.rank() as usize]).end(rank))?;
+    let counted = Counted::of(bed.world())?.since(before);
     let communicator = first(bed)?;
     let (plan, backend) = (communicator.plan().clone(), communicator.device().backend);
     let moved = Moved::new(&plan, &choices, landed)?;
+    if runs.verify {
+        check_bytes(&plan, &moved, &counted, landed)?;
+    }
+    say("repeats");
+    let samples = timed(bed, &ranks, runs)?;
+    on_all(bed.world(), |rank| lock(&ranks[rank.rank() as usize]).end(rank))?;
     Ok(Record {
         workload: WorkloadKey::new(workload),
         setting: SettingKey::new(&plan),
@@ -94,6 +100,25 @@ pub fn run(
         figures: Figures::new(&plan, &moved, &samples),
         samples,
     })
+}
+
+/// What was counted in the first round is what the figures are made of, where it is counted apart.
+fn check_bytes(plan: &Plan, moved: &Moved, counted: &Counted, landed: bool) -> Result<()> {
+    if plan.fabric == Fabric::Loopback {
+        return Ok(()); // stores between nodes and within are alike
+    }
+    let [ib, nvlink] =
+        [moved.dispatch.ib.bytes + moved.combine.ib.bytes, moved.dispatch.nvlink.bytes + moved.combine.nvlink.bytes];
+    // Rows that land take their scales along in stores of another kind; where some outputs land and some do not, nobody knows.
+    let within = counted.peer_bytes.filter(|_| plan.landing().rows() == 0 && !landed);
+    let found = [("between nodes", Some(counted.payload.write_bytes), ib), ("within nodes", within, nvlink)];
+    match found.into_iter().find(|(_, counted, cost)| counted.is_some_and(|counted| counted != *cost)) {
+        Some((place, counted, cost)) => {
+            let counted = counted.unwrap_or_default();
+            Err(Error::Bug(format!("{counted} bytes were counted {place} where the choices cost {cost}")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn first(bed: &mut Bed) -> Result<&Communicator> {

@@ -18,12 +18,23 @@ pub fn of(records: &[Record], axes: &[Axis]) -> String {
 /// One record.
 fn full(record: &Record) -> String {
     let (workload, setting, place, figures) = (&record.workload, &record.setting, &record.place, &record.figures);
-    let words = |fields: Vec<(&'static str, String)>| {
-        fields.into_iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
-    };
     let mut lines = vec![
-        format!("workload {}", words(workload.fields())),
-        format!("setting  {}", words(setting.fields())),
+        format!(
+            "world    {} nodes x {} GPUs, {} tokens a rank, gate {}, seed {}",
+            workload.nodes, workload.gpus_per_node, workload.tokens, workload.gate, workload.seed
+        ),
+        format!(
+            "rows     hidden {}, top-{} of {} experts, {} there and {} back, {}",
+            workload.hidden, workload.topk, workload.experts, workload.payload, workload.sum, workload.layout
+        ),
+        format!(
+            "setting  {} channels, chunks of {} between nodes and {} within, rings of {} and {} slots,",
+            setting.channels, setting.chunk_ib, setting.chunk_nv, setting.depth_ib, setting.depth_nv
+        ),
+        format!(
+            "         {} workers, roles {}, stages of {} bytes, fabric {}, {}",
+            setting.workers, setting.roles, setting.stage_bytes, setting.fabric, setting.landing
+        ),
         format!("times    {}; {} repeat{}", place.times, place.repeats, if place.repeats == 1 { "" } else { "s" }),
         String::new(),
         row("", "dispatch", "combine"),
