@@ -89,12 +89,11 @@ fn records(options: &BenchOptions, points: &[Point]) -> Result<Vec<Record>> {
     let cases = points.iter().map(|point| Case::new(options, &source, point)).collect::<Result<Vec<Case>>>()?;
     let largest = cases.iter().map(|case| case.workload.topology).max_by_key(|topology| topology.ranks());
     let largest = largest.ok_or_else(|| Error::Bug("a sweep without points".into()))?;
-    // An error of these says more than one of the backend.
+    let of_emulator = options.machine.as_ref().map(|_| "--machine");
+    let Choice { backend, why } = Choice::new(&options.place, of_emulator, largest)?;
     if let Some(machine) = &options.machine {
         machine::preset(machine, largest)?;
     }
-    let of_emulator = options.machine.as_ref().map(|_| "--machine");
-    let Choice { backend, why } = Choice::new(&options.place, of_emulator, largest)?;
     if options.printed() == FormatOption::Table {
         say(format_args!("backend  {} ({why})", backend.device()));
     }
