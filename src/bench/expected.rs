@@ -26,7 +26,7 @@ impl Expected {
     /// Of what all ranks send.
     ///
     /// # Errors
-    /// As the functions of [`reference`].
+    /// As the functions of [`mod@reference`].
     pub fn new(plan: &Plan, inputs: &[RankInputs]) -> Result<Expected> {
         let (topology, shape) = (plan.topology, plan.shape);
         let given: Vec<DispatchInput> = inputs

@@ -56,7 +56,7 @@ impl Marks {
     /// Ends the marking; gives the mark behind each launch.
     ///
     /// # Errors
-    /// [`Error::Bug`] for more than [`MARKS_MAX`] launches; what the driver said of a mark.
+    /// [`Error::Bug`] for more launches than can be marked; what the driver said of a mark.
     pub fn disarm(&self) -> Result<Vec<EventId>> {
         let mut state = self.lock();
         state.armed = None;
@@ -87,5 +87,35 @@ impl Hook for Marks {
             state.failed = self.0.driver.record_event(event, stream).err().or(state.failed.take());
         }
         state.launches += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::null::NullDriver;
+    use crate::driver::{FunctionId, Launch, StreamPriority};
+
+    fn launch(driver: &Arc<dyn Driver>, function: FunctionId, stream: StreamId) {
+        let launch = Launch { function, grid: 1, block: 32, shared_bytes: 0, stream, args: &[], access: &[] };
+        driver.launch(&launch).expect("the null driver takes it");
+    }
+
+    #[test]
+    fn each_launch_between_arm_and_disarm_has_a_mark() {
+        let (marks, driver) = Marks::around(Arc::new(NullDriver::new()));
+        let stream = driver.create_stream(StreamPriority::NORMAL).expect("a stream");
+        let function = driver.load(&crate::kernel::KERNELS[0]).expect("a kernel");
+        launch(&driver, function, stream);
+        for count in [0, 1, MARKS_MAX] {
+            marks.arm(stream).expect("events");
+            (0..count).for_each(|_| launch(&driver, function, stream));
+            let events = marks.disarm().expect("all fit");
+            launch(&driver, function, stream);
+            assert_eq!(events.len(), count);
+        }
+        marks.arm(stream).expect("events");
+        (0..=MARKS_MAX).for_each(|_| launch(&driver, function, stream));
+        assert!(matches!(marks.disarm(), Err(Error::Bug(_))));
     }
 }
