@@ -46,6 +46,7 @@
 //! | see memory and launches beforehand | [`plan::Plan`], printable |
 //! | act on failures | [`Error`], [`status::StatusReport`] |
 //! | know how experts and ranks are loaded | [`Communicator::load_statistics`], [`load`]; [`gate`] before a run |
+//! | measure operations and compare measurements | [`mod@bench`] |
 //! | run on other devices, trace calls, make them fail | [`driver::Driver`], [`driver::trace`], [`driver::fault`] |
 //! | bring a context, streams and memory of your own (feature `cuda`) | `warpferry::interop` |
 //! | choose types and order of rows | [`Payload`], [`Sum`], [`plan::Quantization`], [`plan::OutputLayout`] |
@@ -54,6 +55,7 @@
 // The build writes tables of kernels that name this crate, for this crate and for tests.
 extern crate self as warpferry;
 
+pub mod bench;
 pub mod comm;
 pub mod driver;
 pub mod error;

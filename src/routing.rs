@@ -10,6 +10,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::error::{Error, Result};
+use crate::gate::Choices;
 use crate::reference::bf16;
 use crate::topology::Topology;
 
@@ -105,6 +106,26 @@ impl Routing {
         self.topk_idx.len() / self.topk as usize
     }
 
+    /// As [`Routing::deal`], with weights, and from the file's beginning again when it ends. Gives the choices of each rank.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file without tokens; [`Error::Argument`] when the experts do not divide over the ranks.
+    pub fn deal_around(&self, label: &str, topology: Topology, tokens: u32) -> Result<Vec<Choices>> {
+        if self.tokens() == 0 && tokens > 0 {
+            return Err(file(label, "no tokens".to_string()));
+        }
+        let need = tokens as usize * topology.ranks() as usize;
+        let around = Routing {
+            topk_idx: self.topk_idx.iter().copied().cycle().take(need * self.topk as usize).collect(),
+            topk_weights: self
+                .topk_weights
+                .as_ref()
+                .map(|weights| weights.iter().copied().cycle().take(need * self.topk as usize).collect()),
+            ..*self
+        };
+        Ok(around.deal(topology, tokens)?.iter().map(|rank| rank.to_choices(self.topk)).collect())
+    }
+
     /// Deals tokens out in file order: the first `tokens` to rank 0, the next to rank 1, and so on.
     ///
     /// # Errors
@@ -134,6 +155,14 @@ impl Routing {
                 }
             })
             .collect())
+    }
+}
+
+impl RankRouting<'_> {
+    /// With weights: where the file has none, every choice counts the same.
+    pub fn to_choices(&self, topk: u32) -> Choices {
+        let even = || vec![1.0 / topk as f32; self.topk_idx.len()];
+        Choices { topk_idx: self.topk_idx.to_vec(), topk_weights: self.topk_weights.map_or_else(even, <[f32]>::to_vec) }
     }
 }
 

@@ -128,6 +128,24 @@ fn worlds_on_a_gpu_are_verified_over_both_fabrics() {
     }
 }
 
+/// Method: the same command as on the emulator. The stand-in's times are of no GPU, so only their number is looked at.
+#[test]
+fn benches_run_on_a_gpu() {
+    let Some(libraries) = Libraries::standin() else { return };
+    for fabric in ["loopback", "mlx5"] {
+        let words = "bench --json --backend cuda --gpus-per-node 2 --hidden 256 --tokens 16 --timeout-s 30";
+        let repeats = ["--fabric", fabric, "--repeats", "2", "--warm-ups", "1"];
+        let record = libraries.json(&[&words.split(' ').collect::<Vec<_>>()[..], &repeats].concat(), &[]);
+        assert_eq!((&record["verified"], &record["backend"]), (&true.into(), &"cuda".into()), "{record}");
+        for times in ["dispatch_us", "combine_us", "dispatch_cached_us", "exchange_us", "dispatch_kernel_us"] {
+            let count = record["samples"][times].as_array().map(Vec::len);
+            assert_eq!(count, Some(2), "{times} in {record}");
+        }
+    }
+    let said = libraries.refused(&["bench", "--backend", "cuda", "--machine", "generic"], &[]);
+    assert!(said.contains("`--machine`"), "{said}");
+}
+
 #[test]
 fn the_driver_can_compile_the_kernels() {
     let Some(libraries) = Libraries::standin() else { return };

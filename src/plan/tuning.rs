@@ -50,6 +50,25 @@ pub enum Roles {
     Custom(Vec<Vec<Role>>),
 }
 
+impl std::fmt::Display for Roles {
+    /// `dynamic`, `fixed`, or s(end), f(orward), r(eceive) of each worker: `rfs,srf,f`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let letter = |role: &Role| match role {
+            Role::Send => 's',
+            Role::Forward => 'f',
+            Role::Receive => 'r',
+        };
+        match self {
+            Roles::Dynamic => f.write_str("dynamic"),
+            Roles::Fixed => f.write_str("fixed"),
+            Roles::Custom(list) => {
+                let workers: Vec<String> = list.iter().map(|kinds| kinds.iter().map(letter).collect()).collect();
+                f.write_str(&workers.join(","))
+            }
+        }
+    }
+}
+
 /// Rows of a landing zone that are given out together, so that each array of them begins at a multiple of 16 bytes.
 pub const LANDING_GRANULE: u32 = 16;
 /// Most rows of a landing zone: with it a window still has offsets of a sensible size.

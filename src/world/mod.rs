@@ -19,6 +19,7 @@ use crate::comm::Communicator;
 use crate::driver::cuda::Gpu;
 #[cfg(feature = "emu")]
 use crate::driver::emu::EmuMachine;
+use crate::driver::Backend;
 #[cfg(feature = "cuda")]
 use crate::driver::Driver;
 use crate::error::{Error, Result};
@@ -105,6 +106,52 @@ impl WorldConfig {
             tuning.combine_sms = sms.combine;
         }
         Plan::new(self.topology, self.shape, tuning, self.fabric)
+    }
+
+    /// The emulated cluster of [`WorldConfig::machine`], with the nodes and GPUs of the topology.
+    ///
+    /// # Errors
+    /// As [`WorldConfig::plan`]; [`Error::Argument`] for a machine out of range.
+    #[cfg(feature = "emu")]
+    pub fn emulated_machine(&self) -> Result<EmuMachine> {
+        self.plan(0)?;
+        let mut machine = self.machine.clone();
+        (machine.nodes, machine.gpus_per_node) = match self.fabric {
+            Fabric::Mlx5 => (self.topology.nodes() as usize, self.topology.gpus_per_node() as usize),
+            Fabric::Loopback => (1, self.topology.ranks() as usize),
+        };
+        EmuMachine::new(machine)
+    }
+
+    /// Devices of a world on GPUs of this process, in rank order: what [`World::on_gpus`] connects.
+    ///
+    /// # Errors
+    /// As [`World::on_gpus`].
+    #[cfg(feature = "cuda")]
+    pub fn devices_on_gpus(&self, gpus: &[Gpu]) -> Result<Vec<Device>> {
+        self.plan(0)?;
+        let ranks = self.topology.ranks() as usize;
+        let ordinals: Vec<u32> = gpus.iter().map(|gpu| gpu.facts().ordinal).collect();
+        if let Some(twice) = (1..ordinals.len()).find(|&at| ordinals[..at].contains(&ordinals[at])) {
+            let value = format!("GPU {} twice", ordinals[twice]);
+            return Err(Error::argument("gpus", value, "each GPU once: its ranks share it"));
+        }
+        if gpus.is_empty() || !ranks.is_multiple_of(gpus.len()) {
+            return Err(Error::argument("gpus", gpus.len(), format!("a number that divides the {ranks} ranks")));
+        }
+        let drivers: Vec<Vec<Arc<dyn Driver>>> =
+            gpus.iter().map(|gpu| gpu.drivers(ranks / gpus.len())).collect::<Result<_>>()?;
+        let drivers: Vec<Arc<dyn Driver>> = drivers.into_iter().flatten().collect();
+        let mut devices: Vec<Device> = drivers.iter().map(|driver| Device::new(Arc::clone(driver))).collect();
+        if self.fabric == Fabric::Mlx5 && self.topology.nodes() > 1 {
+            // Served NICs write from one GPU into the windows of all others.
+            for (from, to) in gpus.iter().flat_map(|from| gpus.iter().map(move |to| (from, to))) {
+                from.reach(to)?;
+            }
+            let nics = ServedNetwork::new(&drivers)?.nics();
+            devices = devices.into_iter().zip(nics).map(|(device, nic)| device.nic(nic)).collect();
+        }
+        Ok(devices)
     }
 
     /// Device memory of all ranks in bytes, with one handle each.
@@ -219,14 +266,7 @@ impl World {
     /// As [`World::emulated`].
     #[cfg(feature = "emu")]
     pub fn emulated_kernels(config: WorldConfig, kernels: KernelSet) -> Result<World> {
-        config.plan(0)?;
-        let mut machine = config.machine.clone();
-        let topology = config.topology;
-        (machine.nodes, machine.gpus_per_node) = match config.fabric {
-            Fabric::Mlx5 => (topology.nodes() as usize, topology.gpus_per_node() as usize),
-            Fabric::Loopback => (1, topology.ranks() as usize),
-        };
-        let machine = EmuMachine::new(machine)?;
+        let machine = config.emulated_machine()?;
         let communicators = connect_kernels(&config, &machine.devices(), kernels)?;
         Ok(World { communicators, machine: Some(machine) })
     }
@@ -267,34 +307,22 @@ impl World {
     #[cfg(feature = "cuda")]
     pub fn on_gpus(config: &WorldConfig, gpus: &[Gpu]) -> Result<World> {
         let kernels = KernelSet::of_shape(config.fabric, &config.shape, &config.tuning)?;
-        config.plan(0)?;
-        let ranks = config.topology.ranks() as usize;
-        let ordinals: Vec<u32> = gpus.iter().map(|gpu| gpu.facts().ordinal).collect();
-        if let Some(twice) = (1..ordinals.len()).find(|&at| ordinals[..at].contains(&ordinals[at])) {
-            let value = format!("GPU {} twice", ordinals[twice]);
-            return Err(Error::argument("gpus", value, "each GPU once: its ranks share it"));
-        }
-        if gpus.is_empty() || !ranks.is_multiple_of(gpus.len()) {
-            return Err(Error::argument("gpus", gpus.len(), format!("a number that divides the {ranks} ranks")));
-        }
-        let drivers: Vec<Vec<Arc<dyn Driver>>> =
-            gpus.iter().map(|gpu| gpu.drivers(ranks / gpus.len())).collect::<Result<_>>()?;
-        let drivers: Vec<Arc<dyn Driver>> = drivers.into_iter().flatten().collect();
-        let mut devices: Vec<Device> = drivers.iter().map(|driver| Device::new(Arc::clone(driver))).collect();
-        if config.fabric == Fabric::Mlx5 && config.topology.nodes() > 1 {
-            // Served NICs write from one GPU into the windows of all others.
-            for (from, to) in gpus.iter().flat_map(|from| gpus.iter().map(move |to| (from, to))) {
-                from.reach(to)?;
-            }
-            let nics = ServedNetwork::new(&drivers)?.nics();
-            devices = devices.into_iter().zip(nics).map(|(device, nic)| device.nic(nic)).collect();
-        }
+        let devices = config.devices_on_gpus(gpus)?;
         let communicators = connect_kernels(config, &devices, kernels)?;
         Ok(World {
             communicators,
             #[cfg(feature = "emu")]
             machine: None,
         })
+    }
+
+    /// A world on devices of an emulated cluster, one a rank: those of `machine`, with drivers of the caller around them.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    #[cfg(feature = "emu")]
+    pub fn on_machine(config: &WorldConfig, machine: EmuMachine, devices: &[Device]) -> Result<World> {
+        Ok(World { communicators: connect(config, devices)?, machine: Some(machine) })
     }
 
     /// A world on devices of the caller: one a rank, in rank order.
@@ -342,6 +370,11 @@ impl World {
     #[cfg(feature = "emu")]
     pub fn machine(&self) -> Option<&EmuMachine> {
         self.machine.as_ref()
+    }
+
+    /// Whether the ranks run on an emulated cluster, whose time is virtual.
+    pub fn is_emulated(&self) -> bool {
+        self.communicators.iter().all(|rank| rank.device().backend == Backend::Emulator)
     }
 
     /// Waits for every rank and frees all memory.

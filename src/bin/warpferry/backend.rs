@@ -1,5 +1,6 @@
 //! What runs a demo: a GPU or the emulator, and why that one.
 
+use warpferry::bench::Bed;
 #[cfg(feature = "cuda")]
 use warpferry::driver::cuda::{summary, DeviceFacts, Gpu};
 #[cfg(feature = "cuda")]
@@ -9,7 +10,7 @@ use warpferry::{Error, Result, Topology, World, WorldConfig};
 #[cfg(feature = "cuda")]
 use crate::doctor::{QUEUES_DEFAULT, QUEUES_MAX, QUEUES_VARIABLE};
 use crate::memory::{self, Room};
-use crate::options::{BackendOption, DemoOptions};
+use crate::options::{BackendOption, PlaceOptions};
 
 /// Compute capability that the kernels need: bulk copies and their barriers came with Hopper.
 #[cfg(feature = "cuda")]
@@ -39,12 +40,12 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// What `options` ask for.
+    /// What `options` ask for; `of_emulator` names an option beside them that means something on the emulator only.
     ///
     /// # Errors
     /// [`Error::Argument`] for options that do not go together; what opening the GPU says.
-    pub fn new(options: &DemoOptions) -> Result<Choice> {
-        let (of_gpu, of_emulator) = (options_of_gpu(options), options_of_emulator(options));
+    pub fn new(options: &PlaceOptions, of_emulator: Option<&str>, topology: Topology) -> Result<Choice> {
+        let of_gpu = options_of_gpu(options);
         match (options.backend, of_gpu, of_emulator) {
             (BackendOption::Cuda, _, Some(option)) => Err(Error::argument(
                 "--backend",
@@ -61,11 +62,11 @@ impl Choice {
                 "auto",
                 format!("cuda with option `{option}` or emu with option `{other}`: leave one of them out"),
             )),
-            (BackendOption::Cuda, _, None) => open(options, "--backend cuda was given".to_string()),
-            (BackendOption::Auto, Some(option), None) => open(options, format!("{option} was given")),
+            (BackendOption::Cuda, _, None) => open(options, topology, "--backend cuda was given".to_string()),
+            (BackendOption::Auto, Some(option), None) => open(options, topology, format!("{option} was given")),
             (BackendOption::Emu, None, _) => Ok(emulator("--backend emu was given".to_string())),
             (BackendOption::Auto, None, Some(option)) => Ok(emulator(format!("{option} was given"))),
-            (BackendOption::Auto, None, None) => auto(options),
+            (BackendOption::Auto, None, None) => auto(options, topology),
         }
     }
 }
@@ -117,6 +118,18 @@ impl Backend {
         }
     }
 
+    /// A world of `config` whose launches can be marked.
+    ///
+    /// # Errors
+    /// What making the world says.
+    pub fn bed(&self, config: &WorldConfig) -> Result<Bed> {
+        match self {
+            Backend::Emulator => Bed::emulated(config),
+            #[cfg(feature = "cuda")]
+            Backend::Gpu(gpu) => Bed::on_gpus(config, std::slice::from_ref(gpu)),
+        }
+    }
+
     /// A world of `config`.
     ///
     /// # Errors
@@ -135,27 +148,15 @@ fn emulator(why: String) -> Choice {
 }
 
 /// An option that means something on a GPU only.
-fn options_of_gpu(options: &DemoOptions) -> Option<&'static str> {
+fn options_of_gpu(options: &PlaceOptions) -> Option<&'static str> {
     let given = [("--gpu", options.gpu.is_some()), ("--jit", options.jit)];
-    given.into_iter().find_map(|(option, given)| given.then_some(option))
-}
-
-/// An option that means something on the emulator only.
-fn options_of_emulator(options: &DemoOptions) -> Option<&'static str> {
-    let given = [
-        ("--unordered", options.unordered),
-        ("--no-checks", options.no_checks),
-        ("--races", options.races),
-        ("--schedule-seed", options.schedule_seed.is_some()),
-    ];
     given.into_iter().find_map(|(option, given)| given.then_some(option))
 }
 
 /// Refuses more ranks than can share a GPU: every stream of theirs needs a hardware queue of its own, since a kernel that
 /// waits for a peer must not stand before the peer's.
 #[cfg(feature = "cuda")]
-fn check_queues(options: &DemoOptions, queues: u32) -> Result<()> {
-    let topology = options.topology()?;
+fn check_queues(options: &PlaceOptions, topology: Topology, queues: u32) -> Result<()> {
     let fabric = options.fabric.fabric();
     let served_nics = u32::from(fabric == Fabric::Mlx5 && topology.nodes() > 1);
     let (ranks, streams) = (topology.ranks(), STREAMS_OF_RANK + served_nics);
@@ -192,7 +193,7 @@ fn first_that_fits(gpus: &[DeviceFacts]) -> Option<&DeviceFacts> {
 }
 
 #[cfg(feature = "cuda")]
-fn auto(options: &DemoOptions) -> Result<Choice> {
+fn auto(options: &PlaceOptions, topology: Topology) -> Result<Choice> {
     let gpus = match summary() {
         Ok(summary) => summary.gpus,
         Err(Error::Unsupported { need, have }) => {
@@ -201,8 +202,8 @@ fn auto(options: &DemoOptions) -> Result<Choice> {
         Err(error) => return Ok(emulator(format!("no GPU can be asked: {error}"))),
     };
     match first_that_fits(&gpus) {
-        Some(facts) => match check_queues(options, hardware_queues()) {
-            Ok(()) => open(options, format!("the driver finds {}", describe(facts))),
+        Some(facts) => match check_queues(options, topology, hardware_queues()) {
+            Ok(()) => open(options, topology, format!("the driver finds {}", describe(facts))),
             Err(Error::Argument { value, valid, .. }) => {
                 Ok(emulator(format!("{} cannot take {value} ranks: {valid}", describe(facts))))
             }
@@ -216,8 +217,8 @@ fn auto(options: &DemoOptions) -> Result<Choice> {
 }
 
 #[cfg(feature = "cuda")]
-fn open(options: &DemoOptions, why: String) -> Result<Choice> {
-    check_queues(options, hardware_queues())?;
+fn open(options: &PlaceOptions, topology: Topology, why: String) -> Result<Choice> {
+    check_queues(options, topology, hardware_queues())?;
     let number = match options.gpu {
         Some(number) => number,
         None => first_that_fits(&summary()?.gpus).map_or(0, |facts| facts.ordinal),
@@ -231,12 +232,12 @@ fn open(options: &DemoOptions, why: String) -> Result<Choice> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn auto(_: &DemoOptions) -> Result<Choice> {
+fn auto(_: &PlaceOptions, _: Topology) -> Result<Choice> {
     Ok(emulator("this build has no feature `cuda`".to_string()))
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open(_: &DemoOptions, _: String) -> Result<Choice> {
+fn open(_: &PlaceOptions, _: Topology, _: String) -> Result<Choice> {
     Err(Error::Unsupported { need: "a build with feature `cuda`".into(), have: "one without it".into() })
 }
 
@@ -245,9 +246,11 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::options::DemoOptions;
 
     fn choice(words: &[&str]) -> Result<Choice> {
-        Choice::new(&DemoOptions::parse_from(std::iter::once("demo").chain(words.iter().copied())))
+        let options = DemoOptions::parse_from(std::iter::once("demo").chain(words.iter().copied()));
+        Choice::new(&options.place, options.of_emulator(), options.topology()?)
     }
 
     #[test]
@@ -293,12 +296,13 @@ mod tests {
             (&["--nodes", "4", "--gpus-per-node", "4", "--fabric", "loopback"], 32, 16),
             (&["--nodes", "1", "--gpus-per-node", "1"], 1, 1),
         ] {
+            let check = |options: &DemoOptions| check_queues(&options.place, options.topology()?, queues);
             let options = |more: &[&str]| DemoOptions::parse_from([&["demo"], words, more].concat());
-            check_queues(&options(&[]), queues).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+            check(&options(&[])).unwrap_or_else(|error| panic!("{words:?}: {error}"));
             let more = (most + 1).to_string();
             let mut over = options(&[]);
             (over.nodes, over.gpus_per_node) = if over.nodes == 1 { (1, most + 1) } else { (most + 1, 1) };
-            let said = check_queues(&over, queues).expect_err("refused").to_string();
+            let said = check(&over).expect_err("refused").to_string();
             assert!(said.contains(&format!("= {more}: valid is at most {most} ranks")), "{words:?}: {said}");
         }
     }

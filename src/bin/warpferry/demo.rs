@@ -1,9 +1,9 @@
 //! `demo`: dispatch and combine on a GPU or an emulated cluster, every bit compared with the reference.
 
-use std::fmt::Debug;
-
+use warpferry::bench::expected::{compare_load, Expected};
+use warpferry::bench::traffic::Landed;
 use warpferry::plan::{Landing, Op, Plan, Shape};
-use warpferry::reference::{self, CombineInput, CombineOutput, DispatchInput, DispatchOutput, Layout};
+use warpferry::reference::{self, Layout};
 use warpferry::{LoadStatistics, Result, WorldConfig};
 use warpferry_emu::{Checks, Hosts, Schedule};
 use warpferry_nic::Ordering;
@@ -14,8 +14,7 @@ use crate::memory::Need;
 use crate::options::DemoOptions;
 use crate::output::{command_line, complain, say};
 use crate::report::{OpReport, Report};
-use crate::traffic::{Landed, Least};
-use crate::transfer::{by_expert, experts, transfer, Done, How};
+use crate::transfer::{transfer, Done, How};
 
 /// Mismatches printed before the rest is only counted.
 const MISMATCHES_SHOWN: usize = 5;
@@ -32,7 +31,7 @@ pub fn run(options: &DemoOptions) -> Result<bool> {
 fn play(options: &DemoOptions) -> Result<bool> {
     let topology = options.topology()?;
     let source = Source::new(options, topology)?;
-    let Choice { backend, why } = Choice::new(options)?;
+    let Choice { backend, why } = Choice::new(&options.place, options.of_emulator(), topology)?;
     let config = config(options, source.shape, backend.sms_of_rank(topology)?)?;
     let plan = config.plan(0)?;
     let memory_bytes = config.memory_bytes()?;
@@ -62,10 +61,11 @@ fn play(options: &DemoOptions) -> Result<bool> {
     }
     need.check(&plan, options.tokens, room)?;
     let inputs = Inputs::new(options, source, choices);
-    let expected = inputs.turns.iter().map(|turn| Expected::new(&plan, turn)).collect::<Result<Vec<Expected>>>()?;
+    let expected =
+        inputs.turns.iter().map(|turn| Expected::new(&plan, &turn.ranks)).collect::<Result<Vec<Expected>>>()?;
     let emulated = backend.is_emulator();
     let mut mismatches = Vec::new();
-    let how = |replays| How { bound: options.bound, timeout: options.timeout(), replays };
+    let how = |replays| How { bound: options.bound, timeout: options.place.timeout(), replays };
     // What rows that land save is told beside the same work through rings.
     let staged = if emulated && plan.landing().rows() > 0 {
         let mut config = config.clone();
@@ -88,14 +88,14 @@ fn play(options: &DemoOptions) -> Result<bool> {
         backend: backend.name(),
         device: backend.device(),
         why,
-        jit: options.jit,
+        jit: options.place.jit,
         routing: inputs.origin.clone(),
         load,
         cost,
         saving,
         measured: done.load,
         tokens: options.tokens,
-        roles: options.roles.to_string(),
+        roles: options.setting.roles.to_string(),
         unordered: emulated.then_some(options.unordered),
         checks: emulated.then_some(!options.no_checks),
         races_checked: emulated.then_some(options.races),
@@ -129,7 +129,7 @@ fn play(options: &DemoOptions) -> Result<bool> {
 
 fn config(options: &DemoOptions, shape: Shape, sms_of_rank: Option<u32>) -> Result<WorldConfig> {
     let topology = options.topology()?;
-    let mut config = WorldConfig::new(topology, shape).fabric(options.fabric.fabric());
+    let mut config = WorldConfig::new(topology, shape).fabric(options.place.fabric.fabric());
     config.tuning = options.tuning(topology, &shape, sms_of_rank)?;
     if let Some(seed) = options.schedule_seed.or(options.seed) {
         config.machine.schedule = Schedule::Random { seed };
@@ -148,56 +148,10 @@ fn config(options: &DemoOptions, shape: Shape, sms_of_rank: Option<u32>) -> Resu
     Ok(config)
 }
 
-/// What the reference makes of the inputs.
-struct Expected {
-    dispatched: Vec<DispatchOutput>,
-    combined: Vec<CombineOutput>,
-    layouts: Vec<Layout>,
-    least: Least,
-}
-
-impl Expected {
-    fn new(plan: &Plan, inputs: &Turn) -> Result<Expected> {
-        let (topology, shape) = (plan.topology, plan.shape);
-        let given: Vec<DispatchInput> = inputs
-            .ranks
-            .iter()
-            .map(|rank| DispatchInput {
-                x: &rank.x,
-                scales: &rank.scales,
-                topk_idx: &rank.topk_idx,
-                topk_weights: Some(&rank.topk_weights),
-            })
-            .collect();
-        let layouts =
-            given.iter().map(|rank| Layout::new(topology, shape, rank.topk_idx)).collect::<Result<Vec<Layout>>>()?;
-        let dispatched = reference::dispatch(topology, shape, &given)?;
-        let rows: Vec<Vec<u8>> = dispatched.iter().map(|output| experts(&shape, output)).collect();
-        let biases: Vec<Vec<&[u8]>> =
-            inputs.ranks.iter().map(|rank| rank.biases.iter().map(Vec::as_slice).collect()).collect();
-        let given: Vec<CombineInput> = rows
-            .iter()
-            .zip(&dispatched)
-            .zip(&biases)
-            .map(|((rows, arrived), biases)| CombineInput {
-                rows,
-                places: &arrived.places,
-                scales: by_expert(&shape).then_some(&arrived.topk_weights),
-                weights: Some(&arrived.topk_weights),
-                biases,
-            })
-            .collect();
-        let combined = reference::combine(topology, shape, &layouts, &given)?;
-        let least = Least::new(topology, &layouts);
-        Ok(Expected { dispatched, combined, layouts, least })
-    }
-}
-
 fn compare_all(done: &Done, expected: &[Expected], mismatches: &mut Vec<String>) {
     for (rank, turns) in done.ranks.iter().enumerate() {
-        for ((output, combined), expected) in turns.iter().zip(expected) {
-            compare_dispatch(rank, output, &expected.dispatched[rank], mismatches);
-            compare_combine(rank, combined, &expected.combined[rank], mismatches);
+        for ((rows, sums), expected) in turns.iter().zip(expected) {
+            expected.compare(rank, rows, sums, mismatches);
         }
     }
 }
@@ -208,41 +162,4 @@ fn expected_load(plan: &Plan, turns: &[Turn], expected: &[Expected]) -> Vec<Load
     let calls: Vec<Vec<Layout>> = counted.map(|(_, expected)| expected.layouts.clone()).collect();
     let load = |rank| reference::load_statistics(plan.topology, plan.shape, rank, &calls);
     (0..plan.topology.ranks()).map(load).collect()
-}
-
-fn compare_load(rank: usize, have: &LoadStatistics, want: &LoadStatistics, mismatches: &mut Vec<String>) {
-    compare(&format!("rank {rank}: calls counted"), &[have.calls], &[want.calls], mismatches);
-    compare(&format!("rank {rank}: sent pairs"), &have.sent_pairs, &want.sent_pairs, mismatches);
-    compare(&format!("rank {rank}: received pairs"), &have.received_pairs, &want.received_pairs, mismatches);
-    compare(&format!("rank {rank}: sent rows"), &have.sent_rows, &want.sent_rows, mismatches);
-    compare(&format!("rank {rank}: received rows"), &have.received_rows, &want.received_rows, mismatches);
-}
-
-fn compare_dispatch(rank: usize, have: &DispatchOutput, want: &DispatchOutput, mismatches: &mut Vec<String>) {
-    compare(&format!("rank {rank}: scale bytes"), &have.scales, &want.scales, mismatches);
-    compare(&format!("rank {rank}: source"), &have.source, &want.source, mismatches);
-    compare(&format!("rank {rank}: x bytes"), &have.x, &want.x, mismatches);
-    compare(&format!("rank {rank}: topk_idx"), &have.topk_idx, &want.topk_idx, mismatches);
-    compare(&format!("rank {rank}: topk_weights"), &bits(&have.topk_weights), &bits(&want.topk_weights), mismatches);
-    compare(&format!("rank {rank}: expert_offsets"), &have.expert_offsets, &want.expert_offsets, mismatches);
-    compare(&format!("rank {rank}: expert_counts"), &have.expert_counts, &want.expert_counts, mismatches);
-}
-
-fn compare_combine(rank: usize, have: &CombineOutput, want: &CombineOutput, mismatches: &mut Vec<String>) {
-    compare(&format!("rank {rank}: combined x bytes"), &have.x, &want.x, mismatches);
-    let weights = |output: &CombineOutput| bits(output.topk_weights.as_deref().unwrap_or_default());
-    compare(&format!("rank {rank}: combined topk_weights"), &weights(have), &weights(want), mismatches);
-}
-
-fn bits(weights: &[f32]) -> Vec<u32> {
-    weights.iter().map(|weight| weight.to_bits()).collect()
-}
-
-/// Notes the first element that differs.
-fn compare<T: PartialEq + Debug>(what: &str, have: &[T], want: &[T], mismatches: &mut Vec<String>) {
-    if have.len() != want.len() {
-        mismatches.push(format!("{what} has {} elements, reference {}", have.len(), want.len()));
-    } else if let Some(at) = have.iter().zip(want).position(|(have, want)| have != want) {
-        mismatches.push(format!("{what}[{at}] = {:?}, reference {:?}", have[at], want[at]));
-    }
 }

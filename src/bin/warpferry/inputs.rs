@@ -1,8 +1,9 @@
 //! What the ranks of a demo send: expert choices and rows.
 
-use warpferry::gate::{Cost, Gate, Load, Share};
-use warpferry::plan::{Payload, Quantization, Shape, Sum};
-use warpferry::reference::{self, Layout, Quantized};
+use warpferry::bench::rows::RankInputs;
+use warpferry::gate::{self, Cost, Gate, Load, Share};
+use warpferry::plan::Shape;
+use warpferry::reference::Layout;
 use warpferry::routing::Routing;
 use warpferry::{Error, Result, Topology};
 
@@ -32,32 +33,12 @@ pub struct Turn {
     pub along: Option<usize>,
 }
 
-/// Inputs of one rank.
-#[derive(Debug)]
-pub struct RankInputs {
-    /// Rows of `[tokens]`, as bytes.
-    pub x: Vec<u8>,
-    /// Their scales, as bytes, where they are given.
-    pub scales: Vec<u8>,
-    /// `[tokens, topk]`.
-    pub topk_idx: Vec<i32>,
-    /// `[tokens, topk]`.
-    pub topk_weights: Vec<f32>,
-    /// What combine adds, `[tokens]` rows each, as bytes.
-    pub biases: Vec<Vec<u8>>,
-}
-
 impl Inputs {
     /// Draws the rows that go with `choices`.
     pub fn new(options: &DemoOptions, source: Source, choices: Choices) -> Inputs {
-        let shape = source.shape;
-        let elements = options.tokens as usize * shape.payload().columns(options.hidden) as usize;
-        let sums = options.tokens as usize * options.hidden as usize;
-        let rank = |turn: u64, rank: u64, (topk_idx, topk_weights): &(Vec<i32>, Vec<f32>)| {
-            let mut random = Random::new(options.seed.unwrap_or(0) ^ (rank + 1) << 32 ^ turn << 48);
-            let (x, scales) = random.rows(&shape, elements);
-            let biases = (0..options.bias).map(|_| random.numbers(shape.sum(), sums)).collect();
-            RankInputs { x, scales, topk_idx: topk_idx.clone(), topk_weights: topk_weights.clone(), biases }
+        let rank = |turn: u64, rank: u64, choices: &gate::Choices| {
+            let seed = options.seed.unwrap_or(0) ^ (rank + 1) << 32 ^ turn << 48;
+            RankInputs::draw(&source.shape, choices, options.bias, seed)
         };
         let batches = options.in_flight as usize;
         let turns = (0..options.turns() as usize)
@@ -82,9 +63,9 @@ pub struct Source {
     gate: Gate,
 }
 
-/// Expert choices of all ranks: index and weight, `[tokens, topk]` each.
+/// Expert choices of all ranks.
 #[derive(Debug)]
-pub struct Choices(Vec<(Vec<i32>, Vec<f32>)>);
+pub struct Choices(Vec<gate::Choices>);
 
 impl Source {
     /// Reads the routing that `options` name, or settles that choices are drawn.
@@ -121,12 +102,11 @@ impl Source {
     /// Deals or draws the choices.
     pub fn choices(&self, options: &DemoOptions, topology: Topology) -> Result<Choices> {
         match &self.recorded {
-            Some(routing) => recorded(routing, options.tokens, topology),
-            None => {
-                let seed = options.seed.unwrap_or(0);
-                let drawn = self.gate.draw(topology, &self.shape, options.tokens, seed)?;
-                Ok(Choices(drawn.into_iter().map(|rank| (rank.topk_idx, rank.topk_weights)).collect()))
+            Some(routing) => {
+                let dealt = routing.deal(topology, options.tokens)?;
+                Ok(Choices(dealt.iter().map(|rank| rank.to_choices(routing.topk())).collect()))
             }
+            None => self.gate.draw(topology, &self.shape, options.tokens, options.seed.unwrap_or(0)).map(Choices),
         }
     }
 }
@@ -146,8 +126,8 @@ impl Source {
 impl Choices {
     /// Rows that dispatch will deliver in all: one for each (token, destination rank).
     pub fn rows(&self, topology: Topology, shape: Shape) -> Result<u64> {
-        self.0.iter().try_fold(0, |sum, (topk_idx, _)| {
-            let layout = Layout::new(topology, shape, topk_idx)?;
+        self.0.iter().try_fold(0, |sum, rank| {
+            let layout = Layout::new(topology, shape, &rank.topk_idx)?;
             Ok(sum + (0..layout.tokens()).map(|token| layout.destinations(token).len() as u64).sum::<u64>())
         })
     }
@@ -163,85 +143,7 @@ impl Choices {
     }
 
     fn indices(&self) -> Vec<&[i32]> {
-        self.0.iter().map(|(topk_idx, _)| topk_idx.as_slice()).collect()
-    }
-}
-
-fn recorded(routing: &Routing, tokens: u32, topology: Topology) -> Result<Choices> {
-    let weight = 1.0 / routing.topk() as f32;
-    let dealt = routing.deal(topology, tokens)?;
-    let ranks = dealt
-        .iter()
-        .map(|rank| {
-            // A file without weights: every choice counts the same.
-            let weights = rank.topk_weights.map_or_else(|| vec![weight; rank.topk_idx.len()], <[f32]>::to_vec);
-            (rank.topk_idx.to_vec(), weights)
-        })
-        .collect();
-    Ok(Choices(ranks))
-}
-
-/// The numbers in a row that arrived. Opaque bytes count as numbers about 0.
-pub fn numbers(shape: &Shape, row: &[u8], scales: &[u8]) -> Vec<f32> {
-    let quantized = |format, kind| {
-        let row = Quantized { elements: row.to_vec(), scales: scales.to_vec() };
-        reference::dequantize(Quantization::new(format, kind), &row)
-    };
-    match shape.payload() {
-        Payload::Bf16 => reference::widen(Sum::Bf16, row),
-        Payload::Fp16 => reference::widen(Sum::Fp16, row),
-        Payload::Fp32 => reference::widen(Sum::Fp32, row),
-        Payload::Fp8(format, kind) => quantized(format, kind),
-        Payload::Quantize(how) => quantized(how.format(), how.scales()),
-        _ => (0..shape.hidden() as usize).map(|at| (f32::from(row[at % row.len()]) - 128.0) / 64.0).collect(),
-    }
-}
-
-/// SplitMix64: small, seeded, good enough for test data.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 to 1.
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 24) as f32
-    }
-
-    /// Activations as a layer has them: most within -2 to 2, with all mantissas.
-    fn numbers(&mut self, sum: Sum, elements: usize) -> Vec<u8> {
-        let mut number = || (self.unit() + self.unit() + self.unit() - 1.5) * 2.0;
-        reference::round(sum, &(0..elements).map(|_| number()).collect::<Vec<f32>>())
-    }
-
-    /// Rows that are given, and their scales. Opaque bytes are any.
-    fn rows(&mut self, shape: &Shape, elements: usize) -> (Vec<u8>, Vec<u8>) {
-        match shape.payload() {
-            Payload::Bf16 | Payload::Quantize(_) => (self.numbers(Sum::Bf16, elements), Vec::new()),
-            Payload::Fp16 => (self.numbers(Sum::Fp16, elements), Vec::new()),
-            Payload::Fp32 => (self.numbers(Sum::Fp32, elements), Vec::new()),
-            Payload::Fp8(format, kind) => {
-                let numbers = self.numbers(Sum::Bf16, elements);
-                let rows = numbers.chunks(2 * shape.hidden() as usize);
-                let rows = rows.map(|row| reference::quantize(Quantization::new(format, kind), row));
-                rows.fold((Vec::new(), Vec::new()), |(mut x, mut scales), row| {
-                    x.extend(row.elements);
-                    scales.extend(row.scales);
-                    (x, scales)
-                })
-            }
-            _ => ((0..elements).map(|_| self.next() as u8).collect(), Vec::new()),
-        }
+        self.0.iter().map(|rank| rank.topk_idx.as_slice()).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `warpferry`: shows dispatch and combine at work on a GPU or an emulated cluster, and what this machine offers.
 
 mod backend;
+mod bench;
 mod demo;
 mod device_report;
 mod doctor;
@@ -11,7 +12,6 @@ mod options;
 mod output;
 mod replays;
 mod report;
-mod traffic;
 mod transfer;
 
 use std::process::ExitCode;
@@ -35,6 +35,8 @@ struct Cli {
 enum Command {
     /// Runs dispatch and combine on a GPU or an emulated cluster and compares every bit with the reference (default).
     Demo(Box<DemoOptions>),
+    /// Times dispatch and combine on a GPU or an emulated cluster, and compares results.
+    Bench(Box<bench::BenchOptions>),
     /// Says what of GPU, driver, NIC, verbs and ptxas is here, and what follows.
     Doctor(doctor::DoctorOptions),
     /// Makes the result of what scripts/device.sh recorded.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     let command = command.unwrap_or_else(|| Command::Demo(Box::new(demo)));
     let outcome = match command {
         Command::Demo(options) => demo::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Doctor(options) => Ok(doctor::run(&options)),
         Command::DeviceReport(options) => device_report::run(&options),
         Command::Emu(options) => emu::run(&options),

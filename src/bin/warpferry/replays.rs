@@ -3,11 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use warpferry::bench::calls::{combine, combine_output, dispatch, dispatch_output, on_all, WAIT};
+use warpferry::bench::rows::RankInputs;
 use warpferry::reference::{CombineOutput, DispatchOutput};
 use warpferry::{Combined, Communicator, Dispatched, Error, Graph, Result, World};
-
-use crate::inputs::RankInputs;
-use crate::transfer::{combine, combine_output, dispatch, dispatch_output, run, WAIT};
 
 /// What one rank replays.
 pub struct Turn<'a> {
@@ -38,10 +37,10 @@ pub fn replay(
     timeout: Option<Duration>,
 ) -> Result<Vec<String>> {
     // Everywhere before the first replay: making a graph ready may wait for kernels of ranks that share the GPU.
-    let captured = run(world, |rank| capture(rank, &turns[rank.rank() as usize], bound, timeout))?;
+    let captured = on_all(world, |rank| capture(rank, &turns[rank.rank() as usize], bound, timeout))?;
     // Each rank takes its own element; the lock only hands it over.
     let captured: Vec<Mutex<Captured>> = captured.into_iter().map(Mutex::new).collect();
-    let wrong = run(world, |rank| {
+    let wrong = on_all(world, |rank| {
         let at = rank.rank() as usize;
         let captured = captured[at].lock().unwrap_or_else(PoisonError::into_inner);
         let mut wrong = Vec::new();

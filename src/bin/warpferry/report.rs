@@ -4,11 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{json, Value};
+use warpferry::bench::traffic::{Counted, Landed, Least, Slots};
 use warpferry::gate::{Cost, Gate, Load, OpCost, PathCost, Share};
 use warpferry::plan::{Op, Plan};
 use warpferry::{Error, LoadStatistics, Result};
-
-use crate::traffic::{Counted, Landed, Least, Slots};
 
 /// Results of a demo.
 #[derive(Debug, Clone)]

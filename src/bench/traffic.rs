@@ -1,9 +1,10 @@
 //! Payload between GPUs: the least possible, and what was counted.
 
-use warpferry::fabric::NicCounters;
-use warpferry::plan::{Fabric, Op, Plan};
-use warpferry::reference::Layout;
-use warpferry::Topology;
+use crate::error::Result;
+use crate::fabric::NicCounters;
+use crate::plan::{Fabric, Op, Plan};
+use crate::reference::Layout;
+use crate::{Topology, World};
 
 /// Rows that cross a fabric once each. Dispatch and combine have the same least: combine is dispatch backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,6 +76,35 @@ pub struct Wire {
 }
 
 impl Counted {
+    /// What the world counted since it was made.
+    ///
+    /// # Errors
+    /// What NICs say.
+    pub fn of(world: &mut World) -> Result<Counted> {
+        let mut counted = Counted::default();
+        for communicator in world.communicators() {
+            let traffic = communicator.traffic()?;
+            counted.payload.add(&traffic.payload);
+            counted.control.add(&traffic.credit);
+            counted.control.add(&traffic.exchange);
+        }
+        #[cfg(feature = "emu")]
+        counted.of_machine(world);
+        Ok(counted)
+    }
+
+    #[cfg(feature = "emu")]
+    fn of_machine(&mut self, world: &World) {
+        let Some(machine) = world.machine() else { return };
+        let statistics = machine.with(|machine| machine.statistics().clone());
+        let written = |gpu: &warpferry_emu::GpuStatistics| {
+            gpu.bulk_store_bytes + gpu.bulk_store_peer_bytes + gpu.store_bytes + gpu.store_peer_bytes
+        };
+        self.peer_bytes = Some(statistics.gpus.iter().map(|gpu| gpu.bulk_store_peer_bytes).sum());
+        self.written_bytes = Some(statistics.gpus.iter().map(written).sum());
+        self.warp_instructions = Some(statistics.warp_instructions());
+    }
+
     /// What was counted since `earlier`.
     pub fn since(self, earlier: Counted) -> Counted {
         let less = |now: Option<u64>, then: Option<u64>| now.zip(then).map(|(now, then)| now - then);
@@ -131,7 +161,7 @@ impl Slots {
     ///
     /// # Errors
     /// When the bytes are no whole number of slots: something else was written.
-    pub fn new(op: Op, plan: &Plan, counted: &Counted, landed: Landed) -> Result<Slots, String> {
+    pub fn new(op: Op, plan: &Plan, counted: &Counted, landed: Landed) -> std::result::Result<Slots, String> {
         let (topology, shape) = (plan.topology, &plan.shape);
         let (slot, header, row) = match op {
             Op::Dispatch => {
@@ -161,7 +191,7 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use warpferry::plan::{Shape, Tuning};
+    use crate::plan::{Shape, Tuning};
 
     use super::*;
 
