@@ -94,9 +94,9 @@ fn main() -> Result<()> {
                     let cov = m.coverage(id, &n).unwrap();
                     let total: u64 = cov.iter().map(|c| c.spent_ps).sum();
                     println!("== {n}: {:.1} us warp time", total as f64 / 1e6);
-                    let mut cov: Vec<_> = cov.into_iter().filter(|c| c.spent_ps * 200 > total).collect();
+                    let mut cov: Vec<_> = cov.into_iter().filter(|c| c.spent_ps * 3000 > total).collect();
                     cov.sort_by_key(|c| std::cmp::Reverse(c.spent_ps));
-                    for c in cov.iter().take(40) {
+                    for c in cov.iter().take(70) {
                         println!(
                             "{:5.1}% {:9} x {:8.1} ns {}:{} {}",
                             c.spent_ps as f64 * 100. / total as f64,

@@ -25,6 +25,7 @@ use crate::gate::Choices;
 use crate::mem::DType;
 use crate::op::{Finish, Pending, TIMEOUT_DEFAULT};
 use crate::plan::{Fabric, Plan, Shape};
+use crate::reference::Layout;
 use crate::{Combine, Communicator, Dispatch, Dispatched, Handle, Tensor};
 
 /// Mismatches that an error tells.
@@ -41,17 +42,20 @@ pub struct Runs {
     pub repeats: u32,
     /// Repeats before, which are not.
     pub warm_ups: u32,
-    /// Compare the first results with the reference, bit for bit. Without it rows hold whatever memory held.
+    /// Compare the first results with the reference, bit for bit. Without it rows hold whatever memory held, and, where they
+    /// come by source, nothing runs before what is timed.
     pub verify: bool,
     /// Time dispatches along a handle too.
     pub cached: bool,
+    /// Time combines.
+    pub combine: bool,
     /// Longest time without progress before kernels give up.
     pub timeout: Duration,
 }
 
 impl Default for Runs {
     fn default() -> Runs {
-        Runs { repeats: 1, warm_ups: 0, verify: true, cached: true, timeout: TIMEOUT_DEFAULT }
+        Runs { repeats: 1, warm_ups: 0, verify: true, cached: true, combine: true, timeout: TIMEOUT_DEFAULT }
     }
 }
 
@@ -72,19 +76,10 @@ pub fn run(
         return Err(Error::argument("repeats", 0, "1 or more"));
     }
     let choices = workload.choices()?;
-    say("first round");
-    let before = Counted::of(bed.world())?;
-    let (ranks, landed) = first_round(bed, workload, &choices, runs)?;
-    let counted = Counted::of(bed.world())?.since(before);
+    let (samples, landed) = samples(bed, workload, &choices, runs, say)?;
     let communicator = first(bed)?;
     let (plan, backend) = (communicator.plan().clone(), communicator.device().backend);
     let moved = Moved::new(&plan, &choices, landed)?;
-    if runs.verify {
-        check_bytes(&plan, &moved, &counted, landed)?;
-    }
-    say("repeats");
-    let samples = timed(bed, &ranks, runs)?;
-    on_all(bed.world(), |rank| lock(&ranks[rank.rank() as usize]).end(rank))?;
     Ok(Record {
         workload: WorkloadKey::new(workload),
         setting: SettingKey::new(&plan),
@@ -100,6 +95,28 @@ pub fn run(
         figures: Figures::new(&plan, &moved, &samples),
         samples,
     })
+}
+
+/// The times of a run, and whether all rows landed by themselves.
+pub(super) fn samples(
+    bed: &mut Bed,
+    workload: &Workload,
+    choices: &[Choices],
+    runs: &Runs,
+    say: &dyn Fn(&str),
+) -> Result<(Samples, bool)> {
+    say("first round");
+    let before = Counted::of(bed.world())?;
+    let (ranks, landed) = first_round(bed, workload, choices, runs)?;
+    if runs.verify {
+        let counted = Counted::of(bed.world())?.since(before);
+        let plan = first(bed)?.plan().clone();
+        check_bytes(&plan, &Moved::new(&plan, choices, landed)?, &counted, landed)?;
+    }
+    say("repeats");
+    let samples = timed(bed, &ranks, runs)?;
+    on_all(bed.world(), |rank| lock(&ranks[rank.rank() as usize]).end(rank))?;
+    Ok((samples, landed))
 }
 
 /// What was counted in the first round is what the figures are made of, where it is counted apart.
@@ -129,8 +146,8 @@ fn first(bed: &mut Bed) -> Result<&Communicator> {
 struct Rank {
     /// Without a bound or a handle.
     dispatch: Dispatch,
-    /// Of the first round.
-    handle: Handle,
+    /// Of the first round, or of the first dispatch where there was none.
+    handle: Option<Handle>,
     /// Room for the rows that come.
     bound: usize,
     /// `[bound, hidden]`: what experts give back.
@@ -145,10 +162,18 @@ struct Rank {
 }
 
 impl Rank {
-    fn new(rank: &Communicator, dispatch: Dispatch, got: &Dispatched, [rows, weights]: [Tensor; 2]) -> Result<Rank> {
-        let (handle, bound, landed) = (got.handle.clone(), got.rows.max(1), got.landed);
+    /// With what a dispatch gave.
+    fn new(rank: &Communicator, dispatch: Dispatch, got: &Dispatched, back: [Tensor; 2]) -> Result<Rank> {
+        let made = Rank::before(rank, dispatch, got.rows, back)?;
+        Ok(Rank { handle: Some(got.handle.clone()), landed: got.landed, ..made })
+    }
+
+    /// Before any dispatch, of which so many rows are known to come.
+    fn before(rank: &Communicator, dispatch: Dispatch, come: usize, [rows, weights]: [Tensor; 2]) -> Result<Rank> {
         let events = [rank.driver().create_event()?, rank.driver().create_event()?];
-        Ok(Rank { dispatch, handle, bound, rows, weights, landed, last: None, events })
+        // What lands is not known before it has; where there is a zone it holds what balanced routing brings.
+        let landed = rank.plan().landing().rows() as usize >= come;
+        Ok(Rank { dispatch, handle: None, bound: come.max(1), rows, weights, landed, last: None, events })
     }
 
     /// Gives back what is not given back by itself.
@@ -178,7 +203,13 @@ fn first_round(bed: &mut Bed, workload: &Workload, choices: &[Choices], runs: &R
     let plan = first(bed)?.plan().clone();
     let ranks = match runs.verify {
         true => checked_round(bed, &plan, workload, choices, runs)?,
-        false => on_all(bed.world(), |rank| unchecked_round(rank, &choices[rank.rank() as usize], runs))?,
+        false => {
+            let come = rows_that_come(&plan, choices)?;
+            on_all(bed.world(), |rank| {
+                let number = rank.rank() as usize;
+                unchecked_round(rank, &choices[number], come.as_ref().map(|come| come[number]), runs)
+            })?
+        }
     };
     let landed = plan.landing().rows() > 0 && ranks.iter().all(|rank| rank.landed);
     Ok((ranks.into_iter().map(Mutex::new).collect(), landed))
@@ -232,8 +263,23 @@ fn checked_rank(
     Ok((Rank::new(rank, op, &got, [rows, weights])?, mismatches))
 }
 
-/// As [`checked_rank`], with whatever memory holds: for worlds whose rows would not fit into the host's memory twice.
-fn unchecked_round(rank: &mut Communicator, choices: &Choices, runs: &Runs) -> Result<Rank> {
+/// Rows that come to each rank where they come by source: one for each token with an expert there.
+fn rows_that_come(plan: &Plan, choices: &[Choices]) -> Result<Option<Vec<usize>>> {
+    if by_expert(&plan.shape) {
+        return Ok(None);
+    }
+    let mut come = vec![0; plan.topology.ranks() as usize];
+    for rank in choices {
+        let layout = Layout::new(plan.topology, plan.shape, &rank.topk_idx)?;
+        let to = (0..layout.tokens()).flat_map(|token| layout.destinations(token));
+        to.for_each(|&rank| come[rank as usize] += 1);
+    }
+    Ok(Some(come))
+}
+
+/// As [`checked_rank`], with whatever memory holds: for worlds whose rows would not fit into the host's memory twice. Nothing
+/// runs when it is known how many rows come.
+fn unchecked_round(rank: &mut Communicator, choices: &Choices, come: Option<usize>, runs: &Runs) -> Result<Rank> {
     let shape = rank.plan().shape;
     let topk = shape.topk() as usize;
     let tokens = choices.topk_idx.len() / topk;
@@ -246,11 +292,17 @@ fn unchecked_round(rank: &mut Communicator, choices: &Choices, runs: &Runs) -> R
     if let Some(kind) = payload.scales().filter(|_| payload.takes_scales()) {
         op = op.scales(&rank.empty(kind.dtype(), &[tokens, shape.scale_columns() as usize])?);
     }
-    let got = rank.dispatch(op.clone())?.wait(WAIT)?;
-    let bound = got.rows.max(1);
-    let rows = rank.empty(shape.sum().dtype(), &[bound, shape.hidden() as usize])?;
-    let weights = rank.empty(DType::F32, &[bound, choices_of_a_row(&shape)])?;
-    Rank::new(rank, op, &got, [rows, weights])
+    let got = match come {
+        Some(_) => None,
+        None => Some(rank.dispatch(op.clone())?.wait(WAIT)?),
+    };
+    let come = come.or(got.as_ref().map(|got| got.rows)).unwrap_or_default();
+    let rows = rank.empty(shape.sum().dtype(), &[come.max(1), shape.hidden() as usize])?;
+    let weights = rank.empty(DType::F32, &[come.max(1), choices_of_a_row(&shape)])?;
+    match got {
+        Some(got) => Rank::new(rank, op, &got, [rows, weights]),
+        None => Rank::before(rank, op, come, [rows, weights]),
+    }
 }
 
 /// Choices that a row carries.
@@ -314,8 +366,10 @@ fn repeat(bed: &mut Bed, ranks: &Ranks, runs: &Runs, samples: &mut Samples) -> R
     let fresh = if emulated { Timed::DispatchMarked } else { Timed::Dispatch };
     let dispatches = operation(bed, ranks, runs, fresh)?;
     samples.dispatch_us.extend(slowest_us(&dispatches, |taken| Some(taken.whole_ns)));
-    let combines = operation(bed, ranks, runs, Timed::Combine)?;
-    samples.combine_us.extend(slowest_us(&combines, |taken| Some(taken.whole_ns)));
+    if runs.combine {
+        let combines = operation(bed, ranks, runs, Timed::Combine)?;
+        samples.combine_us.extend(slowest_us(&combines, |taken| Some(taken.whole_ns)));
+    }
     if runs.cached {
         let cached = operation(bed, ranks, runs, Timed::DispatchCached)?;
         samples.dispatch_cached_us.extend(slowest_us(&cached, |taken| Some(taken.whole_ns)));
@@ -339,7 +393,7 @@ fn operation(bed: &mut Bed, ranks: &Ranks, runs: &Runs, what: Timed) -> Result<V
     on_all(bed.world(), |rank| {
         let number = rank.rank() as usize;
         let mut state = lock(&ranks[number]);
-        let lead_in = lead_in.then(|| rank.dispatch(state.along_handle())).transpose()?;
+        let lead_in = lead_in.then(|| rank.dispatch(state.along_handle()?)).transpose()?;
         let taken = state.time(rank, &marks[number], runs, what)?;
         if let Some(mut pending) = lead_in {
             pending.wait(WAIT)?;
@@ -349,8 +403,10 @@ fn operation(bed: &mut Bed, ranks: &Ranks, runs: &Runs, what: Timed) -> Result<V
 }
 
 impl Rank {
-    fn along_handle(&self) -> Dispatch {
-        self.dispatch.clone().cached(&self.handle)
+    fn along_handle(&self) -> Result<Dispatch> {
+        let handle = self.handle.as_ref().or(self.last.as_ref());
+        let handle = handle.ok_or_else(|| Error::Bug("a dispatch along a handle before any".into()))?;
+        Ok(self.dispatch.clone().cached(handle))
     }
 
     fn time(&mut self, rank: &mut Communicator, marks: &Marks, runs: &Runs, what: Timed) -> Result<Taken> {
@@ -360,7 +416,7 @@ impl Rank {
             Timed::Dispatch => self.dispatch_fresh(rank, end)?,
             Timed::DispatchMarked => self.dispatch_marked(rank, marks, end)?,
             Timed::Combine => self.combine_last(rank, runs, end)?,
-            Timed::DispatchCached => ended(rank.dispatch(self.along_handle())?, rank, end).map(|_| Vec::new())?,
+            Timed::DispatchCached => ended(rank.dispatch(self.along_handle()?)?, rank, end).map(|_| Vec::new())?,
         };
         Ok(Taken { whole_ns: driver.elapsed_ns(start, end)?, shares: shares(rank, start, &launches)? })
     }
