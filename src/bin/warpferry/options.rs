@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use warpferry::gate::Gate;
 use warpferry::plan::tuning::MAX_CHUNK;
 use warpferry::plan::{
-    Fabric, Fp8, Landing, OutputLayout, Payload, Quantization, Role, Roles, ScaleKind, Shape, Sum, Tuning,
+    Fabric, Fp8, Landing, OutputLayout, Payload, Quantization, Roles, ScaleKind, Shape, Sum, Tuning,
 };
 use warpferry::{Error, Result, Topology};
 
@@ -283,40 +283,14 @@ impl FromStr for RolesOption {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<RolesOption, String> {
-        let kind = |letter: char| match letter {
-            's' => Ok(Role::Send),
-            'f' => Ok(Role::Forward),
-            'r' => Ok(Role::Receive),
-            other => Err(format!("`{other}` is no role: valid are s, f and r, or the words dynamic and fixed")),
-        };
-        Ok(RolesOption(match text {
-            "dynamic" => Roles::Dynamic,
-            "fixed" => Roles::Fixed,
-            list => Roles::Custom(
-                list.split(',')
-                    .map(|worker| worker.chars().map(kind).collect())
-                    .collect::<std::result::Result<_, _>>()?,
-            ),
-        }))
+        text.parse().map(RolesOption)
     }
 }
 
 impl fmt::Display for RolesOption {
     /// As typed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letter = |role: &Role| match role {
-            Role::Send => 's',
-            Role::Forward => 'f',
-            Role::Receive => 'r',
-        };
-        match &self.0 {
-            Roles::Dynamic => f.write_str("dynamic"),
-            Roles::Fixed => f.write_str("fixed"),
-            Roles::Custom(list) => {
-                let workers: Vec<String> = list.iter().map(|kinds| kinds.iter().map(letter).collect()).collect();
-                f.write_str(&workers.join(","))
-            }
-        }
+        self.0.fmt(f)
     }
 }
 
@@ -404,6 +378,7 @@ impl DemoOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use warpferry::plan::Role;
 
     fn parsed(words: &[&str]) -> DemoOptions {
         DemoOptions::parse_from(std::iter::once("demo").chain(words.iter().copied()))
