@@ -112,10 +112,7 @@ impl WorldConfig {
     /// # Errors
     /// As [`WorldConfig::plan`].
     pub fn memory_bytes(&self) -> Result<u64> {
-        (0..self.topology.ranks()).try_fold(0, |sum, rank| {
-            let need = self.plan(rank)?.memory_bytes();
-            Ok(sum + need.window_bytes + need.state_bytes + need.queue_bytes + need.handle_bytes)
-        })
+        (0..self.topology.ranks()).try_fold(0, |sum, rank| Ok(sum + self.plan(rank)?.memory_bytes().bytes()))
     }
 }
 
