@@ -142,15 +142,19 @@ impl Plan {
 
     /// Bytes of send queues, completion entries and doorbell records of one rank.
     pub fn queue_bytes(&self) -> u64 {
-        match self.fabric {
-            Fabric::Loopback => 0,
-            Fabric::Mlx5 => {
-                let peers = u64::from(self.topology.nodes() - 1);
-                let per_channel = u64::from(self.tuning.payload_queue_entries() + self.tuning.credit_queue_entries());
-                let exchange = u64::from(tuning::EXCHANGE_QUEUE_ENTRIES);
-                let queues = peers * (2 * u64::from(self.tuning.channels) + 1);
-                64 * peers * (u64::from(self.tuning.channels) * per_channel + exchange) + queues * (64 + 64)
-            }
+        queue_bytes(self.topology, &self.tuning, self.fabric)
+    }
+}
+
+fn queue_bytes(topology: Topology, tuning: &Tuning, fabric: Fabric) -> u64 {
+    match fabric {
+        Fabric::Loopback => 0,
+        Fabric::Mlx5 => {
+            let (peers, channels) = (u64::from(topology.nodes() - 1), u64::from(tuning.channels));
+            let per_channel = u64::from(tuning.payload_queue_entries() + tuning.credit_queue_entries());
+            let exchange = u64::from(tuning::EXCHANGE_QUEUE_ENTRIES);
+            let queues = peers * (2 * channels + 1);
+            64 * peers * (channels * per_channel + exchange) + queues * (64 + 64)
         }
     }
 }
@@ -182,6 +186,16 @@ pub struct MemoryNeed {
 }
 
 impl MemoryNeed {
+    /// Of a plan that has these parts, whether its launches fit a GPU or not.
+    pub(crate) fn of(topology: Topology, shape: &Shape, tuning: &Tuning, fabric: Fabric) -> MemoryNeed {
+        MemoryNeed {
+            window_bytes: window::Window::new(topology, shape, tuning, fabric).bytes,
+            state_bytes: state::State::new(topology, shape, tuning).bytes,
+            queue_bytes: queue_bytes(topology, tuning, fabric),
+            handle_bytes: handle::HandleLayout::new(topology, shape, tuning).bytes,
+        }
+    }
+
     /// All together.
     pub fn bytes(&self) -> u64 {
         self.window_bytes + self.state_bytes + self.queue_bytes + self.handle_bytes
