@@ -13,6 +13,7 @@ mod replays;
 mod report;
 mod traffic;
 mod transfer;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ enum Command {
     DeviceReport(device_report::ReportOptions),
     /// Runs any PTX program on the emulator.
     Emu(Box<emu::EmuOptions>),
+    /// Searches the best settings for a machine, a world and a shape.
+    Tune(Box<tune::TuneOptions>),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Doctor(options) => Ok(doctor::run(&options)),
         Command::DeviceReport(options) => device_report::run(&options),
         Command::Emu(options) => emu::run(&options),
+        Command::Tune(options) => tune::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

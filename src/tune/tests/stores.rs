@@ -44,12 +44,15 @@ fn look(wanted: &Wanted<'_>, variable: Option<&Path>, user: Option<&Path>) -> su
     stored_by(wanted, variable, user, &shipped()).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Device, world, shape and gate that are wanted; channels of what is found, and what is said of it.
+type Row = (&'static str, (u32, u32), Shape, &'static str, u32, &'static str);
+
 /// A snapshot: what is wanted, the channels of what is found, and what is said of it.
 #[test]
 fn lookups_give_what_the_table_says() {
     let experts = OutputLayout::Experts { align: 128 };
     let plain = |tokens| shape(tokens);
-    let table: [(&str, (u32, u32), Shape, &str, u32, &str); 10] = [
+    let table: [Row; 10] = [
         ("h800-cx7", (2, 8), plain(4096), "uniform", 21, "shipped settings, for just this"),
         (
             "h800-cx7",

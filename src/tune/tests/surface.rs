@@ -121,7 +121,7 @@ impl Surface {
         let ib_stream =
             channels * (nodes - 1.0) * flying(tuning.depth_ib, tuning.chunk_ib) * bytes / machine.trip_us[0];
         let nv_stream = channels * ranks * flying(tuning.depth_nv, tuning.chunk_nv) * bytes / machine.trip_us[1];
-        let spill = 1.0 + 0.25 * (ring_bytes(plan) / machine.cache_bytes - 1.0).max(0.0).min(2.0);
+        let spill = 1.0 + 0.25 * (ring_bytes(plan) / machine.cache_bytes - 1.0).clamp(0.0, 2.0);
         let gbs = |gbs: f64| gbs * 1e3; // bytes a microsecond
         let times = [
             between * bytes / gbs(machine.ib_gbs),
