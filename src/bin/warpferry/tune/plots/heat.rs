@@ -29,15 +29,13 @@ pub fn draw(outcome: &Outcome, file: &Path) -> Drawn {
         .y_label_area_size(60)
         .build_cartesian_2d(0..sms.len().max(1) as i32, 0..chunks.len().max(1) as i32)?;
     chart.configure_mesh().disable_mesh().disable_axes().draw()?;
-    let chosen = (
-        outcome.setting.dispatch_sms,
-        if chunk == Axis::ChunkIb { outcome.setting.chunk_ib } else { outcome.setting.chunk_nv },
-    );
+    let setting = &outcome.setting;
+    let chosen_chunk = if chunk == Axis::ChunkIb { setting.chunk_ib } else { setting.chunk_nv };
     for ((column, row), cost) in cells(outcome, chunk, &sms, &chunks) {
         let percent = 100.0 * (cost / best - 1.0);
         let square = [(column, row), (column + 1, row + 1)];
         chart.draw_series([Rectangle::new(square, shade(percent / DARKEST).filled())])?;
-        let here = chosen == (sms[column as usize], chunks[row as usize]);
+        let here = (setting.dispatch_sms, chosen_chunk) == (sms[column as usize], chunks[row as usize]);
         let colour = if percent > 0.5 * DARKEST { WHITE } else { BLACK };
         let style = ("sans-serif", TEXT).into_font().color(&colour);
         let (x, y) = chart.backend_coord(&(column, row + 1));

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use warpferry::tune::{Axis, Outcome};
 use warpferry::{Error, Result};
 
+/// Draws an outcome into a file.
+type Plot = fn(&Outcome, &Path) -> paper::Drawn;
+
 /// Draws all plots into `folder`; gives their files.
 ///
 /// # Errors
@@ -17,7 +20,7 @@ use warpferry::{Error, Result};
 pub fn draw(outcome: &Outcome, folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error: std::io::Error| Error::File { path: folder.display().to_string(), message: error.to_string() };
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let plots: [(&str, fn(&Outcome, &Path) -> paper::Drawn); 3] =
+    let plots: [(&str, Plot); 3] =
         [("chunk-sms.svg", heat::draw), ("sms-time.svg", pareto::draw), ("path.svg", path::draw)];
     let mut files = Vec::new();
     for (name, plot) in plots {

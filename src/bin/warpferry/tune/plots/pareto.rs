@@ -33,7 +33,7 @@ pub fn draw(outcome: &Outcome, file: &Path) -> Drawn {
         .build_cartesian_2d(0..most_sms + 2, 0.0..1.05 * most_us.max(1.0))?;
     let mesh = &mut chart.configure_mesh();
     mesh.x_desc("SMs of dispatch and of combine, added").y_desc("us on the slowest rank");
-    mesh.label_style(("sans-serif", TEXT)).draw()?;
+    mesh.light_line_style(TRANSPARENT).label_style(("sans-serif", TEXT)).draw()?;
     chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, DOT.mix(0.7).filled())))?;
     let front = front(&points);
     chart.draw_series(LineSeries::new(front.iter().copied(), FRONT.stroke_width(2)))?;

@@ -26,7 +26,7 @@ pub fn draw(outcome: &Outcome, file: &Path) -> Drawn {
         .build_cartesian_2d(0..outcome.points_tried + 1, (LEAST..2.0 * most).log_scale())?;
     let mesh = &mut chart.configure_mesh();
     mesh.x_desc("points measured").y_desc("percent above the best (0.01 and less at the bottom)");
-    mesh.label_style(("sans-serif", TEXT)).draw()?;
+    mesh.light_line_style(TRANSPARENT).label_style(("sans-serif", TEXT)).draw()?;
     for descent in outcome.path.chunk_by(|a, b| a.start == b.start) {
         let start = descent[0].start;
         let colour = LINES[start as usize % LINES.len()];
@@ -37,7 +37,12 @@ pub fn draw(outcome: &Outcome, file: &Path) -> Drawn {
         chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
     }
     let labels = &mut chart.configure_series_labels();
-    labels.background_style(WHITE).border_style(BLACK).label_font(("sans-serif", TEXT)).draw()?;
+    labels
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE)
+        .border_style(BLACK)
+        .label_font(("sans-serif", TEXT))
+        .draw()?;
     area.present()?;
     Ok(())
 }
