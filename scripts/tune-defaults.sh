@@ -5,7 +5,7 @@
 #     scripts/tune-defaults.sh [MACHINE...]
 #
 # With machines only theirs are searched; entries of the others stay. A search that was cut goes on from its journal in cargo's
-# target folder (tune-defaults/); WARPFERRY_TUNE_BUDGET is the most points of each (default: 400).
+# target folder (tune-defaults/); journals of another version or clock are refused: remove them. WARPFERRY_TUNE_BUDGET is the most points of each (default: 400).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,9 +14,12 @@ case "${1:-}" in
 esac
 
 machines=("$@")
-[[ ${#machines[@]} -gt 0 ]] || machines=(h800-cx7 h100-cx7 h200-cx7 b200 generic)
 budget=${WARPFERRY_TUNE_BUDGET:-400}
 store=tuned/shipped.toml
+if [[ ${#machines[@]} -eq 0 ]]; then
+    machines=(h800-cx7 h100-cx7 h200-cx7 b200 generic)
+    echo "format = 1" >"$store"
+fi
 journals=${CARGO_TARGET_DIR:-$PWD/target}/tune-defaults
 
 # Nodes, tokens and node limit (- for none); 8 GPUs a node, shapes of DeepSeek-V3: training and prefill, then decode.

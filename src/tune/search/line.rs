@@ -106,3 +106,55 @@ impl Line {
         [self.side(true, step), self.side(false, step)].into_iter().flatten().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Walks to the end; the best place and how many places were asked for.
+    fn walk(costs: &[f64], start: usize) -> (usize, usize) {
+        let cost = |place: usize| Some(Cost { main: costs[place], sm_ms: 0.0 });
+        let (mut line, mut asked) = (Line::new(costs.len(), start, cost(start)), BTreeSet::from([start]));
+        for _ in 0..100 {
+            let wanted = line.wanted();
+            if wanted.is_empty() {
+                return (line.best(), asked.len());
+            }
+            asked.extend(&wanted);
+            line.told(&wanted.iter().map(|&place| (place, cost(place))).collect::<Vec<_>>());
+        }
+        panic!("a line without end");
+    }
+
+    /// Method: every length, valley and start; both slopes steep or gentle.
+    #[test]
+    fn a_valley_is_found_from_everywhere() {
+        for len in 1..=24_usize {
+            for (valley, start) in (0..len).flat_map(|valley| (0..len).map(move |start| (valley, start))) {
+                for (left, right) in [(1.0, 1.0), (5.0, 0.3), (0.3, 5.0)] {
+                    let slope = |place: usize| if place < valley { left } else { right };
+                    let costs: Vec<f64> = (0..len).map(|at| 10.0 + slope(at) * at.abs_diff(valley) as f64).collect();
+                    let (best, asked) = walk(&costs, start);
+                    assert_eq!(best, valley, "{len} places from {start}");
+                    assert!(asked <= 12, "{asked} of {len} places from {start} to {valley}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_step_is_stepped_over_once() {
+        assert_eq!(walk(&[9.0, 9.0, 5.0, 9.0], 0).0, 2);
+        assert_eq!(walk(&[9.0, 9.0, 9.0, 9.0, 5.0], 0).0, 0);
+    }
+
+    #[test]
+    fn a_start_that_is_no_candidate_is_left() {
+        let mut line = Line::new(3, 1, None);
+        assert_eq!(line.wanted(), [0, 2]);
+        line.told(&[(0, None), (2, Some(Cost { main: 1.0, sm_ms: 0.0 }))]);
+        assert_eq!(line.best(), 2);
+    }
+}
