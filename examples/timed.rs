@@ -57,7 +57,9 @@ fn main() -> Result<()> {
             let got = rank.dispatch(op)?.wait(WAIT)?;
             let y =
                 rank.tensor_of_bytes(DType::Bf16, &vec![0; got.handle.rows() * 7168 * 2], &[got.handle.rows(), 7168])?;
-            if e("OPS", 2) == 2 { rank.combine(Combine::new(&y, &got.handle))?.wait(WAIT)?; }
+            if e("OPS", 2) == 2 {
+                rank.combine(Combine::new(&y, &got.handle))?.wait(WAIT)?;
+            }
         }
         Ok(())
     })?;

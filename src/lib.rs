@@ -43,6 +43,7 @@
 //! | wait | [`Pending`] |
 //! | run a step as one launch, again and again | [`Step`], [`Communicator::capture`], [`Communicator::replay`] |
 //! | choose sizes and settings | [`Shape`], [`Tuning`], [`plan::Roles`] |
+//! | have settings chosen, and look up what was | [`tune`], [`WorldConfig::stored`] |
 //! | see memory and launches beforehand | [`plan::Plan`], printable |
 //! | act on failures | [`Error`], [`status::StatusReport`] |
 //! | know how experts and ranks are loaded | [`Communicator::load_statistics`], [`load`]; [`gate`] before a run |
@@ -71,12 +72,15 @@ pub mod load;
 #[cfg(feature = "emu")]
 pub mod machine;
 pub mod mem;
+#[cfg(feature = "emu")]
+pub mod model;
 pub mod op;
 pub mod plan;
 pub mod reference;
 pub mod routing;
 pub mod status;
 pub mod topology;
+pub mod tune;
 pub mod world;
 
 pub use comm::Communicator;

@@ -518,3 +518,19 @@ fn all_results_of_a_small_program_are_explored() {
         assert!(said.contains(part), "{more:?}: {said}");
     }
 }
+
+/// There is nothing yet that measures; what is asked wrong is told before that.
+#[test]
+fn tune_names_what_is_wrong_or_missing() {
+    for (words, parts) in [
+        (&["--machine", "a100"][..], ["`--machine` = a100", "h800-cx7"]),
+        (&["--machine", "b200", "--gate", "node-limited"], ["`--gate` = node-limited", "--node-limit"]),
+        (&["--machine", "b200", "--axis", "depth=1"], ["`depth` is no axis", "depth_ib"]),
+        (&["--machine", "b200", "--axis", "channels=8,4"], ["`channels` = [8, 4]", "ascend"]),
+        (&["--machine", "b200", "--objective", "best"], ["`best` is no objective", "least-sms:PERCENT"]),
+        (&["--machine", "b200", "--experts", "255"], ["`experts` = 255", "16 ranks"]),
+    ] {
+        let said = error(&[&["tune"], words].concat());
+        assert!(parts.iter().all(|part| said.contains(part)), "{words:?}: {said}");
+    }
+}

@@ -27,6 +27,21 @@ pub struct Samples {
     pub dispatch_kernel_us: Vec<f64>,
 }
 
+impl Samples {
+    /// All times, longer or shorter by a factor.
+    pub(crate) fn scale(&mut self, factor: f64) {
+        let all = [
+            &mut self.dispatch_us,
+            &mut self.combine_us,
+            &mut self.dispatch_cached_us,
+            &mut self.layout_us,
+            &mut self.exchange_us,
+            &mut self.dispatch_kernel_us,
+        ];
+        all.into_iter().flatten().for_each(|time| *time *= factor);
+    }
+}
+
 /// What times and bytes amount to.
 ///
 /// Times are end to end on the slowest rank, medians over repeats; operations leave results where the caller reads them, so no

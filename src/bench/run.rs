@@ -119,6 +119,17 @@ pub(super) fn samples(
     Ok((samples, landed))
 }
 
+/// The times of a run alone.
+pub(crate) fn run_samples(bed: &mut Bed, workload: &Workload, choices: &[Choices], runs: &Runs) -> Result<Samples> {
+    samples(bed, workload, choices, runs, &|_| {}).map(|(samples, _)| samples)
+}
+
+/// One round that is compared with the reference, and nothing that is timed.
+pub(crate) fn verify_samples(bed: &mut Bed, workload: &Workload, choices: &[Choices], runs: &Runs) -> Result<()> {
+    let (ranks, _) = first_round(bed, workload, choices, runs)?;
+    on_all(bed.world(), |rank| lock(&ranks[rank.rank() as usize]).end(rank)).map(drop)
+}
+
 /// What was counted in the first round is what the figures are made of, where it is counted apart.
 fn check_bytes(plan: &Plan, moved: &Moved, counted: &Counted, landed: bool) -> Result<()> {
     if plan.fabric == Fabric::Loopback {

@@ -18,7 +18,7 @@ use crate::fabric::Device;
 use crate::kernel::launch::{Kernel, KernelSet};
 use crate::mem::stream::Stream;
 use crate::mem::{Buffer, DevicePtr, WindowHandle};
-use crate::plan::{Fabric, Landing, OutputLayout, Plan};
+use crate::plan::{Agreement, Fabric, Landing, Limits, OutputLayout, Plan};
 
 /// Most of a GPU's memory that is reserved for outputs: one part in this many.
 const RESERVED_SHARE: u64 = 8;
@@ -30,6 +30,8 @@ pub struct Offer {
     pub rank: u32,
     /// Hash of what all ranks must agree on.
     pub plan_hash: u64,
+    /// The same, item by item: names what differs where hashes do.
+    pub agreement: Agreement,
     /// Lets GPUs in reach map the window.
     pub window: WindowHandle,
     /// NIC addresses, when the fabric has NICs.
@@ -141,6 +143,7 @@ impl Prepared {
         Offer {
             rank: self.rank,
             plan_hash: self.plan.agreement_hash(),
+            agreement: self.plan.agreement(),
             window: self.exported,
             nic: self.nic.as_ref().map(RankNic::offer),
         }
@@ -235,42 +238,34 @@ impl Prepared {
             }
             let own = self.plan.agreement_hash();
             if offer.plan_hash != own {
-                return Err(Error::argument(
-                    "offers",
-                    format!("rank {rank} with plan {:#018x}", offer.plan_hash),
-                    format!("the same topology, shape, channels, depths and fabric on every rank (here {own:#018x})"),
-                ));
+                let value = format!("rank {rank} with plan {:#018x}{}", offer.plan_hash, self.differences(offer));
+                let valid = format!(
+                    "the same topology, shape, channels, depths, landing and fabric on every rank (rank {} has {own:#018x})",
+                    self.rank
+                );
+                return Err(Error::argument("offers", value, valid));
             }
         }
         Ok(())
     }
-}
 
-fn check_gpu(driver: &Arc<dyn Driver>, plan: &Plan) -> Result<()> {
-    let info = driver.info();
-    for (name, sms) in [("dispatch_sms", plan.dispatch.sms), ("combine_sms", plan.combine.sms)] {
-        if sms > info.sms {
-            return Err(Error::argument(name, sms, format!("at most {}, the SMs of {}", info.sms, info.name)));
+    /// In what an offer differs, as a part of a sentence.
+    fn differences(&self, offer: &Offer) -> String {
+        let items = self.plan.agreement().differences(&offer.agreement);
+        match items.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         }
     }
-    let shared = plan.dispatch.shared_bytes.max(plan.combine.shared_bytes);
-    if shared > info.shared_bytes {
-        return Err(Error::argument(
-            "stage_bytes",
-            plan.tuning.stage_bytes,
-            format!(
-                "less: {} gives a CTA {} bytes of shared memory, the plan needs {shared}",
-                info.name, info.shared_bytes
-            ),
-        ));
-    }
-    let need = plan.memory_bytes();
-    let bytes = need.window_bytes + need.state_bytes + need.queue_bytes + need.handle_bytes;
-    if bytes > info.memory_bytes {
-        return Err(Error::Unsupported {
-            need: format!("{bytes} bytes of device memory ({need})"),
-            have: format!("{} of {}", info.memory_bytes, info.name),
-        });
-    }
-    Ok(())
+}
+
+/// What the GPU gives a rank.
+fn check_gpu(driver: &Arc<dyn Driver>, plan: &Plan) -> Result<()> {
+    let info = driver.info();
+    plan.check_limits(&Limits {
+        name: info.name.clone(),
+        sms: info.sms,
+        shared_bytes: info.shared_bytes,
+        memory_bytes: info.memory_bytes,
+    })
 }

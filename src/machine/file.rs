@@ -30,6 +30,8 @@ pub(super) struct Values {
     links: Section,
     #[serde(default)]
     nic: Section,
+    #[serde(default)]
+    beside: Section,
 }
 
 /// Reads a file's text.
@@ -52,6 +54,7 @@ impl Values {
             gpu: merge(self.gpu, base.gpu),
             links: merge(self.links, base.links),
             nic: merge(self.nic, base.nic),
+            beside: merge(self.beside, base.beside),
             base: base.base,
             ..self
         }
@@ -62,6 +65,7 @@ impl Values {
             "gpu" => Some(&self.gpu),
             "links" => Some(&self.links),
             "nic" => Some(&self.nic),
+            "beside" => Some(&self.beside),
             _ => None,
         }
     }
@@ -75,6 +79,7 @@ impl Values {
             "gpu" => Some(&mut self.gpu),
             "links" => Some(&mut self.links),
             "nic" => Some(&mut self.nic),
+            "beside" => Some(&mut self.beside),
             _ => None,
         };
         if let Some(found) = values.and_then(|values| values.get_mut(name)) {
@@ -87,7 +92,7 @@ impl Values {
 
     /// Section, name, value and source of each.
     pub fn all(&self) -> impl Iterator<Item = (&str, &str, f64, &str)> {
-        let sections = [("gpu", &self.gpu), ("links", &self.links), ("nic", &self.nic)];
+        let sections = [("gpu", &self.gpu), ("links", &self.links), ("nic", &self.nic), ("beside", &self.beside)];
         sections.into_iter().flat_map(|(section, values)| {
             values.iter().map(move |(name, value)| (section, name.as_str(), value.value, value.source.as_str()))
         })

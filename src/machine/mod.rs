@@ -13,6 +13,7 @@
 //!
 //! [`Machine::emulator`] makes a configuration of the emulator with it, whose events then give the modelled time.
 
+mod contention;
 mod file;
 mod timing;
 
@@ -21,7 +22,10 @@ use std::path::Path;
 use warpferry_emu as emu;
 
 use crate::error::{Error, Result};
+use crate::plan::Limits;
 use crate::topology::Topology;
+pub use contention::Beside;
+use contention::Contention;
 use file::Values;
 
 /// Machines that come with the library: name and file.
@@ -43,6 +47,7 @@ pub struct Machine {
     shared_bytes: u32,
     memory_bytes: u64,
     timing: emu::Timing,
+    contention: Contention,
 }
 
 impl Machine {
@@ -133,6 +138,16 @@ impl Machine {
         timing::machine(&self.name, values)
     }
 
+    /// Limits of a GPU.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            name: self.name.clone(),
+            sms: self.sms,
+            shared_bytes: self.shared_bytes,
+            memory_bytes: self.memory_bytes,
+        }
+    }
+
     /// An emulated cluster of these machines, on which events give the modelled time. Nothing is checked but bounds and
     /// rights: run without times to look for mistakes.
     pub fn emulator(&self, topology: Topology) -> emu::MachineConfig {
@@ -147,6 +162,42 @@ impl Machine {
         config.garbage_seed = 0;
         config.timing = Some(self.timing.clone());
         config
+    }
+
+    /// What a computation bound by arithmetic leaves to operations beside it.
+    pub fn beside_arithmetic(&self) -> Beside {
+        self.contention.arithmetic
+    }
+
+    /// What a computation bound by device memory leaves.
+    pub fn beside_memory(&self) -> Beside {
+        self.contention.memory
+    }
+
+    /// Part of its speed that a matrix product keeps when so many SMs are held from it.
+    pub fn arithmetic_kept(&self, held_sms: u32) -> f64 {
+        self.contention.arithmetic_kept(held_sms, self.sms)
+    }
+
+    /// Part of its speed that a computation bound by device memory keeps.
+    pub fn memory_kept(&self, held_sms: u32) -> f64 {
+        self.contention.memory_kept(held_sms)
+    }
+
+    /// The machine beside a computation.
+    #[must_use]
+    pub fn beside(&self, left: Beside) -> Machine {
+        let mut machine = self.clone();
+        let part = |rate: &mut u64, left: f64| *rate = ((*rate as f64 * left) as u64).max(1);
+        part(&mut machine.timing.gpu.l2_rate, left.l2);
+        part(&mut machine.timing.gpu.hbm_rate, left.hbm);
+        part(&mut machine.timing.gpu.l2_bytes, left.l2);
+        let longer = |time: &mut u64| *time = (*time as f64 * left.load_longer) as u64;
+        longer(&mut machine.timing.gpu.l2_load_ps);
+        longer(&mut machine.timing.gpu.hbm_load_ps);
+        longer(&mut machine.timing.gpu.store_ps);
+        longer(&mut machine.timing.gpu.l2_atomic_ps);
+        machine
     }
 
     /// One of `parts` equal parts of each GPU and NIC, for worlds of one part of the SMs, channels and tokens.

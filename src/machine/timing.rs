@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use warpferry_emu::{GpuTiming, LinkTiming, NicTiming, Timing};
 
+use super::contention::Contention;
 use super::file::Values;
 use super::Machine;
 use crate::error::{Error, Result};
@@ -12,14 +13,14 @@ use crate::error::{Error, Result};
 const GRAIN_PS: u64 = 25_000;
 
 /// Takes values out of a file, and knows in the end which nobody asked for.
-struct Reader<'v> {
+pub(super) struct Reader<'v> {
     origin: &'v str,
     values: &'v Values,
     read: BTreeSet<(&'static str, &'static str)>,
 }
 
 impl Reader<'_> {
-    fn value(&mut self, section: &'static str, name: &'static str) -> Result<f64> {
+    pub fn value(&mut self, section: &'static str, name: &'static str) -> Result<f64> {
         self.read.insert((section, name));
         let argument = || format!("{section}.{name} of {}", self.origin);
         let value =
@@ -59,6 +60,7 @@ pub(super) fn machine(origin: &str, values: Values) -> Result<Machine> {
     let timing = timing(&mut reader)?;
     let (sms, shared_bytes) = (reader.count("gpu", "sms")?, reader.count("gpu", "shared_bytes")?);
     let memory_bytes = reader.scaled("gpu", "memory_gib", 1024.0 * 1024.0 * 1024.0)?;
+    let contention = Contention::read(&mut reader)?;
     let read = reader.read;
     if let Some((section, name, ..)) =
         values.all().find(|&(section, name, ..)| !read.iter().any(|&r| r == (section, name)))
@@ -68,7 +70,7 @@ pub(super) fn machine(origin: &str, values: Values) -> Result<Machine> {
         return Err(Error::argument("machine", value, format!("one of {}", names.join(", "))));
     }
     let (name, about) = (values.name.clone(), values.about.clone());
-    Ok(Machine { name, about, sms, shared_bytes, memory_bytes, timing, values })
+    Ok(Machine { name, about, sms, shared_bytes, memory_bytes, timing, contention, values })
 }
 
 fn timing(reader: &mut Reader<'_>) -> Result<Timing> {

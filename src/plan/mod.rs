@@ -3,10 +3,12 @@
 //! Nothing here touches a device, a clock or a thread. One field list ([`blocks`]) ties what the host writes to
 //! what the kernels read; one function a zone ([`window`], [`state`], [`handle`]) computes every offset.
 
+pub mod agreement;
 pub mod blocks;
 pub mod fp8;
 pub mod handle;
 pub mod launch;
+pub mod limits;
 pub mod output;
 pub mod payload;
 pub mod shape;
@@ -14,8 +16,10 @@ pub mod state;
 pub mod tuning;
 pub mod window;
 
+pub use agreement::{Agreement, Disagreement};
 pub use fp8::{Fp8, Quantization, ScaleKind};
 pub use launch::{LaunchPlan, Op};
+pub use limits::Limits;
 pub use output::OutputLayout;
 pub use payload::{Payload, Sum};
 pub use shape::Shape;
@@ -97,32 +101,14 @@ impl Plan {
         self.tuning.landing_of(&self.shape)
     }
 
-    /// Hash of all that ranks must agree on; it travels in the exchange boxes. FNV-1a, 64 bits.
+    /// All that ranks must agree on.
+    pub fn agreement(&self) -> Agreement {
+        Agreement::of(self)
+    }
+
+    /// Hash of all that ranks must agree on; it travels in the exchange boxes.
     pub fn agreement_hash(&self) -> u64 {
-        let t = &self.tuning;
-        let s = &self.shape;
-        let words = [
-            4, // version of the wire format
-            u64::from(self.topology.nodes()),
-            u64::from(self.topology.gpus_per_node()),
-            s.payload().code(),
-            u64::from(s.dispatch_row_bytes()),
-            s.sum() as u64,
-            u64::from(s.combine_row_bytes()),
-            u64::from(s.layout().expert_align()),
-            u64::from(s.experts()),
-            u64::from(s.topk()),
-            u64::from(s.max_tokens()),
-            u64::from(t.channels),
-            u64::from(t.depth_ib),
-            u64::from(t.depth_nv),
-            u64::from(self.landing().rows()),
-            self.fabric as u64,
-        ];
-        words
-            .iter()
-            .flat_map(|w| w.to_le_bytes())
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+        self.agreement().hash()
     }
 
     /// Device memory of one rank in bytes: window, private state, queues and one handle.
@@ -156,15 +142,19 @@ impl Plan {
 
     /// Bytes of send queues, completion entries and doorbell records of one rank.
     pub fn queue_bytes(&self) -> u64 {
-        match self.fabric {
-            Fabric::Loopback => 0,
-            Fabric::Mlx5 => {
-                let peers = u64::from(self.topology.nodes() - 1);
-                let per_channel = u64::from(self.tuning.payload_queue_entries() + self.tuning.credit_queue_entries());
-                let exchange = u64::from(tuning::EXCHANGE_QUEUE_ENTRIES);
-                let queues = peers * (2 * u64::from(self.tuning.channels) + 1);
-                64 * peers * (u64::from(self.tuning.channels) * per_channel + exchange) + queues * (64 + 64)
-            }
+        queue_bytes(self.topology, &self.tuning, self.fabric)
+    }
+}
+
+fn queue_bytes(topology: Topology, tuning: &Tuning, fabric: Fabric) -> u64 {
+    match fabric {
+        Fabric::Loopback => 0,
+        Fabric::Mlx5 => {
+            let (peers, channels) = (u64::from(topology.nodes() - 1), u64::from(tuning.channels));
+            let per_channel = u64::from(tuning.payload_queue_entries() + tuning.credit_queue_entries());
+            let exchange = u64::from(tuning::EXCHANGE_QUEUE_ENTRIES);
+            let queues = peers * (2 * channels + 1);
+            64 * peers * (channels * per_channel + exchange) + queues * (64 + 64)
         }
     }
 }
@@ -193,6 +183,23 @@ pub struct MemoryNeed {
     pub queue_bytes: u64,
     /// One routing handle; as many as calls are alive at once.
     pub handle_bytes: u64,
+}
+
+impl MemoryNeed {
+    /// Of a plan that has these parts, whether its launches fit a GPU or not.
+    pub(crate) fn of(topology: Topology, shape: &Shape, tuning: &Tuning, fabric: Fabric) -> MemoryNeed {
+        MemoryNeed {
+            window_bytes: window::Window::new(topology, shape, tuning, fabric).bytes,
+            state_bytes: state::State::new(topology, shape, tuning).bytes,
+            queue_bytes: queue_bytes(topology, tuning, fabric),
+            handle_bytes: handle::HandleLayout::new(topology, shape, tuning).bytes,
+        }
+    }
+
+    /// All together.
+    pub fn bytes(&self) -> u64 {
+        self.window_bytes + self.state_bytes + self.queue_bytes + self.handle_bytes
+    }
 }
 
 impl std::fmt::Display for MemoryNeed {

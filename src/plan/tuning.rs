@@ -1,5 +1,8 @@
 //! How it is moved: channels, SMs, chunks, ring depths, workers, roles.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::output::OutputLayout;
 use super::shape::Shape;
 use crate::error::{Error, Result};
@@ -19,7 +22,7 @@ pub const STAGE_BYTES_MAX: u32 = 16384;
 const QUEUE_PAIRS_MAX: u32 = 1000;
 
 /// Most channels of a world: each has two queue pairs to every other node.
-fn channels_max(topology: Topology) -> u32 {
+pub(crate) fn channels_max(topology: Topology) -> u32 {
     match topology.nodes() - 1 {
         0 => u32::MAX,
         others => QUEUE_PAIRS_MAX / (2 * others),
@@ -50,20 +53,48 @@ pub enum Roles {
     Custom(Vec<Vec<Role>>),
 }
 
-impl std::fmt::Display for Roles {
-    /// `dynamic`, `fixed`, or s(end), f(orward), r(eceive) of each worker: `rfs,srf,f`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let letter = |role: &Role| match role {
+impl Role {
+    fn letter(self) -> char {
+        match self {
             Role::Send => 's',
             Role::Forward => 'f',
             Role::Receive => 'r',
-        };
+        }
+    }
+
+    fn of_letter(letter: char) -> std::result::Result<Role, String> {
+        match letter {
+            's' => Ok(Role::Send),
+            'f' => Ok(Role::Forward),
+            'r' => Ok(Role::Receive),
+            other => Err(format!("`{other}` is no role: valid are s, f and r, or the words dynamic and fixed")),
+        }
+    }
+}
+
+impl FromStr for Roles {
+    type Err = String;
+
+    /// `dynamic`, `fixed`, or a list of s(end), f(orward), r(eceive) for each worker: `rfs,srf,f`.
+    fn from_str(text: &str) -> std::result::Result<Roles, String> {
+        let worker = |kinds: &str| kinds.chars().map(Role::of_letter).collect();
+        Ok(match text {
+            "dynamic" => Roles::Dynamic,
+            "fixed" => Roles::Fixed,
+            list => Roles::Custom(list.split(',').map(worker).collect::<std::result::Result<_, _>>()?),
+        })
+    }
+}
+
+impl fmt::Display for Roles {
+    /// As [`FromStr`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Roles::Dynamic => f.write_str("dynamic"),
             Roles::Fixed => f.write_str("fixed"),
             Roles::Custom(list) => {
-                let workers: Vec<String> = list.iter().map(|kinds| kinds.iter().map(letter).collect()).collect();
-                f.write_str(&workers.join(","))
+                let worker = |kinds: &Vec<Role>| kinds.iter().map(|role| role.letter()).collect::<String>();
+                f.write_str(&list.iter().map(worker).collect::<Vec<_>>().join(","))
             }
         }
     }
@@ -120,8 +151,8 @@ impl Landing {
     }
 }
 
-impl std::fmt::Display for Landing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Landing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Landing::Staged => f.write_str("staged"),
             Landing::Direct { rows } => write!(f, "direct, in a zone of {rows} rows"),

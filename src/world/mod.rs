@@ -29,6 +29,8 @@ pub use crate::fabric::Device;
 use crate::kernel::launch::KernelSet;
 use crate::plan::{Fabric, Plan, Shape, Tuning};
 use crate::topology::Topology;
+use crate::tune;
+use crate::tune::store::{Stored, Wanted};
 
 /// Longest that closing a world waits for a rank's kernels.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -79,6 +81,29 @@ impl WorldConfig {
     pub fn tuning(mut self, tuning: Tuning) -> WorldConfig {
         self.tuning = tuning;
         self
+    }
+
+    /// With the setting that is stored for this world: of the file that `WARPFERRY_TUNING` names, of the user's store, of those that
+    /// ship, or the documented defaults ([`tune::stored`](crate::tune::stored())). Says which, and how well it fits. Comes behind
+    /// [`WorldConfig::fabric`], since settings are kept by fabric. `device` is a machine or a GPU by name
+    /// ([`DriverInfo::name`](crate::driver::DriverInfo)), `gate` the class of the gate. Ranks of several processes that look up
+    /// different files may get different settings: joining them then fails and names the rank and what differs.
+    ///
+    /// ```
+    /// use warpferry::{Shape, Topology, WorldConfig};
+    ///
+    /// let config = WorldConfig::new(Topology::new(2, 8)?, Shape::new(7168, 256, 8, 4096)?);
+    /// let (config, stored) = config.stored("h800-cx7", "uniform")?;
+    /// println!("{stored}: {:?}", config.tuning);
+    /// # Ok::<(), warpferry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`tune::stored`](crate::tune::stored()).
+    pub fn stored(self, device: &str, gate: &str) -> Result<(WorldConfig, Stored)> {
+        let (fabric, topology, shape) = (self.fabric, self.topology, &self.shape);
+        let stored = tune::stored(&Wanted { device, fabric, topology, shape, gate })?;
+        Ok((self.tuning(stored.tuning.clone()), stored))
     }
 
     /// With this fabric.
@@ -159,10 +184,7 @@ impl WorldConfig {
     /// # Errors
     /// As [`WorldConfig::plan`].
     pub fn memory_bytes(&self) -> Result<u64> {
-        (0..self.topology.ranks()).try_fold(0, |sum, rank| {
-            let need = self.plan(rank)?.memory_bytes();
-            Ok(sum + need.window_bytes + need.state_bytes + need.queue_bytes + need.handle_bytes)
-        })
+        (0..self.topology.ranks()).try_fold(0, |sum, rank| Ok(sum + self.plan(rank)?.memory_bytes().bytes()))
     }
 }
 

@@ -13,6 +13,7 @@ mod output;
 mod replays;
 mod report;
 mod transfer;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Command {
     DeviceReport(device_report::ReportOptions),
     /// Runs any PTX program on the emulator.
     Emu(Box<emu::EmuOptions>),
+    /// Searches the best settings for a machine, a world and a shape.
+    Tune(Box<tune::TuneOptions>),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Doctor(options) => Ok(doctor::run(&options)),
         Command::DeviceReport(options) => device_report::run(&options),
         Command::Emu(options) => emu::run(&options),
+        Command::Tune(options) => tune::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

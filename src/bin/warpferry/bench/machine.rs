@@ -1,33 +1,23 @@
-//! Machines whose times the emulator models, by name.
+//! Benches of a machine that is not here: by its model.
 
-use warpferry::{Error, Result, Topology};
-use warpferry_emu::MachineConfig;
+use warpferry::bench::{Record, Runs, Workload};
+use warpferry::machine::Machine;
+use warpferry::model::{Model, Wanted};
+use warpferry::plan::Plan;
+use warpferry::Result;
 
-/// Names of the machines.
-const PRESETS: [&str; 5] = ["h800-cx7", "h100-cx7", "h200-cx7", "b200-cx7", "generic"];
-
-/// The emulated cluster of `topology` with the times of a machine.
+/// The record of a workload with a plan on a machine, by its model.
 ///
 /// # Errors
-/// [`Error::Argument`] for a name that is none; [`Error::Unsupported`] in a build without models of machines.
-pub fn preset(name: &str, _topology: Topology) -> Result<MachineConfig> {
-    if !PRESETS.contains(&name) {
-        return Err(Error::argument("--machine", name, PRESETS.join(", ")));
+/// What the model says.
+pub fn record(machine: &str, workload: &Workload, plan: &Plan, runs: &Runs, say: &dyn Fn(&str)) -> Result<Record> {
+    let machine = Machine::find(machine)?;
+    plan.check_limits(&machine.limits())?;
+    let model = Model::new(machine);
+    if runs.verify {
+        say("results");
+        model.check(workload, plan)?;
     }
-    Err(Error::Unsupported {
-        need: format!("a model of machine {name}"),
-        have: "a build without models of machines: leave --machine out".to_string(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_machine_is_told_the_known_ones() {
-        let topology = Topology::new(1, 1).expect("valid");
-        let said = preset("h900", topology).expect_err("none").to_string();
-        assert!(said.contains("h900") && PRESETS.iter().all(|name| said.contains(name)), "{said}");
-    }
+    say("times");
+    model.record(workload, plan, Wanted { cached: runs.cached, ..Wanted::BOTH }, runs.verify)
 }

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use warpferry::bench::compare::{compare, Verdict};
 use warpferry::bench::traffic::Least;
 use warpferry::bench::{run as run_workload, Record, Runs, Source, Workload};
+use warpferry::machine::Machine;
 use warpferry::op::TIMEOUT_DEFAULT;
 use warpferry::reference::Layout;
 use warpferry::{Error, Result, Shape, Topology, WorldConfig};
@@ -92,7 +93,7 @@ fn records(options: &BenchOptions, points: &[Point]) -> Result<Vec<Record>> {
     let of_emulator = options.machine.as_ref().map(|_| "--machine");
     let Choice { backend, why } = Choice::new(&options.place, of_emulator, largest)?;
     if let Some(machine) = &options.machine {
-        machine::preset(machine, largest)?;
+        Machine::find(machine)?;
     }
     if options.printed() == FormatOption::Table {
         say(format_args!("backend  {} ({why})", backend.device()));
@@ -145,15 +146,19 @@ impl Case {
 
     fn record(&self, options: &BenchOptions, backend: &Backend, say: &dyn Fn(&str)) -> Result<Record> {
         let config = self.config(options, backend)?;
-        self.check_memory(options, backend, &config)?;
         let emulated = backend.is_emulator();
         let runs = Runs {
             repeats: options.repeats.unwrap_or(if emulated { 1 } else { REPEATS_GPU }),
             warm_ups: options.warm_ups.unwrap_or(if emulated { 0 } else { WARM_UPS_GPU }),
             verify: !options.no_verify,
             cached: !options.no_cached,
+            combine: true,
             timeout: options.place.timeout().unwrap_or(TIMEOUT_DEFAULT),
         };
+        if let Some(machine) = &options.machine {
+            return machine::record(machine, &self.workload, &config.plan(0)?, &runs, say);
+        }
+        self.check_memory(options, backend, &config)?;
         say("making the world");
         let mut bed = backend.bed(&config)?;
         let device = backend.device();
@@ -167,9 +172,6 @@ impl Case {
         let mut config = WorldConfig::new(topology, shape).fabric(options.place.fabric.fabric());
         config.tuning =
             self.setting.tuning(topology, &shape, backend.sms_of_rank(topology)?, outputs_alive(backend))?;
-        if let Some(machine) = &options.machine {
-            config.machine = machine::preset(machine, topology)?;
-        }
         // Results are compared; `demo` runs the same kernels with all checks.
         config.machine.checks = Checks::NONE;
         Ok(config)

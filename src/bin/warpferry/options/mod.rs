@@ -11,8 +11,8 @@ use warpferry::gate::Gate;
 use warpferry::plan::{Shape, Tuning};
 use warpferry::{Result, Topology};
 
-pub use place::{BackendOption, PlaceOptions};
-pub use rows::RowsOptions;
+pub use place::{BackendOption, FabricOption, PlaceOptions};
+pub use rows::{CombineOption, PayloadOption, RowsOptions};
 pub use setting::{LandingOption, RolesOption, SettingOptions};
 
 /// Options of `demo`. What is not given follows the library's defaults for the world.

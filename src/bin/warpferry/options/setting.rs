@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use warpferry::plan::tuning::MAX_CHUNK;
-use warpferry::plan::{Landing, Role, Roles, Shape, Tuning};
+use warpferry::plan::{Landing, Roles, Shape, Tuning};
 use warpferry::{Error, Result, Topology};
 
 /// SMs of a launch unless told otherwise.
@@ -124,21 +124,7 @@ impl FromStr for RolesOption {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<RolesOption, String> {
-        let kind = |letter: char| match letter {
-            's' => Ok(Role::Send),
-            'f' => Ok(Role::Forward),
-            'r' => Ok(Role::Receive),
-            other => Err(format!("`{other}` is no role: valid are s, f and r, or the words dynamic and fixed")),
-        };
-        Ok(RolesOption(match text {
-            "dynamic" => Roles::Dynamic,
-            "fixed" => Roles::Fixed,
-            list => Roles::Custom(
-                list.split(',')
-                    .map(|worker| worker.chars().map(kind).collect())
-                    .collect::<std::result::Result<_, _>>()?,
-            ),
-        }))
+        text.parse().map(RolesOption)
     }
 }
 
@@ -155,7 +141,7 @@ mod tests {
 
     #[test]
     fn reads_roles() {
-        use Role::{Forward, Receive, Send};
+        use warpferry::plan::Role::{Forward, Receive, Send};
         assert_eq!("fixed".parse(), Ok(RolesOption(Roles::Fixed)));
         let list = vec![vec![Receive, Forward, Send], vec![Send]];
         assert_eq!("rfs,s".parse(), Ok(RolesOption(Roles::Custom(list))));

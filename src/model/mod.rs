@@ -1,0 +1,194 @@
+//! Times of operations on a machine whose parts have times ([`Machine`]), without that machine.
+//!
+//! The kernels run on the emulator with a clock. Worlds that are too large for that run in part:
+//!
+//! 1. *Representative part.* Channels are independent lanes that share nothing but the hardware. So a world with 1/f of the
+//!    channels, the SMs and the tokens, on GPUs with 1/f of what SMs share (NVLink, NIC, L2, device memory), goes through a
+//!    dispatch or combine kernel as the whole does: each channel has the same flows, each SM the same work, latencies stay.
+//!    f is the greatest common divisor of channels and SMs, or less where less suffices.
+//! 2. *Steady state.* If that is still too much, the part runs with two smaller numbers of tokens, and the difference is what
+//!    the rest takes.
+//! 3. *Setup.* Layout and exchange depend on all channels and tokens: they run in a world of their own, with all channels, short
+//!    rows and few tokens; the layout kernel's time is a straight line over tokens.
+//!
+//! How faithful that is, `tests/model.rs` holds to bounds on worlds that run whole, and `docs/perf/calibration.md` tells.
+
+mod beside;
+mod check;
+mod measure;
+mod part;
+mod setup;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::bench::{Figures, Moved, Place, Record, Samples, SettingKey, Workload, WorkloadKey};
+use crate::error::Result;
+use crate::machine::Machine;
+use crate::plan::Plan;
+pub use measure::ModelMeasure;
+use part::Part;
+use setup::Setup;
+
+/// Warp instructions of a token that is dispatched and combined, of rows of 14 KiB, about.
+const INSTRUCTIONS_OF_TOKEN: f64 = 30_000.0;
+/// Bytes of these rows.
+const ROW_BYTES: f64 = 14_336.0;
+
+/// Which operations are timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Dispatch.
+    pub dispatch: bool,
+    /// Dispatch along a handle.
+    pub cached: bool,
+    /// Combine.
+    pub combine: bool,
+}
+
+impl Wanted {
+    /// Dispatch and combine.
+    pub const BOTH: Wanted = Wanted { dispatch: true, cached: false, combine: true };
+}
+
+/// Models operations on one machine.
+#[derive(Debug)]
+pub struct Model {
+    machine: Machine,
+    effort: u64,
+    setups: Mutex<HashMap<String, Setup>>,
+}
+
+/// Times of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Modelled {
+    /// Times of the whole world.
+    pub samples: Samples,
+    /// What ran for them.
+    pub ran: Ran,
+}
+
+/// How much of a world ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ran {
+    /// One of so many parts of each GPU.
+    pub parts: u32,
+    /// Tokens of a rank in this part, the most that ran.
+    pub tokens: u32,
+    /// Whether the time was extended from fewer tokens.
+    pub extended: bool,
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.parts, self.extended) {
+            (1, false) => f.write_str("run whole"),
+            (parts, false) => write!(f, "one of {parts} parts was run"),
+            (parts, true) => write!(f, "one of {parts} parts was run with up to {} tokens and extended", self.tokens),
+        }
+    }
+}
+
+impl Model {
+    /// Warp instructions of a run where the caller says nothing: some seconds.
+    pub const EFFORT: u64 = 120_000_000;
+
+    /// Of a machine.
+    pub fn new(machine: Machine) -> Model {
+        Model { machine, effort: Model::EFFORT, setups: Mutex::default() }
+    }
+
+    /// With about as many warp instructions a run at most, if a part and the steady state allow it.
+    #[must_use]
+    pub fn effort(mut self, warp_instructions: u64) -> Model {
+        self.effort = warp_instructions.max(1);
+        self
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Times of `workload` with `plan`.
+    ///
+    /// # Errors
+    /// As [`Workload::choices`]; what the emulated operations say.
+    pub fn times(&self, workload: &Workload, plan: &Plan, wanted: Wanted) -> Result<Modelled> {
+        let mut part = Part::of(workload, plan, wanted, self.effort);
+        if part.is_whole() {
+            return Ok(Modelled { samples: part.run(&self.machine, workload, plan, wanted)?, ran: part.ran() });
+        }
+        let mut samples = match part.shorter() {
+            None => part.run(&self.machine, workload, plan, wanted)?,
+            Some([few, more]) => {
+                let [first, second] = [few, more].map(|part| part.run(&self.machine, workload, plan, wanted));
+                let extended = part::extend((few.tokens, &first?), (more.tokens, &second?), part.share);
+                part = more;
+                part.extended = true;
+                extended
+            }
+        };
+        if wanted.dispatch {
+            let setup = self.setup(workload, plan)?;
+            samples.layout_us = vec![setup.layout_us(workload.tokens)];
+            samples.exchange_us = vec![setup.exchange_us];
+            let both = setup.layout_us(workload.tokens) + setup.exchange_us;
+            samples.dispatch_us = samples.dispatch_kernel_us.iter().map(|kernel| kernel + both).collect();
+        }
+        Ok(Modelled { samples, ran: part.ran() })
+    }
+
+    /// The record of `workload` with `plan`, as a run on the machine would give it. `verified` says whether results of this plan
+    /// were compared ([`Model::check`]).
+    ///
+    /// # Errors
+    /// As [`Model::times`].
+    pub fn record(&self, workload: &Workload, plan: &Plan, wanted: Wanted, verified: bool) -> Result<Record> {
+        let Modelled { samples, ran } = self.times(workload, plan, wanted)?;
+        let lands = plan.landing().rows() > 0;
+        let moved = Moved::new(plan, &workload.choices()?, lands)?;
+        Ok(Record {
+            workload: WorkloadKey::new(workload),
+            setting: SettingKey::new(plan),
+            place: Place {
+                backend: "emu".to_string(),
+                device: format!("model of {}", self.machine.about()),
+                machine: Some(self.machine.name().to_string()),
+                times: format!("modelled of {}; {ran}", self.machine.name()),
+                verified,
+                repeats: 1,
+                version: env!("CARGO_PKG_VERSION").to_string(),
+            },
+            figures: Figures::new(plan, &moved, &samples),
+            samples,
+        })
+    }
+
+    /// Compares results of `plan` with the reference, bit for bit, on a few tokens of `workload`.
+    ///
+    /// # Errors
+    /// [`Error::Bug`](crate::Error::Bug) when they differ; what operations say.
+    pub fn check(&self, workload: &Workload, plan: &Plan) -> Result<()> {
+        check::check(workload, plan)
+    }
+
+    fn setup(&self, workload: &Workload, plan: &Plan) -> Result<Setup> {
+        let key = Setup::key(workload, plan);
+        let known = self.setups.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        if let Some(setup) = known {
+            return Ok(setup);
+        }
+        let setup = Setup::run(&self.machine, workload, plan)?;
+        self.setups.lock().unwrap_or_else(PoisonError::into_inner).insert(key, setup);
+        Ok(setup)
+    }
+}
+
+/// Warp instructions of `tokens` tokens a rank.
+fn instructions(workload: &Workload, tokens: u32, wanted: Wanted) -> f64 {
+    let shape = &workload.shape;
+    let rows = f64::from(shape.dispatch_row_bytes() + shape.combine_row_bytes()) / (2.0 * ROW_BYTES);
+    let ops = if wanted.combine { 1.0 } else { 0.4 };
+    f64::from(workload.topology.ranks()) * f64::from(tokens) * INSTRUCTIONS_OF_TOKEN * rows.max(0.1) * ops
+}

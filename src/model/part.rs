@@ -1,0 +1,164 @@
+//! A part of a world that stands for the whole.
+
+use crate::bench::{run_samples, Bed, Runs, Samples, Workload};
+use crate::error::Result;
+use crate::machine::Machine;
+use crate::plan::{Landing, Plan, Shape, Tuning};
+use crate::world::WorldConfig;
+
+use super::{instructions, Ran, Wanted};
+
+/// Tokens of a channel below which a kernel is beginning and ending and little else.
+const CHANNEL_TOKENS_MIN: u32 = 24;
+
+/// A part: one of `parts`, with so many tokens a rank.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Part {
+    pub parts: u32,
+    pub tokens: u32,
+    /// Tokens of a rank in one part of the whole: whole tokens over parts.
+    pub share: f64,
+    /// Channels of the part.
+    channels: u32,
+    effort: u64,
+    instructions: f64,
+    pub extended: bool,
+}
+
+impl Part {
+    /// The least work that stands for the whole, or the whole if that is no more than `effort`.
+    pub fn of(workload: &Workload, plan: &Plan, wanted: Wanted, effort: u64) -> Part {
+        let whole = instructions(workload, workload.tokens, wanted);
+        let needed = (whole / effort as f64).ceil().max(1.0);
+        let most = common(plan, wanted);
+        let fits = |parts: &u32| most.is_multiple_of(*parts) && f64::from(*parts) >= needed;
+        let parts = (1..=most).find(fits).unwrap_or(most);
+        let share = f64::from(workload.tokens) / f64::from(parts);
+        Part {
+            parts,
+            tokens: share.ceil() as u32,
+            share,
+            channels: plan.tuning.channels / parts,
+            effort,
+            instructions: whole / f64::from(parts),
+            extended: false,
+        }
+    }
+
+    /// Whether it is the whole world.
+    pub fn is_whole(&self) -> bool {
+        self.parts == 1 && self.instructions <= self.effort as f64
+    }
+
+    /// Two runs with fewer tokens, where one with all would be too much, and channels have enough tokens in both.
+    pub fn shorter(&self) -> Option<[Part; 2]> {
+        let over = self.instructions / self.effort as f64;
+        let least = CHANNEL_TOKENS_MIN * self.channels;
+        // The two together are as much as the effort, the second twice the first.
+        let few = ((f64::from(self.tokens) / over / 3.0) as u32).max(least);
+        let worth = over > 1.5 && 3 * few < self.tokens;
+        worth.then(|| [few, 2 * few].map(|tokens| Part { tokens, ..*self }))
+    }
+
+    /// What ran.
+    pub fn ran(&self) -> Ran {
+        Ran { parts: self.parts, tokens: self.tokens, extended: self.extended }
+    }
+
+    /// Runs it; times of kernels are those of the whole's share of tokens.
+    pub fn run(&self, machine: &Machine, workload: &Workload, plan: &Plan, wanted: Wanted) -> Result<Samples> {
+        let (topology, shape) = (plan.topology, shape_of(&plan.shape, self.tokens)?);
+        let tuning = self.tuning(plan, wanted, &shape);
+        let mut config = WorldConfig::new(topology, shape).tuning(tuning).fabric(plan.fabric);
+        let sms = config.tuning.dispatch_sms.max(config.tuning.combine_sms);
+        config.machine = machine.part(self.parts).emulator(topology);
+        config.machine.gpu.sms = (machine.sms() / self.parts).max(sms) as usize;
+        if let Some(timing) = &mut config.machine.timing {
+            let headers = shape.dispatch_header_bytes(topology).max(shape.combine_header_bytes());
+            timing.content_bytes = Some(headers.next_multiple_of(16));
+        }
+        let workload = Workload { shape, tokens: self.tokens, ..workload.clone() };
+        let runs = Runs { verify: false, cached: wanted.cached, combine: wanted.combine, ..Runs::default() };
+        let mut bed = Bed::emulated(&config)?;
+        let mut samples = run_samples(&mut bed, &workload, &workload.choices()?, &runs)?;
+        bed.close()?;
+        if !self.is_whole() {
+            samples.scale(self.share.min(f64::from(self.tokens)) / f64::from(self.tokens));
+        }
+        Ok(samples)
+    }
+
+    fn tuning(&self, plan: &Plan, wanted: Wanted, shape: &Shape) -> Tuning {
+        let mut tuning = plan.tuning.clone();
+        tuning.channels = self.channels;
+        let sms = |sms: u32, exact: bool| match exact {
+            true => sms / self.parts,
+            false => (sms / self.parts).clamp(1, self.channels),
+        };
+        tuning.dispatch_sms = sms(tuning.dispatch_sms, wanted.dispatch);
+        tuning.combine_sms = sms(tuning.combine_sms, wanted.combine);
+        if tuning.landing.rows() > 0 {
+            tuning.landing = Landing::direct_for(plan.topology, shape);
+        }
+        tuning
+    }
+}
+
+/// The greatest number that channels and the SMs of what is timed have in common.
+fn common(plan: &Plan, wanted: Wanted) -> u32 {
+    let timed = [(wanted.dispatch, plan.tuning.dispatch_sms), (wanted.combine, plan.tuning.combine_sms)];
+    timed.into_iter().filter(|(timed, _)| *timed).fold(plan.tuning.channels, |all, (_, sms)| divisor(all, sms))
+}
+
+fn divisor(a: u32, b: u32) -> u32 {
+    if b == 0 {
+        a
+    } else {
+        divisor(b, a % b)
+    }
+}
+
+/// A shape with room for so many tokens.
+pub(super) fn shape_of(shape: &Shape, tokens: u32) -> Result<Shape> {
+    Shape::new(shape.hidden(), shape.experts(), shape.topk(), tokens.max(1))?
+        .with_payload(shape.payload())?
+        .with_sum(shape.sum())?
+        .with_layout(shape.layout())
+}
+
+/// Times at `share` tokens, on the straight line through two runs.
+pub(super) fn extend((few, first): (u32, &Samples), (more, second): (u32, &Samples), share: f64) -> Samples {
+    let line = |first: &[f64], second: &[f64]| -> Vec<f64> {
+        let at = |(first, second): (&f64, &f64)| {
+            second + (second - first) / f64::from(more - few) * (share - f64::from(more))
+        };
+        first.iter().zip(second).map(at).collect()
+    };
+    Samples {
+        dispatch_us: Vec::new(),
+        layout_us: Vec::new(),
+        exchange_us: Vec::new(),
+        combine_us: line(&first.combine_us, &second.combine_us),
+        dispatch_cached_us: line(&first.dispatch_cached_us, &second.dispatch_cached_us),
+        dispatch_kernel_us: line(&first.dispatch_kernel_us, &second.dispatch_kernel_us),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn divisors() {
+        for (a, b, want) in [(24, 16, 8), (32, 8, 8), (7, 3, 1), (12, 12, 12)] {
+            assert_eq!(divisor(a, b), want);
+        }
+    }
+
+    #[test]
+    fn lines_go_through_both_runs() {
+        let run = |us: f64| Samples { combine_us: vec![us], ..Samples::default() };
+        assert_eq!(extend((10, &run(100.0)), (20, &run(150.0)), 20.0).combine_us, [150.0]);
+        assert_eq!(extend((10, &run(100.0)), (20, &run(150.0)), 100.0).combine_us, [550.0]);
+    }
+}

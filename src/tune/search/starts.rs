@@ -1,0 +1,61 @@
+//! Where descents begin: the documented defaults, two corners, and points drawn from a seed.
+
+use super::super::axis::{Axis, AXES};
+use super::super::space::{Point, Space};
+use crate::plan::Tuning;
+
+/// Most draws for one start: a drawn point may be invalid or there already.
+const DRAWS_MAX: usize = 64;
+
+/// `count` starts at most, all valid and different, best guesses first.
+pub(super) fn starts(space: &Space, count: usize, seed: u64) -> Vec<Point> {
+    let defaults = Tuning::default_for(space.topology(), space.shape().dispatch_row_bytes());
+    let mut found: Vec<Point> = Vec::new();
+    for point in [space.nearest(&defaults), corner(space, false), corner(space, true)] {
+        keep(&mut found, space.settled(point), count);
+    }
+    let mut random = Random(seed);
+    for _ in 0..count.saturating_mul(DRAWS_MAX) {
+        if found.len() >= count {
+            break;
+        }
+        let drawn = drawn(space, &mut random);
+        keep(&mut found, space.settled(drawn), count);
+    }
+    found
+}
+
+fn keep(found: &mut Vec<Point>, point: Option<Point>, count: usize) {
+    if let Some(point) = point.filter(|point| found.len() < count && !found.contains(point)) {
+        found.push(point);
+    }
+}
+
+/// Least or most of everything.
+fn corner(space: &Space, most: bool) -> Point {
+    let index = |axis: Axis| if most { space.values(axis).len() - 1 } else { 0 };
+    // Roles and landing have no order.
+    let places = Axis::ALL.map(|axis| if matches!(axis, Axis::Roles | Axis::Landing) { 0 } else { index(axis) });
+    of(places)
+}
+
+fn drawn(space: &Space, random: &mut Random) -> Point {
+    of(Axis::ALL.map(|axis| (random.next() % space.values(axis).len() as u64) as usize))
+}
+
+fn of(places: [usize; AXES]) -> Point {
+    Point(places.map(|place| place as u8))
+}
+
+/// SplitMix64: see Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+}
