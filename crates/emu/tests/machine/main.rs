@@ -10,6 +10,7 @@ mod network;
 mod parking;
 mod schedules;
 mod streams;
+mod time;
 
 use warpferry_emu::{Fault, Launch, Machine, MachineConfig, ModuleId, RunOutcome, Schedule, StreamId};
 
