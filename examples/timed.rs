@@ -9,7 +9,7 @@ fn main() -> Result<()> {
     let (nodes, gpus, tokens, channels, sms, parts) =
         (arg(1, 2), arg(2, 8), arg(3, 128), arg(4, 16), arg(5, 8), arg(6, 1));
     let preset = std::env::var("M").unwrap_or("h800-cx7".into());
-    let machine = Machine::named(&preset)?.part(parts);
+    let machine = Machine::named(&preset)?.part(parts as f64);
     let topology = Topology::new(nodes, gpus)?;
     let experts = 256;
     let mut shape = Shape::new(7168, experts, 8, tokens)?;
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
     config.machine.accounts = true;
     config.machine.coverage = std::env::var("PROF").is_ok();
     if let Some(t) = &mut config.machine.timing {
-        t.content_bytes = Some(e("HOLLOW", 1024));
+        t.grain_ps = e("GRAIN", 25) as u64 * 1000; t.content_bytes = Some(e("HOLLOW", 1024));
     }
     let limit = e("LIMIT", nodes);
     let gate = if limit < nodes { Gate::NodeLimited { nodes: limit } } else { Gate::Uniform };
@@ -117,6 +117,7 @@ fn main() -> Result<()> {
     let _ = ranks;
     let w = world.machine().unwrap().with(|m| m.work(0).unwrap());
     println!("busy rank 0: {:?}", w);
+    println!("turns {} M, instr/turn {:.1}", stats.turns as f64/1e6, stats.warp_instructions() as f64/stats.turns as f64);
     println!(
         "wall {:.2} s, instructions {:.1} M, {:.1} M/s",
         wall.as_secs_f64(),

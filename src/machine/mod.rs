@@ -202,7 +202,7 @@ impl Machine {
 
     /// One of `parts` equal parts of each GPU and NIC, for worlds of one part of the SMs, channels and tokens.
     #[must_use]
-    pub fn part(&self, parts: u32) -> Machine {
+    pub fn part(&self, parts: f64) -> Machine {
         Machine { timing: self.timing.part(parts), ..self.clone() }
     }
 }

@@ -9,8 +9,8 @@ use super::file::Values;
 use super::Machine;
 use crate::error::{Error, Result};
 
-/// How far a warp may run ahead of its time: about fifteen instructions.
-const GRAIN_PS: u64 = 25_000;
+/// How far a warp may run ahead of its time: about sixty instructions.
+const GRAIN_PS: u64 = 100_000;
 
 /// Takes values out of a file, and knows in the end which nobody asked for.
 pub(super) struct Reader<'v> {

@@ -5,7 +5,7 @@
 //! 1. *Representative part.* Channels are independent lanes that share nothing but the hardware. So a world with 1/f of the
 //!    channels, the SMs and the tokens, on GPUs with 1/f of what SMs share (NVLink, NIC, L2, device memory), goes through a
 //!    dispatch or combine kernel as the whole does: each channel has the same flows, each SM the same work, latencies stay.
-//!    f is the greatest common divisor of channels and SMs, or less where less suffices.
+//!    The part is one SM or a few, each with as many channels as the SM of the whole that has most: it ends last.
 //! 2. *Steady state.* If that is still too much, the part runs with two smaller numbers of tokens, and the difference is what
 //!    the rest takes.
 //! 3. *Setup.* Layout and exchange depend on all channels and tokens: they run in a world of their own, with all channels, short
@@ -69,10 +69,10 @@ pub struct Modelled {
 }
 
 /// How much of a world ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ran {
     /// One of so many parts of each GPU.
-    pub parts: u32,
+    pub parts: f64,
     /// Tokens of a rank in this part, the most that ran.
     pub tokens: u32,
     /// Whether the time was extended from fewer tokens.
@@ -82,9 +82,9 @@ pub struct Ran {
 impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.parts, self.extended) {
-            (1, false) => f.write_str("run whole"),
-            (parts, false) => write!(f, "one of {parts} parts was run"),
-            (parts, true) => write!(f, "one of {parts} parts was run with up to {} tokens and extended", self.tokens),
+            (parts, false) if parts <= 1.0 => f.write_str("run whole"),
+            (parts, false) => write!(f, "one of {parts:.1} parts was run"),
+            (parts, true) => write!(f, "one of {parts:.1} parts was run with up to {} tokens and extended", self.tokens),
         }
     }
 }
@@ -118,6 +118,13 @@ impl Model {
         let mut part = Part::of(workload, plan, wanted, self.effort);
         if part.is_whole() {
             return Ok(Modelled { samples: part.run(&self.machine, workload, plan, wanted)?, ran: part.ran() });
+        }
+        // SMs of one kernel are no share of the other's.
+        if wanted.dispatch && wanted.combine && plan.dispatch.sms != plan.combine.sms {
+            let there = self.times(workload, plan, Wanted { combine: false, ..wanted })?;
+            let back = self.times(workload, plan, Wanted { combine: true, dispatch: false, cached: false })?;
+            let samples = Samples { combine_us: back.samples.combine_us, ..there.samples };
+            return Ok(Modelled { samples, ran: there.ran });
         }
         let mut samples = match part.shorter() {
             None => part.run(&self.machine, workload, plan, wanted)?,

@@ -9,17 +9,18 @@ use crate::world::WorldConfig;
 use super::{instructions, Ran, Wanted};
 
 /// Tokens of a channel below which a kernel is beginning and ending and little else.
-const CHANNEL_TOKENS_MIN: u32 = 24;
+const CHANNEL_TOKENS_MIN: u32 = 16;
 
 /// A part: one of `parts`, with so many tokens a rank.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Part {
-    pub parts: u32,
+    pub parts: f64,
     pub tokens: u32,
-    /// Tokens of a rank in one part of the whole: whole tokens over parts.
+    /// Tokens of a rank in one part of the whole.
     pub share: f64,
-    /// Channels of the part.
     channels: u32,
+    /// SMs of the operation that is timed.
+    sms: u32,
     effort: u64,
     instructions: f64,
     pub extended: bool,
@@ -28,26 +29,27 @@ pub(super) struct Part {
 impl Part {
     /// The least work that stands for the whole, or the whole if that is no more than `effort`.
     pub fn of(workload: &Workload, plan: &Plan, wanted: Wanted, effort: u64) -> Part {
+        let all = plan.tuning.channels;
+        let whole_sms = if wanted.dispatch { plan.dispatch.sms } else { plan.combine.sms };
         let whole = instructions(workload, workload.tokens, wanted);
-        let needed = (whole / effort as f64).ceil().max(1.0);
-        let most = common(plan, wanted);
-        let fits = |parts: &u32| most.is_multiple_of(*parts) && f64::from(*parts) >= needed;
-        let parts = (1..=most).find(fits).unwrap_or(most);
-        let share = f64::from(workload.tokens) / f64::from(parts);
-        Part {
-            parts,
-            tokens: share.ceil() as u32,
-            share,
-            channels: plan.tuning.channels / parts,
-            effort,
-            instructions: whole / f64::from(parts),
-            extended: false,
+        if whole <= effort as f64 {
+            let (parts, tokens, share) = (1.0, workload.tokens, f64::from(workload.tokens));
+            let (channels, sms, extended) = (all, whole_sms, false);
+            return Part { parts, tokens, share, channels, sms, effort, instructions: whole, extended };
         }
+        // As many SMs as the effort allows, each with the channels of the SM that has most.
+        let of_sm = all.div_ceil(whole_sms);
+        let sms = ((effort as f64 / whole * f64::from(all) / f64::from(of_sm)) as u32).clamp(1, whole_sms);
+        let channels = (sms * of_sm).min(all);
+        let parts = f64::from(all) / f64::from(channels);
+        let share = f64::from(workload.tokens) / parts;
+        let (tokens, instructions) = (share.ceil() as u32, whole / parts);
+        Part { parts, tokens, share, channels, sms, effort, instructions, extended: false }
     }
 
     /// Whether it is the whole world.
     pub fn is_whole(&self) -> bool {
-        self.parts == 1 && self.instructions <= self.effort as f64
+        self.parts <= 1.0 && self.instructions <= self.effort as f64
     }
 
     /// Two runs with fewer tokens, where one with all would be too much, and channels have enough tokens in both.
@@ -72,7 +74,7 @@ impl Part {
         let mut config = WorldConfig::new(topology, shape).tuning(tuning).fabric(plan.fabric);
         let sms = config.tuning.dispatch_sms.max(config.tuning.combine_sms);
         config.machine = machine.part(self.parts).emulator(topology);
-        config.machine.gpu.sms = (machine.sms() / self.parts).max(sms) as usize;
+        config.machine.gpu.sms = ((f64::from(machine.sms()) / self.parts) as u32).max(sms) as usize;
         if let Some(timing) = &mut config.machine.timing {
             let headers = shape.dispatch_header_bytes(topology).max(shape.combine_header_bytes());
             timing.content_bytes = Some(headers.next_multiple_of(16));
@@ -91,30 +93,15 @@ impl Part {
     fn tuning(&self, plan: &Plan, wanted: Wanted, shape: &Shape) -> Tuning {
         let mut tuning = plan.tuning.clone();
         tuning.channels = self.channels;
-        let sms = |sms: u32, exact: bool| match exact {
-            true => sms / self.parts,
-            false => (sms / self.parts).clamp(1, self.channels),
-        };
-        tuning.dispatch_sms = sms(tuning.dispatch_sms, wanted.dispatch);
-        tuning.combine_sms = sms(tuning.combine_sms, wanted.combine);
+        if self.parts > 1.0 {
+            let beside = |sms: u32| ((f64::from(sms) / self.parts) as u32).clamp(1, self.channels);
+            tuning.dispatch_sms = if wanted.dispatch { self.sms } else { beside(tuning.dispatch_sms) };
+            tuning.combine_sms = if wanted.combine { self.sms } else { beside(tuning.combine_sms) };
+        }
         if tuning.landing.rows() > 0 {
             tuning.landing = Landing::direct_for(plan.topology, shape);
         }
         tuning
-    }
-}
-
-/// The greatest number that channels and the SMs of what is timed have in common.
-fn common(plan: &Plan, wanted: Wanted) -> u32 {
-    let timed = [(wanted.dispatch, plan.tuning.dispatch_sms), (wanted.combine, plan.tuning.combine_sms)];
-    timed.into_iter().filter(|(timed, _)| *timed).fold(plan.tuning.channels, |all, (_, sms)| divisor(all, sms))
-}
-
-fn divisor(a: u32, b: u32) -> u32 {
-    if b == 0 {
-        a
-    } else {
-        divisor(b, a % b)
     }
 }
 
@@ -147,13 +134,6 @@ pub(super) fn extend((few, first): (u32, &Samples), (more, second): (u32, &Sampl
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn divisors() {
-        for (a, b, want) in [(24, 16, 8), (32, 8, 8), (7, 3, 1), (12, 12, 12)] {
-            assert_eq!(divisor(a, b), want);
-        }
-    }
 
     #[test]
     fn lines_go_through_both_runs() {

@@ -121,11 +121,12 @@ pub struct NicTiming {
 }
 
 impl Timing {
-    /// One of `parts` equal parts of each GPU: rates and sizes of what SMs share are divided, latencies and an SM's own
-    /// rates stay. A world of one part of the SMs, channels and tokens runs there as it does in the whole.
+    /// One of `parts` equal parts of each GPU, a number that need not be whole: rates and sizes of what SMs share are divided,
+    /// latencies and an SM's own rates stay. A world of one part of the SMs, channels and tokens runs there as it does in
+    /// the whole. Less than 1 counts as 1.
     #[must_use]
-    pub fn part(&self, parts: u32) -> Timing {
-        let parts = u64::from(parts.max(1));
+    pub fn part(&self, parts: f64) -> Timing {
+        let parts = if parts > 1.0 { parts } else { 1.0 };
         let mut part = self.clone();
         let shared = [
             &mut part.gpu.l2_rate,
@@ -136,11 +137,12 @@ impl Timing {
             &mut part.nic.rate,
         ];
         for shared in shared {
-            *shared = (*shared / parts).max(1);
+            *shared = ((*shared as f64 / parts) as u64).max(1);
         }
-        part.nic.message_ps *= parts;
-        part.nic.miss_ps *= parts;
-        part.nic.queue_pairs = (part.nic.queue_pairs / parts as u32).max(1);
+        for between in [&mut part.nic.message_ps, &mut part.nic.miss_ps] {
+            *between = (*between as f64 * parts) as u64;
+        }
+        part.nic.queue_pairs = ((f64::from(part.nic.queue_pairs) / parts) as u32).max(1);
         part
     }
 

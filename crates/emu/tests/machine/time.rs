@@ -186,11 +186,11 @@ fn stores_to_others_arrive_later() {
 
 #[test]
 fn a_part_has_a_share_of_what_sms_share() {
-    let (whole, part) = (timing(), timing().part(8));
+    let (whole, part) = (timing(), timing().part(8.0));
     assert_eq!((part.links.nvlink_rate, part.nic.rate), (whole.links.nvlink_rate / 8, whole.nic.rate / 8));
     assert_eq!((part.gpu.hbm_rate, part.gpu.l2_bytes), (whole.gpu.hbm_rate / 8, whole.gpu.l2_bytes / 8));
     assert_eq!((part.gpu.sm_store_rate, part.gpu.l2_load_ps), (whole.gpu.sm_store_rate, whole.gpu.l2_load_ps));
-    assert_eq!(timing().part(1), whole);
+    assert_eq!(timing().part(1.0), whole);
 }
 
 #[test]
