@@ -35,7 +35,8 @@ fn main() -> Result<()> {
     config.machine.accounts = true;
     config.machine.coverage = std::env::var("PROF").is_ok();
     if let Some(t) = &mut config.machine.timing {
-        t.grain_ps = e("GRAIN", 25) as u64 * 1000; t.content_bytes = Some(e("HOLLOW", 1024));
+        t.grain_ps = e("GRAIN", 25) as u64 * 1000;
+        t.content_bytes = Some(e("HOLLOW", 1024));
     }
     let limit = e("LIMIT", nodes);
     let gate = if limit < nodes { Gate::NodeLimited { nodes: limit } } else { Gate::Uniform };
@@ -117,7 +118,11 @@ fn main() -> Result<()> {
     let _ = ranks;
     let w = world.machine().unwrap().with(|m| m.work(0).unwrap());
     println!("busy rank 0: {:?}", w);
-    println!("turns {} M, instr/turn {:.1}", stats.turns as f64/1e6, stats.warp_instructions() as f64/stats.turns as f64);
+    println!(
+        "turns {} M, instr/turn {:.1}",
+        stats.turns as f64 / 1e6,
+        stats.warp_instructions() as f64 / stats.turns as f64
+    );
     println!(
         "wall {:.2} s, instructions {:.1} M, {:.1} M/s",
         wall.as_secs_f64(),

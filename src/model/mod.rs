@@ -84,7 +84,9 @@ impl std::fmt::Display for Ran {
         match (self.parts, self.extended) {
             (parts, false) if parts <= 1.0 => f.write_str("run whole"),
             (parts, false) => write!(f, "one of {parts:.1} parts was run"),
-            (parts, true) => write!(f, "one of {parts:.1} parts was run with up to {} tokens and extended", self.tokens),
+            (parts, true) => {
+                write!(f, "one of {parts:.1} parts was run with up to {} tokens and extended", self.tokens)
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::world::WorldConfig;
 use super::{instructions, Ran, Wanted};
 
 /// Tokens of a channel below which a kernel is beginning and ending and little else.
-const CHANNEL_TOKENS_MIN: u32 = 16;
+const CHANNEL_TOKENS_MIN: u32 = 32;
 
 /// A part: one of `parts`, with so many tokens a rank.
 #[derive(Debug, Clone, Copy, PartialEq)]
