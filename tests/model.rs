@@ -103,7 +103,7 @@ fn times_follow_from_what_bounds_them() {
     assert!(with_faster_nic < 0.8 * bound_by_nic, "{bound_by_nic} us, {with_faster_nic} us with three times the NIC");
     let [twice, _] = both(&times(&slow, Case { tokens: 512, ..case }, ALL));
     assert!((1.6..2.1).contains(&(twice / bound_by_nic)), "{bound_by_nic} us, {twice} us for twice the tokens");
-    let within = Case { nodes: 1, gpus: 4, tokens: 128, sms: 1, channels: 4, ..PLAIN };
+    let within = Case { nodes: 1, gpus: 4, tokens: 128, hidden: 7168, sms: 1, channels: 16, ..PLAIN };
     let [one_sm, _] = both(&times(&usual, within, ALL));
     let [four_sms, _] = both(&times(&usual, Case { sms: 4, ..within }, ALL));
     assert!(four_sms < 0.6 * one_sm, "{one_sm} us with one SM, {four_sms} us with four");
