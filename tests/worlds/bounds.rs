@@ -4,7 +4,7 @@ use warpferry::reference::{self, CombineInput, Layout};
 use warpferry::{Combined, Communicator, Error, Tensor, World};
 
 use crate::case::{Case, Link, Numbers, Ordered, Pattern};
-use crate::play::{self, check, Call, Stop, PATIENCE};
+use crate::play::{self, all_well, check, Call, Stop, PATIENCE};
 
 const LINKS: [Link; 2] = [Link::Mlx5, Link::Loopback];
 
@@ -157,13 +157,7 @@ fn bounded_calls_one_behind_the_other() {
         }
         Ok::<_, Stop>(())
     });
-    for outcome in outcomes.unwrap_or_else(|error| panic!("{error}")) {
-        match outcome {
-            Ok(()) => {}
-            Err(Stop::Wrong(what)) => panic!("{what}"),
-            Err(Stop::Error(error)) => panic!("{error}"),
-        }
-    }
+    all_well(&case, outcomes);
     world.close().unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -186,12 +180,6 @@ fn rows_of_zeros_beyond_the_bound_are_told_along_the_handle() {
             other => Err(Stop::Wrong(format!("{other:?}"))),
         }
     });
-    for outcome in outcomes.unwrap_or_else(|error| panic!("{error}")) {
-        match outcome {
-            Ok(()) => {}
-            Err(Stop::Wrong(what)) => panic!("{what}"),
-            Err(Stop::Error(error)) => panic!("{error}"),
-        }
-    }
+    all_well(&case, outcomes);
     world.close().unwrap_or_else(|error| panic!("{error}"));
 }

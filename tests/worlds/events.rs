@@ -4,59 +4,17 @@
 
 use std::time::Duration;
 
-use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::trace::Trace;
-use warpferry::driver::{Driver, EventId, Launch, StreamId, StreamPriority, Wait};
-use warpferry::fabric::Device;
-use warpferry::kernel::image::KernelImage;
-use warpferry::mem::HostBlock;
-use warpferry::{world, Combine, Communicator, Dispatch, Error};
+use warpferry::driver::{StreamPriority, Wait};
+use warpferry::{Combine, Communicator, Dispatch, Error};
 
 use crate::case::{Case, Link};
+use crate::gate::Gate;
 use crate::play::{self, Call, Stop, PATIENCE};
+use crate::traced::Traced;
 
-/// Waits until a word is not 0.
-const GATE: &str = ".version 8.2\n.target sm_90\n.address_size 64\n.visible .entry gate(.param .u64 at) {\n
-    .reg .b64 place, word;\n .reg .pred shut;\n ld.param.u64 place, [at];\n
-look:\n ld.acquire.sys.global.u64 word, [place];\n setp.eq.u64 shut, word, 0;\n
-    @!shut bra open;\n nanosleep.u32 200;\n bra look;\nopen:\n ret;\n}\n";
-const IMAGE: KernelImage = KernelImage {
-    name: "gate",
-    kernel: "gate",
-    text: GATE,
-    marked_text: GATE,
-    args: &[],
-    static_shared: 0,
-    max_threads: 32,
-    cubins: &[],
-};
 /// Long beside an operation of the case.
 const WHILE: Duration = Duration::from_millis(20);
-
-/// A stream that stands still until it is opened.
-struct Gate {
-    stream: StreamId,
-    /// Reached when it is open.
-    event: EventId,
-    word: HostBlock,
-}
-
-impl Gate {
-    fn shut(driver: &dyn Driver) -> warpferry::Result<Gate> {
-        let function = driver.load(&IMAGE)?;
-        let (stream, event) = (driver.create_stream(StreamPriority::NORMAL)?, driver.create_event()?);
-        let word = driver.alloc_host(8)?;
-        driver.write_host(&word, 0, &[0; 8])?;
-        let args = word.device.address().to_le_bytes();
-        driver.launch(&Launch { function, grid: 1, block: 1, shared_bytes: 0, stream, args: &args, access: &[] })?;
-        driver.record_event(event, stream)?;
-        Ok(Gate { stream, event, word })
-    }
-
-    fn open(&self, driver: &dyn Driver) -> warpferry::Result<()> {
-        driver.write_host(&self.word, 0, &1_u64.to_le_bytes())
-    }
-}
 
 /// Runs `act` as every rank of a small world, with the trace of its driver.
 fn ranks(fabric: Link, act: impl Fn(&mut Communicator, &Case, &Call, &Trace) -> Result<(), Stop> + Sync) {
@@ -64,23 +22,7 @@ fn ranks(fabric: Link, act: impl Fn(&mut Communicator, &Case, &Call, &Trace) -> 
     let case = Case { nodes, gpus, fabric, experts_per_rank: 4, tokens: vec![12], ..Case::default() };
     let config = case.config().unwrap_or_else(|error| panic!("{error}"));
     let call = Call::new(&case, config.topology, config.shape, 0).unwrap_or_else(|error| panic!("{error}"));
-    let machine = EmuMachine::new(config.machine.clone()).unwrap_or_else(|error| panic!("{error}"));
-    let traces: Vec<Trace> = machine.devices().iter().map(|_| Trace::new()).collect();
-    let traced = machine.devices().into_iter().zip(&traces);
-    let devices: Vec<Device> =
-        traced.map(|(device, trace)| Device { driver: trace.wrap(device.driver.clone()), ..device }).collect();
-    let mut ranks = world::connect(&config, &devices).unwrap_or_else(|error| panic!("{error}"));
-    let outcomes = machine
-        .run(ranks.iter_mut().collect(), |rank| act(rank, &case, &call, &traces[rank.rank() as usize]))
-        .unwrap_or_else(|error| panic!("{error}"));
-    for (rank, outcome) in outcomes.into_iter().enumerate() {
-        match outcome {
-            Ok(()) => {}
-            Err(Stop::Wrong(what)) => panic!("rank {rank}: {what}"),
-            Err(Stop::Error(error)) => panic!("rank {rank}: {error}"),
-        }
-    }
-    world::close(ranks).unwrap_or_else(|error| panic!("{error}"));
+    Traced::new(&case).run(&case, |rank, trace| act(rank, &case, &call, trace));
 }
 
 /// Method: the outputs are filled in the communicator's stream before, and read through another stream while the gate is

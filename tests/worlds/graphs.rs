@@ -5,14 +5,12 @@
 
 use std::sync::Mutex;
 
-use warpferry::driver::emu::EmuMachine;
-use warpferry::driver::trace::Trace;
-use warpferry::fabric::Device;
 use warpferry::graph::DispatchedRows;
-use warpferry::{world, Combine, Combined, Communicator, Dispatch, Dispatched, Error, Graph, Replayed, Tensor, World};
+use warpferry::{Combine, Combined, Communicator, Dispatch, Dispatched, Error, Graph, Replayed, Tensor, World};
 
 use crate::case::{Case, Link, Ordered};
-use crate::play::{self, Call, Stop, PATIENCE};
+use crate::play::{self, all_well, Call, Stop, PATIENCE};
+use crate::traced::Traced;
 
 /// Both fabrics with both orders of rows, across nodes and within one; by source through rings and straight to their places.
 fn cases() -> Vec<Case> {
@@ -122,22 +120,6 @@ struct Steps {
     steps: Vec<Mutex<Captured>>,
 }
 
-fn all_well<T>(case: &Case, outcomes: warpferry::Result<Vec<Result<T, Stop>>>) -> Vec<T> {
-    let outcomes = outcomes.unwrap_or_else(|error| panic!("{error}; case {case}"));
-    let mut wrong = Vec::new();
-    let mut well = Vec::new();
-    for (rank, outcome) in outcomes.into_iter().enumerate() {
-        match outcome {
-            Ok(value) => well.push(value),
-            // Errors elsewhere often follow from what is wrong here.
-            Err(Stop::Wrong(what)) => wrong.insert(0, format!("rank {rank}: {what}")),
-            Err(Stop::Error(error)) => wrong.push(format!("rank {rank}: {error}")),
-        }
-    }
-    assert!(wrong.is_empty(), "{}; case {case}", wrong.join("\n"));
-    well
-}
-
 /// Captures everywhere before anything is replayed. `less`: so many rows less than would do, by rank.
 fn steps(case: &Case, mut world: World, less: impl Fn(u32) -> usize + Sync) -> Steps {
     let calls = calls(case);
@@ -199,20 +181,7 @@ fn many_replays_in_a_row_wait_for_nothing() {
     for case in cases() {
         let case = Case { calls: 6, ..case };
         let calls = calls(&case);
-        let config = case.config().unwrap_or_else(|error| panic!("{error}"));
-        let mut machine = config.machine.clone();
-        if case.fabric == Link::Loopback {
-            // Every window is mapped: one node.
-            (machine.nodes, machine.gpus_per_node) = (1, machine.nodes * machine.gpus_per_node);
-        }
-        let machine = EmuMachine::new(machine).unwrap_or_else(|error| panic!("{error}"));
-        let traces: Vec<Trace> = machine.devices().iter().map(|_| Trace::new()).collect();
-        let traced = machine.devices().into_iter().zip(&traces);
-        let devices: Vec<Device> =
-            traced.map(|(device, trace)| Device { driver: trace.wrap(device.driver.clone()), ..device }).collect();
-        let mut ranks = world::connect(&config, &devices).unwrap_or_else(|error| panic!("{error}"));
-        let outcomes = machine.run(ranks.iter_mut().collect(), |rank| {
-            let trace = &traces[rank.rank() as usize];
+        Traced::new(&case).run(&case, |rank, trace| {
             let step = capture(rank, &case, most_rows(&calls, rank.rank()))?;
             let like = |tensor: &Tensor| rank.empty(tensor.dtype(), tensor.shape());
             let saved = calls.iter().map(|_| Ok((like(&step.rows.x)?, like(&step.rows.source)?, like(&step.sums.x)?)));
@@ -244,8 +213,6 @@ fn many_replays_in_a_row_wait_for_nothing() {
             }
             Ok(())
         });
-        all_well(&case, outcomes);
-        world::close(ranks).unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
@@ -451,13 +418,8 @@ fn calls_that_have_no_place_in_a_graph_end_its_capture() {
 fn a_graph_that_is_dropped_stays_until_its_replay_has_ended() {
     let case =
         Case { nodes: 1, gpus: 1, experts_per_rank: 4, tokens: vec![4], fabric: Link::Loopback, ..Case::default() };
-    let config = case.config().unwrap_or_else(|error| panic!("{error}"));
-    let (trace, calls) = (Trace::new(), calls(&case));
-    let machine = EmuMachine::new(config.machine.clone()).unwrap_or_else(|error| panic!("{error}"));
-    let device = machine.devices().remove(0);
-    let device = Device { driver: trace.wrap(device.driver.clone()), ..device };
-    let mut ranks = world::connect(&config, &[device]).unwrap_or_else(|error| panic!("{error}"));
-    let outcomes = machine.run(ranks.iter_mut().collect(), |rank| {
+    let calls = calls(&case);
+    Traced::new(&case).run(&case, |rank, trace| {
         let step = capture(rank, &case, most_rows(&calls, 0))?;
         step.write(rank, &calls[0])?;
         trace.clear();
@@ -470,8 +432,6 @@ fn a_graph_that_is_dropped_stays_until_its_replay_has_ended() {
         assert!(trace.names().contains(&"destroy_graph"));
         Ok(())
     });
-    all_well(&case, outcomes);
-    world::close(ranks).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[cfg(feature = "cuda")]

@@ -1,10 +1,9 @@
 //! Direct landing: forwarders write rows where they belong, and every bit is as if they had gone through rings.
 
-use warpferry::driver::{Launch, StreamPriority};
-use warpferry::kernel::image::KernelImage;
 use warpferry::World;
 
 use crate::case::{Carried, Case, Format, Link, Ordered, Pattern, Scales};
+use crate::gate::Gate;
 use crate::play::{self, check, Call, Stop, PATIENCE};
 
 const LINKS: [Link; 2] = [Link::Mlx5, Link::Loopback];
@@ -212,39 +211,10 @@ fn an_overflow_leaves_its_neighbours_in_the_zone_alone() {
     });
 }
 
-/// A kernel that ends when a word of the host's is not zero.
-const GATE: &str = ".version 8.2
-.target sm_90
-.address_size 64
-.visible .entry gate(.param .u64 at) {
-    .reg .b64 place, word;
-    .reg .pred shut;
-    ld.param.u64 place, [at];
-look:
-    ld.acquire.sys.global.u64 word, [place];
-    setp.eq.u64 shut, word, 0;
-    @!shut bra open;
-    nanosleep.u32 200;
-    bra look;
-open:
-    ret;
-}
-";
-
 /// Outputs go while work in another stream is still to read them, as the memory of other tensors may: their rows are not
 /// given to anybody before that work is over.
 #[test]
 fn rows_that_another_stream_still_reads_are_not_given_again() {
-    const IMAGE: KernelImage = KernelImage {
-        name: "gate",
-        kernel: "gate",
-        text: GATE,
-        marked_text: GATE,
-        args: &[],
-        static_shared: 0,
-        max_threads: 32,
-        cubins: &[],
-    };
     for landing in [0, 64] {
         let case = Case { landing, tokens: vec![8], topk: 8, pattern: Pattern::Everywhere, calls: 3, ..direct() };
         in_world(&case, |rank, calls| {
@@ -252,21 +222,9 @@ fn rows_that_another_stream_still_reads_are_not_given_again() {
             let got = play::dispatch(rank, &case, &calls[0])?;
             let want = &calls[0].dispatched[rank.rank() as usize].x;
             let saved = rank.empty(got.x.dtype(), got.x.shape())?;
-            let function = driver.load(&IMAGE)?;
-            let stream = driver.create_stream(StreamPriority::NORMAL)?;
-            let word = driver.alloc_host(8)?;
-            driver.write_host(&word, 0, &[0; 8])?;
+            let gate = Gate::shut(&*driver)?;
+            let stream = gate.stream;
             rank.release_to(stream)?;
-            let args = word.device.address().to_le_bytes();
-            driver.launch(&Launch {
-                function,
-                grid: 1,
-                block: 1,
-                shared_bytes: 0,
-                stream,
-                args: &args,
-                access: &[],
-            })?;
             driver.copy_within(saved.ptr(), got.x.ptr(), got.x.bytes(), stream)?;
             drop(got);
             // There is room for one more beside it, and for no third.
@@ -274,7 +232,7 @@ fn rows_that_another_stream_still_reads_are_not_given_again() {
             assert_eq!(second.landed, landing > 0);
             let third = play::dispatch(rank, &case, &calls[2])?;
             assert!(!third.landed);
-            driver.write_host(&word, 0, &1u64.to_le_bytes())?;
+            gate.open(&*driver)?;
             driver.synchronize(stream, PATIENCE)?;
             rank.wait_for(stream)?;
             if saved.to_bytes()? != *want {
@@ -283,8 +241,7 @@ fn rows_that_another_stream_still_reads_are_not_given_again() {
             drop(third);
             let fourth = play::dispatch(rank, &case, &calls[2])?;
             assert_eq!(fourth.landed, landing > 0, "rows that were read are free again");
-            driver.destroy_stream(stream)?;
-            Ok(driver.free_host(&word)?)
+            Ok(driver.destroy_stream(stream)?)
         });
     }
 }

@@ -3,13 +3,12 @@
 //!
 //! Method: each rank's driver writes its calls down, in the order in which they are made.
 
-use warpferry::driver::emu::EmuMachine;
 use warpferry::driver::trace::Trace;
-use warpferry::fabric::Device;
-use warpferry::{world, Combine, Dispatch};
+use warpferry::{Combine, Dispatch};
 
 use crate::case::{Case, Ordered};
-use crate::play::{self, Call, Stop, PATIENCE};
+use crate::play::{self, Call, PATIENCE};
+use crate::traced::Traced;
 
 /// Work that a call puts into its stream.
 const WORK: [&str; 7] =
@@ -49,14 +48,7 @@ fn nothing_is_taken_inside_a_launch() {
             .map(|number| Call::new(&case, config.topology, config.shape, number))
             .collect::<Result<_, _>>()
             .unwrap_or_else(|error| panic!("{error}"));
-        let machine = EmuMachine::new(config.machine.clone()).unwrap_or_else(|error| panic!("{error}"));
-        let traces: Vec<Trace> = machine.devices().iter().map(|_| Trace::new()).collect();
-        let traced = machine.devices().into_iter().zip(&traces);
-        let devices: Vec<Device> =
-            traced.map(|(device, trace)| Device { driver: trace.wrap(device.driver.clone()), ..device }).collect();
-        let mut ranks = world::connect(&config, &devices).unwrap_or_else(|error| panic!("{error}"));
-        let outcomes = machine.run(ranks.iter_mut().collect(), |rank| {
-            let trace = &traces[rank.rank() as usize];
+        Traced::new(&case).run(&case, |rank, trace| {
             // Twice: with status blocks and events that are new, and with old ones.
             for call in &calls {
                 let rows = call.dispatched[rank.rank() as usize].source.len().max(1);
@@ -108,14 +100,6 @@ fn nothing_is_taken_inside_a_launch() {
             }
             Ok(())
         });
-        for outcome in outcomes.unwrap_or_else(|error| panic!("{error}")) {
-            match outcome {
-                Ok(()) => {}
-                Err(Stop::Wrong(what)) => panic!("{what}; case {case}"),
-                Err(Stop::Error(error)) => panic!("{error}; case {case}"),
-            }
-        }
-        world::close(ranks).unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

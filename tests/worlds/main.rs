@@ -15,6 +15,7 @@ mod device;
 mod draw;
 mod events;
 mod faults;
+mod gate;
 mod graphs;
 #[cfg(feature = "cuda")]
 mod held;
@@ -41,6 +42,7 @@ mod soak;
 #[path = "../shared/standin.rs"]
 mod standin;
 mod timed;
+mod traced;
 mod trouble;
 mod types;
 mod weak;

@@ -554,3 +554,20 @@ fn check_traffic(case: &Case, world: &mut World, calls: &[Call]) -> Result<(), S
         }
     })
 }
+
+/// What every rank gave. Panics with what is wrong, which is told before errors: those often follow from it.
+pub fn all_well<T>(case: &Case, outcomes: warpferry::Result<Vec<Result<T, Stop>>>) -> Vec<T> {
+    let outcomes = outcomes.unwrap_or_else(|error| panic!("{error}; case {case}"));
+    let mut wrong = Vec::new();
+    let mut well = Vec::new();
+    for (rank, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Ok(value) => well.push(value),
+            // Errors elsewhere often follow from what is wrong here.
+            Err(Stop::Wrong(what)) => wrong.insert(0, format!("rank {rank}: {what}")),
+            Err(Stop::Error(error)) => wrong.push(format!("rank {rank}: {error}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}; case {case}", wrong.join("\n"));
+    well
+}
