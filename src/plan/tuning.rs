@@ -15,6 +15,9 @@ pub const MAX_WORKERS: u32 = 15;
 /// Entries of an exchange queue: two a call, both completed before the kernel ends.
 pub const EXCHANGE_QUEUE_ENTRIES: u32 = 16;
 
+/// Most channels, whatever the world.
+const CHANNELS_MAX: u32 = 256;
+
 /// Most shared memory of a worker's stages.
 pub const STAGE_BYTES_MAX: u32 = 16384;
 
@@ -218,6 +221,17 @@ impl Tuning {
         }
     }
 
+    /// With so many SMs for both operations, and channels to go with them: two for each SM at least, the same number for
+    /// each, as far as the NICs' queue pairs reach. An SM with one channel waits for whatever that channel waits for.
+    #[must_use]
+    pub fn with_sms(mut self, topology: Topology, sms: u32) -> Tuning {
+        let most = channels_max(topology).clamp(1, CHANNELS_MAX);
+        let of_sm = self.channels.div_ceil(sms.max(1)).max(2).min(most / sms.max(1)).max(1);
+        (self.dispatch_sms, self.combine_sms) = (sms, sms);
+        self.channels = sms.saturating_mul(of_sm).clamp(1, most);
+        self
+    }
+
     /// Where rows of `shape` land: [`Tuning::landing`], or staged where they are ordered by expert.
     pub fn landing_of(&self, shape: &Shape) -> Landing {
         match shape.layout() {
@@ -267,7 +281,7 @@ impl Tuning {
                 Err(Error::argument(name, value, format!("{low} to {high}")))
             }
         };
-        range("channels", self.channels, 1, 256)?;
+        range("channels", self.channels, 1, CHANNELS_MAX)?;
         range("dispatch_sms", self.dispatch_sms, 1, self.channels)?;
         range("combine_sms", self.combine_sms, 1, self.channels)?;
         range("workers", self.workers, 1, MAX_WORKERS)?;

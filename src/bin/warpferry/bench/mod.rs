@@ -311,7 +311,7 @@ mod tests {
             (&["--gate", "node-limited"], "--node-limit beside it"),
             (&["--machine", "h900"], "h800-cx7, h100-cx7, h200-cx7, b200-cx7, generic"),
             (&["--node-limit", "3"], "1 to 2"),
-            (&["--sms", "99"], "`--sms` = 99"),
+            (&["--sms", "999"], "`--sms` = 999"),
             (&["--sms", "4,4"], "`--sms` = 4 twice"),
             (&["--nodes", "0"], "`nodes` = 0"),
             (&["--gpus-per-node", "3"], "experts"),

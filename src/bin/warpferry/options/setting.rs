@@ -46,6 +46,9 @@ impl SettingOptions {
     /// scarce: defaults bend to them. A landing zone that nobody gave a size has room for `outputs` outputs.
     pub fn tuning(&self, topology: Topology, shape: &Shape, sms_of_rank: Option<u32>, outputs: u32) -> Result<Tuning> {
         let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
+        if let (Some(sms), None) = (self.sms, self.channels) {
+            tuning = tuning.with_sms(topology, sms);
+        }
         let set = |field: &mut u32, given: Option<u32>| *field = given.unwrap_or(*field);
         set(&mut tuning.channels, self.channels);
         set(&mut tuning.depth_ib, self.depth_ib);
@@ -138,6 +141,21 @@ impl fmt::Display for RolesOption {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two channels an SM at least, the same number for each, where queue pairs reach; else what is too much is `--sms`.
+    #[test]
+    fn channels_go_with_the_sms_that_are_asked_for() {
+        let channels = |nodes: u32, sms: u32| {
+            let topology = Topology::new(nodes, 8).expect("valid");
+            Tuning::default_for(topology, 14_336).with_sms(topology, sms).channels
+        };
+        for (nodes, sms, want) in
+            [(1, 4, 32), (2, 24, 48), (4, 20, 40), (8, 24, 48), (8, 16, 32), (8, 48, 48), (2, 3, 33)]
+        {
+            assert_eq!(channels(nodes, sms), want, "{nodes} nodes, {sms} SMs");
+        }
+        assert_eq!(channels(40, 20), 12, "queue pairs reach for 12");
+    }
 
     #[test]
     fn reads_roles() {
