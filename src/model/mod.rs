@@ -13,6 +13,7 @@
 //!
 //! How faithful that is, `tests/model.rs` holds to bounds on worlds that run whole, and `docs/perf/calibration.md` tells.
 
+pub mod analytic;
 mod beside;
 mod check;
 mod measure;
