@@ -22,6 +22,19 @@ const HEADER: Code = Code { instructions: 35.0, exchanges: 3.0, loads: 1.0, ..PL
 const TERMS: Code = Code { instructions: 75.0, exchanges: 5.0, shared: 5.0, loads: 4.0, ..PLAIN };
 const TERMS_NODES: Code = Code { instructions: 55.0, exchanges: 2.0, shared: 2.0, loads: 3.0, ..PLAIN };
 
+/// Most exponent that joins the parts, fitted on one node.
+const SHARPNESS_MOST: f64 = 5.0;
+
+/// Exponent that joins the parts. Between nodes, sums of a node, NIC and sums of nodes wait for each other by the chunk: with as
+/// many chunks in a ring as `windows` says they overlap so much, and the less the more nodes a token's sum waits for. At one
+/// window with many nodes they would nearly take turns. Fitted: 0.5 and 1.2.
+fn sharpness(nodes: f64, windows: f64) -> f64 {
+    if nodes <= 1.0 {
+        return SHARPNESS_MOST;
+    }
+    (1.0 + (0.5 + 1.2 / nodes) * windows / 2.0).min(SHARPNESS_MOST)
+}
+
 /// The breakdown of the combine kernel.
 pub(super) fn terms(acts: &Acts<'_>, settings: &Settings, moved: &Moved) -> Terms {
     let load = &settings.load;
@@ -81,8 +94,8 @@ pub(super) fn terms(acts: &Acts<'_>, settings: &Settings, moved: &Moved) -> Term
         + forward_claim.times(forward_claims * others)
         + receive_claim.times(receive_claims))
     .times(settings.sm_channels);
-    let stream_ns =
-        (send_claims * send_claim.ns).max(forward_claims * forward_claim.ns).max(receive_claims * receive_claim.ns);
+    let stream_ns = (send_claims * send_claim.ns).max(receive_claims * receive_claim.ns);
+    let node_stream_ns = forward_claims * forward_claim.ns;
 
     // Rings: partial rows wait in their slots until the claim that adds them ends; sums until the claim of their token does.
     let within_ns = send_claim.ns + 2.0 * (acts.one_way_ns() + scan / 2.0);
@@ -104,10 +117,11 @@ pub(super) fn terms(acts: &Acts<'_>, settings: &Settings, moved: &Moved) -> Term
         (Part::Issue, acts.issue_ns(work.instructions)),
         (Part::Workers, work.ns / settings.combine_workers),
         (Part::Stream, stream_ns),
+        (Part::NodeStream, node_stream_ns),
         (Part::RingsBetween, rings_between),
         (Part::RingsWithin, rings_within),
     ]);
     let between_fill = if others > 0.0 { forward_claim.ns + away_ns + scan / 2.0 } else { 0.0 };
     let fill_ns = settings.start_ns(acts) + send_claim.ns + acts.one_way_ns() + scan + between_fill + receive_claim.ns;
-    Terms::new(parts, fill_ns)
+    Terms::new(parts, sharpness(nodes, settings.depth_ib / settings.chunk_ib), fill_ns)
 }

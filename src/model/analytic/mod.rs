@@ -32,6 +32,8 @@ use crate::error::Result;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::topology::Topology;
+
+use super::Wanted;
 use acts::Acts;
 pub use load::Load;
 use settings::{Kernel, Moved, Settings};
@@ -73,16 +75,17 @@ impl Estimate {
         })
     }
 
-    /// Its times as a run would give them: dispatch with layout and exchange, dispatch along a handle, combine.
-    pub fn samples(&self) -> Samples {
-        let kernel_us = self.dispatch.us();
+    /// Its times as a run would give them: of what is wanted. Dispatch is with layout and exchange, along a handle without.
+    pub fn samples(&self, wanted: Wanted) -> Samples {
+        let dispatch_us = self.dispatch.us();
+        let one = |wanted: bool, us: f64| if wanted { vec![us] } else { Vec::new() };
         Samples {
-            dispatch_us: vec![self.layout_us + self.exchange_us + kernel_us],
-            combine_us: vec![self.combine.us()],
-            dispatch_cached_us: vec![kernel_us],
-            layout_us: vec![self.layout_us],
-            exchange_us: vec![self.exchange_us],
-            dispatch_kernel_us: vec![kernel_us],
+            dispatch_us: one(wanted.dispatch, self.layout_us + self.exchange_us + dispatch_us),
+            combine_us: one(wanted.combine, self.combine.us()),
+            dispatch_cached_us: one(wanted.cached, dispatch_us),
+            layout_us: one(wanted.dispatch, self.layout_us),
+            exchange_us: one(wanted.dispatch, self.exchange_us),
+            dispatch_kernel_us: one(wanted.dispatch, dispatch_us),
         }
     }
 }

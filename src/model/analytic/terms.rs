@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-/// How sharply the slowest part decides: the exponent of the sum of powers that throughput terms are joined by. At 1 they would
-/// add up, at infinity the slowest alone would count; parts that are equally busy hold each other up.
-const SHARPNESS: f64 = 5.0;
 /// Nanoseconds in a microsecond.
 const NS_PER_US: f64 = 1e3;
 
@@ -31,6 +28,8 @@ pub enum Part {
     Workers,
     /// The slowest stream, which one warp at a time moves.
     Stream,
+    /// The slowest stream of a node's sums, which one warp at a time adds.
+    NodeStream,
     /// Rings between nodes: their slots, each of which is away for a round.
     RingsBetween,
     /// Rings within a node, likewise.
@@ -54,6 +53,7 @@ impl fmt::Display for Part {
             Part::Issue => "SM issue",
             Part::Workers => "workers",
             Part::Stream => "streams",
+            Part::NodeStream => "streams of sums",
             Part::RingsBetween => "rings between nodes",
             Part::RingsWithin => "rings within nodes",
             Part::L2 => "L2",
@@ -79,15 +79,18 @@ impl Part {
 pub struct Terms {
     /// What each part would need alone, in microseconds.
     pub parts: Vec<(Part, f64)>,
+    /// How sharply the slowest part decides: the exponent p of [`Terms::us`]. At 1 parts take turns and their times add up, at
+    /// infinity the slowest alone would count.
+    pub sharpness: f64,
     /// The first message's way through all stages, and the start and end of the kernel, in microseconds.
     pub fill_us: f64,
 }
 
 impl Terms {
     /// From nanoseconds.
-    pub(super) fn new(parts_ns: Vec<(Part, f64)>, fill_ns: f64) -> Terms {
+    pub(super) fn new(parts_ns: Vec<(Part, f64)>, sharpness: f64, fill_ns: f64) -> Terms {
         let parts = parts_ns.into_iter().map(|(part, ns)| (part, ns / NS_PER_US)).collect();
-        Terms { parts, fill_us: fill_ns / NS_PER_US }
+        Terms { parts, sharpness, fill_us: fill_ns / NS_PER_US }
     }
 
     /// Time of the kernel: the parts' times joined, `(sum of t^p)^(1/p)`, behind the fill.
@@ -96,8 +99,15 @@ impl Terms {
         if most <= 0.0 {
             return self.fill_us;
         }
-        let sum: f64 = self.parts.iter().map(|(_, us)| (us / most).powf(SHARPNESS)).sum();
-        self.fill_us + most * sum.powf(1.0 / SHARPNESS)
+        // Both directions of a wire are one part here: what holds up one holds up the other.
+        let joined = |pair: [Part; 2]| {
+            let least = self.parts.iter().filter(|(part, _)| pair.contains(part)).map(|(_, us)| *us);
+            (least.fold(f64::INFINITY, f64::min) / most).powf(self.sharpness)
+        };
+        let sum: f64 = self.parts.iter().map(|(_, us)| (us / most).powf(self.sharpness)).sum();
+        let twice = joined([Part::NicOut, Part::NicIn]) + joined([Part::NvlinkOut, Part::NvlinkIn]);
+        let twice = if twice.is_finite() { twice } else { 0.0 };
+        self.fill_us + most * (sum - twice).max(1.0).powf(1.0 / self.sharpness)
     }
 
     /// The part that would need most, and its microseconds.
