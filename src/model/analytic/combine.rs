@@ -3,7 +3,7 @@
 use super::acts::{Acts, Code, Work};
 use super::claims::{moving, scan_ns, sum, summing, Rows};
 use super::settings::{Moved, Settings};
-use super::terms::{Part, Terms};
+use super::terms::{Part, Terms, SHARPNESS};
 
 const PLAIN: Code = Code { instructions: 0.0, exchanges: 0.0, shared: 0.0, atomics: 0.0, loads: 0.0, copies: 0.0 };
 const SEND: Code = Code { instructions: 75.0, exchanges: 3.0, loads: 8.0, ..PLAIN };
@@ -22,17 +22,14 @@ const HEADER: Code = Code { instructions: 35.0, exchanges: 3.0, loads: 1.0, ..PL
 const TERMS: Code = Code { instructions: 75.0, exchanges: 5.0, shared: 5.0, loads: 4.0, ..PLAIN };
 const TERMS_NODES: Code = Code { instructions: 55.0, exchanges: 2.0, shared: 2.0, loads: 3.0, ..PLAIN };
 
-/// Most exponent that joins the parts, fitted on one node.
-const SHARPNESS_MOST: f64 = 5.0;
-
-/// Exponent that joins the parts. Between nodes, sums of a node, NIC and sums of nodes wait for each other by the chunk: with as
-/// many chunks in a ring as `windows` says they overlap so much, and the less the more nodes a token's sum waits for. At one
-/// window with many nodes they would nearly take turns. Fitted: 0.5 and 1.2.
-fn sharpness(nodes: f64, windows: f64) -> f64 {
+/// Exponent that joins the chain. Between nodes, sums of a node, NIC and sums of nodes wait for each other by the chunk: the more
+/// chunks fit in a ring (`windows`) the better they overlap, and the less the more nodes a token's sum waits for. Fitted: the
+/// three numbers.
+fn coupling(nodes: f64, windows: f64) -> f64 {
     if nodes <= 1.0 {
-        return SHARPNESS_MOST;
+        return SHARPNESS;
     }
-    (1.0 + (0.5 + 1.2 / nodes) * windows / 2.0).min(SHARPNESS_MOST)
+    (1.0 + (0.35 + 1.4 / nodes) * (windows / 2.0).powf(1.4)).min(SHARPNESS)
 }
 
 /// The breakdown of the combine kernel.
@@ -122,6 +119,7 @@ pub(super) fn terms(acts: &Acts<'_>, settings: &Settings, moved: &Moved) -> Term
         (Part::RingsWithin, rings_within),
     ]);
     let between_fill = if others > 0.0 { forward_claim.ns + away_ns + scan / 2.0 } else { 0.0 };
-    let fill_ns = settings.start_ns(acts) + send_claim.ns + acts.one_way_ns() + scan + between_fill + receive_claim.ns;
-    Terms::new(parts, sharpness(nodes, settings.depth_ib / settings.chunk_ib), fill_ns)
+    let fill_ns =
+        settings.start_ns(acts) + send_claim.ns + acts.one_way_ns() + scan + between_fill + receive_claim.ns / 2.0;
+    Terms::new(parts, coupling(nodes, settings.depth_ib / settings.chunk_ib), fill_ns)
 }

@@ -3,11 +3,13 @@
 use super::acts::{Acts, Code, Work};
 use super::claims::{moving, scan_ns, Rows};
 use super::settings::{Moved, Settings};
-use super::terms::{Part, Terms};
+use super::terms::{Part, Terms, SHARPNESS};
 
 const PLAIN: Code = Code { instructions: 0.0, exchanges: 0.0, shared: 0.0, atomics: 0.0, loads: 0.0, copies: 0.0 };
-/// Exponent that joins the parts, fitted: parts that are equally busy hold each other up by a fifth.
-const SHARPNESS: f64 = 3.5;
+/// What the NIC's time grows by since messages of several senders meet at one receiver, fitted.
+const MEETING: f64 = 1.16;
+/// Part of the first round of puts that waits at its receivers, fitted: all nodes begin with the same node.
+const FIRST_ROUND: f64 = 0.5;
 /// Beginnings of claims: positions, heads or tails, lists of tokens.
 const SEND: Code = Code { instructions: 90.0, exchanges: 5.0, loads: 9.0, ..PLAIN };
 const FORWARD_OWN: Code = Code { instructions: 80.0, exchanges: 2.0, loads: 6.0, ..PLAIN };
@@ -151,6 +153,11 @@ pub(super) fn terms(acts: &Acts<'_>, settings: &Settings, moved: &Moved) -> Term
     let stores = (sent + forwarded + received * settings.row_copies) * slot * settings.sm_channels;
 
     let mut parts = moved.parts(acts, settings, chunk_ib);
+    let nic_ns = parts.iter().filter(|(part, _)| part.is_nic()).fold(0.0_f64, |most, (_, ns)| most.max(*ns));
+    if others > 1.0 {
+        parts.iter_mut().filter(|(part, _)| part.is_nic()).for_each(|(_, ns)| *ns *= MEETING);
+    }
+    let first_round_ns = nic_ns * (chunk_ib / messages.max(1.0)).min(1.0) * FIRST_ROUND * (1.0 - 1.0 / others.max(1.0));
     parts.extend([
         (Part::SmLoads, Acts::at_rate_ns(loads, acts.timing().gpu.sm_load_rate)),
         (Part::SmStores, Acts::at_rate_ns(stores, acts.timing().gpu.sm_store_rate)),
@@ -161,6 +168,12 @@ pub(super) fn terms(acts: &Acts<'_>, settings: &Settings, moved: &Moved) -> Term
         (Part::RingsWithin, rings_within),
     ]);
     let between_fill = if others > 0.0 { send.claim.ns + away_ns + scan / 2.0 } else { 0.0 };
-    let fill_ns = settings.start_ns(acts) + between_fill + forward_ns + receive.claim.ns + acts.one_way_ns() + scan;
+    let fill_ns = settings.start_ns(acts)
+        + between_fill
+        + forward_ns
+        + receive.claim.ns
+        + acts.one_way_ns()
+        + scan
+        + first_round_ns;
     Terms::new(parts, SHARPNESS, fill_ns)
 }
