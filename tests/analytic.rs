@@ -88,7 +88,7 @@ fn time_follows_bytes_and_rates() {
     let ascends = |all: Vec<[f64; 2]>, what: &str| {
         assert!(all.windows(2).all(|pair| (0..2).all(|op| pair[0][op] <= pair[1][op])), "{what}: {all:?}");
     };
-    for nodes in [1, 2, 8, 64] {
+    for nodes in [1, 2, 8, 16] {
         let of_tokens = |tokens| times(Case::new(nodes, 8, tokens, 16, 16).estimate(&machine));
         ascends([128, 256, 1024, 4096, 8192].map(of_tokens).into(), "tokens");
         for (section, name) in [("nic", "gbs"), ("links", "nvlink_gbs")] {
@@ -149,4 +149,17 @@ fn expected_bytes_are_those_of_choices() {
             close(said.nvlink.bytes_min as f64, counted.nvlink.bytes_min as f64);
         }
     }
+}
+
+/// Where the kernels serve a world, its sketch is its plan; where they do not, only the plan is refused.
+#[test]
+fn a_sketch_is_the_plan_where_kernels_serve_it() {
+    for (nodes, gpus, channels) in [(1, 8, 32), (8, 8, 16), (16, 8, 8)] {
+        let case = Case::new(nodes, gpus, 128, channels, 8);
+        let Plan { topology, shape, tuning, fabric, .. } = case.plan();
+        assert_eq!(Plan::new(topology, shape, tuning, fabric).expect("served"), case.plan());
+    }
+    let Plan { topology, shape, tuning, fabric, .. } = Case::new(256, 8, 128, 8, 8).plan();
+    let said = Plan::new(topology, shape, tuning, fabric).expect_err("too many ranks").to_string();
+    assert!(said.contains("at most 992 ranks"), "{said}");
 }
