@@ -11,8 +11,11 @@
 //! 3. *Setup.* Layout and exchange depend on all channels and tokens: they run in a world of their own, with all channels, short
 //!    rows and few tokens; the layout kernel's time is a straight line over tokens.
 //!
+//! Worlds of more than [`Model::RANKS_RUN`] ranks do not run at all: [`analytic`] estimates them in closed form.
+//!
 //! How faithful that is, `tests/model.rs` holds to bounds on worlds that run whole, and `docs/perf/calibration.md` tells.
 
+pub mod analytic;
 mod beside;
 mod check;
 mod measure;
@@ -26,6 +29,7 @@ use crate::bench::{Figures, Moved, Place, Record, Samples, SettingKey, Workload,
 use crate::error::Result;
 use crate::machine::Machine;
 use crate::plan::Plan;
+use analytic::Estimate;
 pub use measure::ModelMeasure;
 use part::Part;
 use setup::Setup;
@@ -66,6 +70,8 @@ pub struct Modelled {
     pub samples: Samples,
     /// What ran for them.
     pub ran: Ran,
+    /// Where nothing ran: the coarse model's breakdown.
+    pub estimate: Option<Estimate>,
 }
 
 /// How much of a world ran.
@@ -82,6 +88,7 @@ pub struct Ran {
 impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.parts, self.extended) {
+            _ if self.tokens == 0 => f.write_str("nothing was run"),
             (parts, false) if parts <= 1.0 => f.write_str("run whole"),
             (parts, false) => write!(f, "one of {parts:.1} parts was run"),
             (parts, true) => {
@@ -94,6 +101,9 @@ impl std::fmt::Display for Ran {
 impl Model {
     /// Warp instructions of a run where the caller says nothing: some seconds.
     pub const EFFORT: u64 = 120_000_000;
+
+    /// Ranks up to which a part of a world is run; larger ones are estimated ([`analytic`]).
+    pub const RANKS_RUN: u32 = 128;
 
     /// Of a machine.
     pub fn new(machine: Machine) -> Model {
@@ -117,16 +127,20 @@ impl Model {
     /// # Errors
     /// As [`Workload::choices`]; what the emulated operations say.
     pub fn times(&self, workload: &Workload, plan: &Plan, wanted: Wanted) -> Result<Modelled> {
+        if Model::estimates(workload) {
+            return self.estimated(workload, plan, wanted);
+        }
         let mut part = Part::of(workload, plan, wanted, self.effort);
         if part.is_whole() {
-            return Ok(Modelled { samples: part.run(&self.machine, workload, plan, wanted)?, ran: part.ran() });
+            let samples = part.run(&self.machine, workload, plan, wanted)?;
+            return Ok(Modelled { samples, ran: part.ran(), estimate: None });
         }
         // SMs of one kernel are no share of the other's.
         if wanted.dispatch && wanted.combine && plan.dispatch.sms != plan.combine.sms {
             let there = self.times(workload, plan, Wanted { combine: false, ..wanted })?;
             let back = self.times(workload, plan, Wanted { combine: true, dispatch: false, cached: false })?;
             let samples = Samples { combine_us: back.samples.combine_us, ..there.samples };
-            return Ok(Modelled { samples, ran: there.ran });
+            return Ok(Modelled { samples, ran: there.ran, estimate: None });
         }
         let mut samples = match part.shorter() {
             None => part.run(&self.machine, workload, plan, wanted)?,
@@ -145,7 +159,18 @@ impl Model {
             let both = setup.layout_us(workload.tokens) + setup.exchange_us;
             samples.dispatch_us = samples.dispatch_kernel_us.iter().map(|kernel| kernel + both).collect();
         }
-        Ok(Modelled { samples, ran: part.ran() })
+        Ok(Modelled { samples, ran: part.ran(), estimate: None })
+    }
+
+    /// Whether times of a workload are estimated, since its world is too large to run even in part.
+    pub fn estimates(workload: &Workload) -> bool {
+        workload.topology.ranks() > Model::RANKS_RUN
+    }
+
+    fn estimated(&self, workload: &Workload, plan: &Plan, wanted: Wanted) -> Result<Modelled> {
+        let estimate = Estimate::new(&self.machine, workload, plan)?;
+        let samples = estimate.samples(wanted);
+        Ok(Modelled { samples, ran: Ran { parts: 0.0, tokens: 0, extended: false }, estimate: Some(estimate) })
     }
 
     /// The record of `workload` with `plan`, as a run on the machine would give it. `verified` says whether results of this plan
@@ -154,17 +179,23 @@ impl Model {
     /// # Errors
     /// As [`Model::times`].
     pub fn record(&self, workload: &Workload, plan: &Plan, wanted: Wanted, verified: bool) -> Result<Record> {
-        let Modelled { samples, ran } = self.times(workload, plan, wanted)?;
-        let lands = plan.landing().rows() > 0;
-        let moved = Moved::new(plan, &workload.choices()?, lands)?;
+        let Modelled { samples, ran, estimate } = self.times(workload, plan, wanted)?;
+        let name = self.machine.name();
+        let (moved, times) = match estimate {
+            Some(estimate) => (estimate.moved, format!("analytic model of {name}; {estimate}")),
+            None => {
+                let lands = plan.landing().rows() > 0;
+                (Moved::new(plan, &workload.choices()?, lands)?, format!("modelled of {name}; {ran}"))
+            }
+        };
         Ok(Record {
             workload: WorkloadKey::new(workload),
             setting: SettingKey::new(plan),
             place: Place {
                 backend: "emu".to_string(),
                 device: format!("model of {}", self.machine.about()),
-                machine: Some(self.machine.name().to_string()),
-                times: format!("modelled of {}; {ran}", self.machine.name()),
+                machine: Some(name.to_string()),
+                times,
                 verified,
                 repeats: 1,
                 version: env!("CARGO_PKG_VERSION").to_string(),

@@ -59,11 +59,7 @@ impl LaunchPlan {
             Op::Combine => tuning.combine_sms,
         };
         let channels = tuning.channels.div_ceil(sms);
-        let (n, r) = (topology.nodes(), topology.ranks());
-        let streams = match op {
-            Op::Dispatch => [channels * (n - 1), channels * n, channels * r],
-            Op::Combine => [channels * r, channels * (n - 1), channels],
-        };
+        let streams = streams(op, topology, channels);
         let words = streams.map(|count| count.div_ceil(32));
         if words.iter().any(|&count| count > KIND_WORDS_MAX) || words.iter().sum::<u32>() > WORDS_MAX {
             let name = if op == Op::Dispatch { "dispatch_sms" } else { "combine_sms" };
@@ -114,6 +110,20 @@ impl LaunchPlan {
                 ));
             }
         }
+    }
+
+    /// The launch of a kernel that would serve any number of streams: workers are fewer until shared memory suffices, or one.
+    pub(super) fn sketch(op: Op, topology: Topology, shape: &Shape, tuning: &Tuning) -> LaunchPlan {
+        let sms = match op {
+            Op::Dispatch => tuning.dispatch_sms,
+            Op::Combine => tuning.combine_sms,
+        };
+        let channels = tuning.channels.div_ceil(sms);
+        let words = streams(op, topology, channels).map(|count| count.div_ceil(32));
+        let roles = tuning.worker_roles();
+        let of = |workers| Self::with_workers(op, topology, shape, tuning, sms, channels, words, workers, &roles);
+        let fits = |plan: &LaunchPlan| plan.shared_bytes <= SHARED_BYTES_MAX;
+        (1..=tuning.workers).rev().map(of).find(fits).unwrap_or_else(|| of(1))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -185,6 +195,15 @@ impl LaunchPlan {
                 roles: role_words,
             },
         }
+    }
+}
+
+/// Streams of a CTA with so many channels, by kind.
+fn streams(op: Op, topology: Topology, channels: u32) -> [u32; 3] {
+    let (nodes, ranks) = (topology.nodes(), topology.ranks());
+    match op {
+        Op::Dispatch => [channels * (nodes - 1), channels * nodes, channels * ranks],
+        Op::Combine => [channels * ranks, channels * (nodes - 1), channels],
     }
 }
 

@@ -28,6 +28,9 @@ pub use tuning::{Landing, Role, Roles, Tuning};
 use crate::error::{Error, Result};
 use crate::topology::Topology;
 
+/// Most ranks that the kernels serve: a CTA has a stream for each.
+pub const RANKS_MAX: u32 = 32 * launch::KIND_WORDS_MAX;
+
 /// Which acts carry messages between nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fabric {
@@ -78,7 +81,7 @@ impl Plan {
     pub fn new(topology: Topology, shape: Shape, tuning: Tuning, fabric: Fabric) -> Result<Plan> {
         shape.check(topology)?;
         tuning.check(topology)?;
-        let ranks_max = 32 * launch::KIND_WORDS_MAX;
+        let ranks_max = RANKS_MAX;
         if topology.ranks() > ranks_max {
             let world = format!("{} x {}", topology.nodes(), topology.gpus_per_node());
             return Err(Error::argument(
@@ -87,12 +90,35 @@ impl Plan {
                 format!("at most {ranks_max} ranks: a CTA serves a stream for each"),
             ));
         }
+        let launches = [Op::Dispatch, Op::Combine].map(|op| LaunchPlan::new(op, topology, &shape, &tuning));
+        Plan::with_launches(topology, shape, tuning, fabric, launches)
+    }
+
+    /// A plan that kernels need not be able to run: for a model of worlds that are larger than they serve. Ranks, streams of a
+    /// CTA and shared memory have no bound.
+    ///
+    /// # Errors
+    /// As [`Plan::new`] otherwise.
+    pub fn sketch(topology: Topology, shape: Shape, tuning: Tuning, fabric: Fabric) -> Result<Plan> {
+        shape.check(topology)?;
+        tuning.check(topology)?;
+        let launches = [Op::Dispatch, Op::Combine].map(|op| Ok(LaunchPlan::sketch(op, topology, &shape, &tuning)));
+        Plan::with_launches(topology, shape, tuning, fabric, launches)
+    }
+
+    fn with_launches(
+        topology: Topology,
+        shape: Shape,
+        tuning: Tuning,
+        fabric: Fabric,
+        launches: [Result<LaunchPlan>; 2],
+    ) -> Result<Plan> {
         check_pairs(topology, &shape)?;
+        let [dispatch, combine] = launches;
+        let (dispatch, combine) = (dispatch?, combine?);
         let window = window::Window::new(topology, &shape, &tuning, fabric);
         let state = state::State::new(topology, &shape, &tuning);
         let handle = handle::HandleLayout::new(topology, &shape, &tuning);
-        let dispatch = LaunchPlan::new(Op::Dispatch, topology, &shape, &tuning)?;
-        let combine = LaunchPlan::new(Op::Combine, topology, &shape, &tuning)?;
         Ok(Plan { topology, shape, tuning, fabric, window, state, handle, dispatch, combine })
     }
 

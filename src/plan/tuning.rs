@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::output::OutputLayout;
 use super::shape::Shape;
+use super::RANKS_MAX;
 use crate::error::{Error, Result};
 use crate::topology::Topology;
 
@@ -24,8 +25,12 @@ pub const STAGE_BYTES_MAX: u32 = 16384;
 /// Most payload and credit queue pairs of a NIC: with many more it no longer holds their state.
 const QUEUE_PAIRS_MAX: u32 = 1000;
 
-/// Most channels of a world: each has two queue pairs to every other node.
+/// Most channels of a world: each has two queue pairs to every other node. Worlds that the kernels do not serve are modelled
+/// only ([`Plan::sketch`](super::Plan::sketch)), and a model shows what queue pairs cost.
 pub(crate) fn channels_max(topology: Topology) -> u32 {
+    if topology.ranks() > RANKS_MAX {
+        return u32::MAX;
+    }
     match topology.nodes() - 1 {
         0 => u32::MAX,
         others => QUEUE_PAIRS_MAX / (2 * others),

@@ -156,7 +156,7 @@ impl Case {
             timeout: options.place.timeout().unwrap_or(TIMEOUT_DEFAULT),
         };
         if let Some(machine) = &options.machine {
-            return machine::record(machine, &self.workload, &config.plan(0)?, &runs, say);
+            return machine::record(machine, &self.workload, &machine::plan(&config)?, &runs, say);
         }
         self.check_memory(options, backend, &config)?;
         say("making the world");
