@@ -7,17 +7,21 @@
 //! What a computation does to operations: it keeps L2 and device memory busy, so that loads take longer and rates are what it
 //! leaves (`[beside] *_left`, `load_longer`).
 
-use crate::error::Result;
 use crate::machine::{Beside as Shares, Machine};
 use crate::tune::{Beside, Bound, Load};
 
 use super::Model;
 
 /// The model beside a load; none where there is none.
-pub(super) fn beside(model: &Model, load: &Load) -> Result<Option<Model>> {
-    let Load::Beside { bound, .. } = load else { return Ok(None) };
-    let machine = model.machine().beside(shares(model.machine(), *bound));
-    Ok(Some(Model::new(machine).effort(model.effort)))
+pub(super) fn beside(model: &Model, load: &Load) -> Option<Model> {
+    let machine = machine_beside(model.machine(), load)?;
+    Some(Model::new(machine).effort(model.effort))
+}
+
+/// The machine beside a load; none where there is none.
+pub(super) fn machine_beside(machine: &Machine, load: &Load) -> Option<Machine> {
+    let Load::Beside { bound, .. } = load else { return None };
+    Some(machine.beside(shares(machine, *bound)))
 }
 
 fn shares(machine: &Machine, bound: Bound) -> Shares {

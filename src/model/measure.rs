@@ -103,7 +103,7 @@ impl Measure for ModelMeasure {
 
     fn time(&mut self, jobs: &[Job], load: &Load) -> Result<Vec<Timing>> {
         let plans = asked(jobs);
-        let model = beside::beside(&self.model, load)?;
+        let model = beside::beside(&self.model, load);
         let model = model.as_ref().unwrap_or(&self.model);
         let times = self.all(&plans, |asked| model.times(&self.workload, asked.plan, asked.wanted));
         let times: Vec<_> = times.into_iter().collect::<Result<_>>()?;

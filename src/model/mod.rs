@@ -18,6 +18,7 @@
 pub mod analytic;
 mod beside;
 mod check;
+mod estimate;
 mod measure;
 mod part;
 mod setup;
@@ -30,6 +31,7 @@ use crate::error::Result;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use analytic::Estimate;
+pub use estimate::EstimateMeasure;
 pub use measure::ModelMeasure;
 use part::Part;
 use setup::Setup;

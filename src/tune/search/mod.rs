@@ -19,6 +19,7 @@ use super::objective::{Judge, Longest, Objective};
 use super::outcome::{Finding, Outcome};
 use super::space::{Point, Space};
 use crate::error::{Error, Result};
+use crate::plan::Tuning;
 use descent::{Candidate, Descent};
 
 pub(super) use descent::Passed;
@@ -48,6 +49,7 @@ pub struct Search<'a> {
     load: Load,
     budget: Budget,
     starts: usize,
+    guesses: Vec<Tuning>,
     seed: u64,
     journal: Option<PathBuf>,
     watcher: Watcher<'a>,
@@ -63,6 +65,7 @@ impl<'a> Search<'a> {
             load: Load::Alone,
             budget: Budget::default(),
             starts: STARTS,
+            guesses: Vec::new(),
             seed: 0,
             journal: None,
             watcher: Box::new(|_| {}),
@@ -90,10 +93,17 @@ impl<'a> Search<'a> {
         self
     }
 
-    /// Descents that are made: the first from the documented defaults, then from two corners, then from drawn points.
+    /// Descents that are made: from guesses if there are any, from the documented defaults, from two corners, from drawn points.
     #[must_use]
     pub fn starts(mut self, starts: usize) -> Search<'a> {
         self.starts = starts;
+        self
+    }
+
+    /// Settings at which descents begin before all others, such as those of a coarser measure.
+    #[must_use]
+    pub fn guesses(mut self, guesses: Vec<Tuning>) -> Search<'a> {
+        self.guesses = guesses;
         self
     }
 
@@ -125,7 +135,7 @@ impl<'a> Search<'a> {
     /// something else; [`Error::Unsupported`] when no point that was measured gives right results; what the measure says.
     pub fn run(mut self, measure: &mut dyn Measure) -> Result<Outcome> {
         self.check()?;
-        let starts = starts::starts(self.space, self.starts, self.seed);
+        let starts = starts::starts(self.space, &self.guesses, self.starts, self.seed);
         if starts.is_empty() {
             return Err(Error::argument("space", format!("{} points", self.space.points()), "axes with a valid point"));
         }

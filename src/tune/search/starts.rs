@@ -1,4 +1,4 @@
-//! Where descents begin: the documented defaults, two corners, and points drawn from a seed.
+//! Where descents begin: the caller's guesses, the documented defaults, two corners, and points drawn from a seed.
 
 use super::super::axis::{Axis, AXES};
 use super::super::space::{Point, Space};
@@ -7,11 +7,12 @@ use crate::plan::Tuning;
 /// Most draws for one start: a drawn point may be invalid or there already.
 const DRAWS_MAX: usize = 64;
 
-/// `count` starts at most, all valid and different, best guesses first.
-pub(super) fn starts(space: &Space, count: usize, seed: u64) -> Vec<Point> {
+/// `count` starts at most, all valid and different, best guesses first: those of the caller before all others.
+pub(super) fn starts(space: &Space, guesses: &[Tuning], count: usize, seed: u64) -> Vec<Point> {
     let defaults = Tuning::default_for(space.topology(), space.shape().dispatch_row_bytes());
     let mut found: Vec<Point> = Vec::new();
-    for point in [space.nearest(&defaults), corner(space, false), corner(space, true)] {
+    let guesses = guesses.iter().chain([&defaults]).map(|tuning| space.nearest(tuning));
+    for point in guesses.chain([corner(space, false), corner(space, true)]) {
         keep(&mut found, space.settled(point), count);
     }
     let mut random = Random(seed);

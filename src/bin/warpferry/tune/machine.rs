@@ -2,10 +2,10 @@
 
 use warpferry::bench::{Source, Workload};
 use warpferry::machine::Machine;
-use warpferry::model::{Model, ModelMeasure};
+use warpferry::model::{EstimateMeasure, Model, ModelMeasure};
 use warpferry::plan::Limits;
 use warpferry::routing::Routing;
-use warpferry::tune::{Measure, Space};
+use warpferry::tune::Space;
 use warpferry::Result;
 
 use super::options::{GateChoice, TuneOptions};
@@ -18,11 +18,19 @@ pub fn limits(machine: &str) -> Result<Limits> {
     Ok(Machine::find(machine)?.limits())
 }
 
+/// What measures settings on the machine: a quick guess, and the emulator's clock.
+pub struct Measures {
+    /// Answers at once.
+    pub coarse: EstimateMeasure,
+    /// Runs the kernels.
+    pub fine: ModelMeasure,
+}
+
 /// What measures settings of `space` on the machine with choices of `gate`.
 ///
 /// # Errors
 /// As [`Machine::find`]; what keeps a trace from being read.
-pub fn measure_for(options: &TuneOptions, space: &Space, gate: &GateChoice) -> Result<Box<dyn Measure>> {
+pub fn measures_for(options: &TuneOptions, space: &Space, gate: &GateChoice) -> Result<Measures> {
     let source = match gate {
         GateChoice::Drawn(gate) => Source::Drawn(*gate),
         GateChoice::Trace(path) => Source::Recorded { name: path.display().to_string(), routing: Routing::load(path)? },
@@ -30,6 +38,8 @@ pub fn measure_for(options: &TuneOptions, space: &Space, gate: &GateChoice) -> R
     let shape = *space.shape();
     let workload = Workload { topology: space.topology(), shape, tokens: options.tokens, source, seed: options.seed };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let model = Model::new(Machine::find(&options.machine)?).effort(options.effort);
-    Ok(Box::new(ModelMeasure::new(model, workload, threads)))
+    let machine = Machine::find(&options.machine)?;
+    let model = Model::new(machine.clone()).effort(options.effort);
+    let coarse = EstimateMeasure::new(machine, workload.clone());
+    Ok(Measures { coarse, fine: ModelMeasure::new(model, workload, threads) })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use warpferry::tune::store::Entry;
 use warpferry::tune::{Budget, Measure, Outcome, Progress, Search, Space, Store};
-use warpferry::{Error, Result};
+use warpferry::{Error, Result, Tuning};
 
 pub use options::TuneOptions;
 
@@ -20,8 +20,9 @@ use crate::output::{complain, say};
 pub fn run(options: &TuneOptions) -> Result<bool> {
     let space = options.space(machine::limits(&options.machine)?)?;
     let gate = options.gate()?;
-    let mut measure = machine::measure_for(options, &space, &gate)?;
-    let outcome = search(options, &space, &gate.class(), measure.as_mut())?;
+    let mut measures = machine::measures_for(options, &space, &gate)?;
+    let guess = guess(options, &space, &gate.class(), &mut measures.coarse)?;
+    let outcome = search(options, &space, &gate.class(), vec![guess], &mut measures.fine)?;
     if let Some(path) = &options.out {
         write(path, &outcome)?;
     }
@@ -40,7 +41,23 @@ pub fn run(options: &TuneOptions) -> Result<bool> {
     Ok(true)
 }
 
-fn search(options: &TuneOptions, space: &Space, gate: &str, measure: &mut dyn Measure) -> Result<Outcome> {
+/// Points of the search that gives the guess; each takes next to nothing.
+const GUESS_POINTS: u64 = 5000;
+
+/// The best setting of a measure that answers at once.
+fn guess(options: &TuneOptions, space: &Space, gate: &str, coarse: &mut dyn Measure) -> Result<Tuning> {
+    let budget = Budget { points: GUESS_POINTS, time: Duration::from_secs(options.budget_s) };
+    let search = Search::new(space, gate).objective(options.objective).load(options.load());
+    search.budget(budget).seed(options.seed).run(coarse)?.setting.tuning()
+}
+
+fn search(
+    options: &TuneOptions,
+    space: &Space,
+    gate: &str,
+    guesses: Vec<Tuning>,
+    measure: &mut dyn Measure,
+) -> Result<Outcome> {
     let bar = bar();
     let watcher = |progress: Progress| {
         bar.set_length(progress.most);
@@ -51,6 +68,7 @@ fn search(options: &TuneOptions, space: &Space, gate: &str, measure: &mut dyn Me
         .objective(options.objective)
         .load(options.load())
         .budget(budget)
+        .guesses(guesses)
         .starts(options.starts)
         .seed(options.seed)
         .watched(watcher);
@@ -97,7 +115,8 @@ mod tests {
         let options = TuneOptions::parse_from(["tune", "--machine", "h800-cx7"].iter().chain(words));
         let space = options.space(machine::limits("h800-cx7").expect("a preset")).expect("a space");
         let gate = options.gate().expect("a gate");
-        search(&options, &space, &gate.class(), &mut Surface::new(H800)).unwrap_or_else(|error| panic!("{error}"))
+        search(&options, &space, &gate.class(), Vec::new(), &mut Surface::new(H800))
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]

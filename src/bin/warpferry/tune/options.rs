@@ -66,8 +66,8 @@ pub struct TuneOptions {
     /// Warp instructions of the emulator for one measurement, about: more is more exact and slower
     #[arg(long, value_name = "INSTRUCTIONS", default_value_t = 40_000_000)]
     pub effort: u64,
-    /// Descents: from the defaults, from two corners, then from drawn points
-    #[arg(long, default_value_t = 6)]
+    /// Descents: from the best of the coarse model, from the defaults, from two corners, then from drawn points
+    #[arg(long, default_value_t = 2)]
     pub starts: usize,
     /// Journal of measurements: a search that was cut goes on from it
     #[arg(long, value_name = "FILE")]
