@@ -18,6 +18,8 @@ const RECEIVED: Code = Code { instructions: 45.0, exchanges: 1.0, loads: 5.0, ..
 const RECEIVED_NODES: Code = Code { instructions: 40.0, loads: 3.0, ..PLAIN };
 const CREDIT: Code = Code { instructions: 90.0, loads: 8.0, ..PLAIN };
 const HEADER: Code = Code { instructions: 35.0, exchanges: 3.0, loads: 1.0, ..PLAIN };
+/// Bytes of a result's last store.
+const RESULT_BYTES: f64 = 1024.0;
 /// Finding the terms of a message: of the own node, and of 32 others.
 const TERMS: Code = Code { instructions: 75.0, exchanges: 5.0, shared: 5.0, loads: 4.0, ..PLAIN };
 const TERMS_NODES: Code = Code { instructions: 55.0, exchanges: 2.0, shared: 2.0, loads: 3.0, ..PLAIN };
@@ -34,92 +36,144 @@ fn coupling(nodes: f64, windows: f64) -> f64 {
 
 /// The breakdown of the combine kernel.
 pub(super) fn terms(acts: &Acts<'_>, settings: &Settings, moved: &Moved) -> Terms {
+    let scan_ns = scan_ns(acts, settings.combine_words, settings.queues);
+    let streams = Streams::new(acts, settings);
+    let work = streams.work(settings);
+    let mut parts = moved.parts(acts, settings, streams.forward.chunk);
+    parts.extend(bulk(acts, settings));
+    parts.extend([
+        (Part::Issue, acts.issue_ns(work.instructions)),
+        (Part::Workers, work.ns / settings.combine_workers),
+        (Part::Stream, streams.send.ns().max(streams.receive.ns())),
+        (Part::NodeStream, streams.forward.ns()),
+    ]);
+    parts.extend(rings(acts, settings, &streams, scan_ns));
+    let away_ns = streams.forward.claim.ns + acts.message_ns(settings.crosses_leaves) + scan_ns / 2.0;
+    let between_ns = if settings.nodes > 1.0 { away_ns } else { 0.0 };
+    let send_ns = streams.send.claim.ns + acts.one_way_ns() + scan_ns;
+    // A stream that is awaited begins in the middle of a claim, on average.
+    let fill_ns = settings.start_ns(acts) + send_ns + between_ns + streams.receive.claim.ns / 2.0;
+    Terms::new(parts, coupling(settings.nodes, settings.depth_ib / settings.chunk_ib), fill_ns)
+}
+
+/// One stream of a kind.
+struct Stream {
+    messages: f64,
+    chunk: f64,
+    claim: Work,
+}
+
+impl Stream {
+    fn claims(&self) -> f64 {
+        self.messages / self.chunk.max(f64::MIN_POSITIVE)
+    }
+
+    fn ns(&self) -> f64 {
+        self.claims() * self.claim.ns
+    }
+}
+
+/// The three kinds.
+struct Streams {
+    send: Stream,
+    forward: Stream,
+    receive: Stream,
+}
+
+impl Streams {
+    fn new(acts: &Acts<'_>, settings: &Settings) -> Streams {
+        let fence = Work::default().wait(acts.fence_ns());
+        Streams {
+            send: send(acts, settings, fence),
+            forward: forward(acts, settings, fence),
+            receive: receive(acts, settings, fence),
+        }
+    }
+
+    /// Of an SM.
+    fn work(&self, settings: &Settings) -> Work {
+        let of = |stream: &Stream, streams: f64| stream.claim.times(stream.claims() * streams);
+        let channel = of(&self.send, settings.ranks) + of(&self.forward, settings.nodes - 1.0) + of(&self.receive, 1.0);
+        channel.times(settings.sm_channels)
+    }
+}
+
+fn slot_bytes(settings: &Settings) -> f64 {
+    settings.sum_header_bytes + settings.sum_row_bytes
+}
+
+/// The sum of so many terms of a message.
+fn sum_of(acts: &Acts<'_>, settings: &Settings, terms: f64) -> Work {
+    sum(acts, terms, slot_bytes(settings) as u32, settings.stage_bytes) + acts.code(TERMS)
+}
+
+/// Within the node: rows, or sums of a token's rows where these are by expert.
+fn send(acts: &Acts<'_>, settings: &Settings, fence: Work) -> Stream {
     let load = &settings.load;
-    let (nodes, ranks) = (settings.nodes, settings.ranks);
-    let others = nodes - 1.0;
-    let node_turns = if others > 0.0 { (nodes / 32.0).ceil() } else { 0.0 };
-    let tokens = settings.channel_tokens;
-    let slot = settings.sum_header_bytes + settings.sum_row_bytes;
-    let fence = Work::default().wait(acts.fence_ns());
-    let scan = scan_ns(acts, settings.combine_words, settings.queues);
-    let used_bytes = slot as u32;
-
-    // Sending within the node.
-    let rows = Rows {
-        bytes: slot,
-        piece_bytes: settings.sum_piece_bytes,
-        copies: 1.0,
-        header: acts.code(HEADER),
-        of_hbm: true,
-    };
-    let messages = tokens * load.ranks / ranks * load.rank_most;
-    let chunk_nv = settings.chunk_nv.min(messages.max(1.0));
-    let send_end = fence.wait(acts.drain_peer_ns(settings.sum_piece_bytes)) + acts.code(SENT);
-    let send_claim = if settings.pairs_of_row > 1.0 {
-        let message = sum(acts, settings.pairs_of_row, used_bytes, settings.stage_bytes) + acts.code(TERMS);
-        summing(acts, SEND, message, chunk_nv, send_end)
+    let messages = settings.channel_tokens * load.ranks / settings.ranks * load.rank_most;
+    let chunk = settings.chunk_nv.min(messages.max(1.0));
+    let piece_bytes = settings.sum_piece_bytes;
+    let end = fence.wait(acts.drain_peer_ns(piece_bytes)) + acts.code(SENT);
+    let rows = Rows { bytes: slot_bytes(settings), piece_bytes, copies: 1.0, header: acts.code(HEADER), of_hbm: true };
+    let claim = if settings.pairs_of_row > 1.0 {
+        summing(acts, SEND, sum_of(acts, settings, settings.pairs_of_row), chunk, end)
     } else {
-        moving(acts, SEND, &rows, chunk_nv, send_end)
+        moving(acts, SEND, &rows, chunk, end)
     };
-    let send_claims = messages / chunk_nv.max(f64::MIN_POSITIVE);
+    Stream { messages, chunk, claim }
+}
 
-    // Sums of the node for others.
-    let here = load.ranks_of_node();
-    let summed = tokens * load.away / others.max(1.0) * load.node_most;
-    let chunk_ib = settings.chunk_ib.min(summed.max(1.0));
-    let node_sum = sum(acts, here, used_bytes, settings.stage_bytes) + acts.code(TERMS);
-    let forward_end = fence.wait(acts.drain_local_ns(1024.0)) + acts.code(FORWARDED).wait(acts.doorbell_ns());
-    let forward_claim = summing(acts, FORWARD, node_sum, chunk_ib, forward_end);
-    let forward_claims = if others > 0.0 { summed / chunk_ib.max(f64::MIN_POSITIVE) } else { 0.0 };
+/// Sums of the node for another one.
+fn forward(acts: &Acts<'_>, settings: &Settings, fence: Work) -> Stream {
+    let load = &settings.load;
+    let others = settings.nodes - 1.0;
+    let messages = settings.channel_tokens * load.away / others.max(1.0) * load.node_most;
+    let chunk = settings.chunk_ib.min(messages.max(1.0));
+    let end = fence.wait(acts.drain_local_ns(RESULT_BYTES)) + acts.code(FORWARDED).wait(acts.doorbell_ns());
+    let claim = summing(acts, FORWARD, sum_of(acts, settings, load.ranks_of_node()), chunk, end);
+    Stream { messages: if others > 0.0 { messages } else { 0.0 }, chunk, claim }
+}
 
-    // Sums of nodes.
-    let terms = load.home() * here + load.away;
-    let token_chunk = settings.chunk_nv.min(tokens.max(1.0));
-    let token_sum = sum(acts, terms, used_bytes, settings.stage_bytes)
-        + acts.code(TERMS)
-        + acts.code(TERMS_NODES).times(node_turns);
-    let credits = (load.away * token_chunk / settings.credit_ib).min(1.0);
-    let receive_end = fence.wait(acts.drain_local_ns(1024.0))
+/// Sums of own tokens: rows of the own node, sums of others.
+fn receive(acts: &Acts<'_>, settings: &Settings, fence: Work) -> Stream {
+    let load = &settings.load;
+    let node_turns = if settings.nodes > 1.0 { (settings.nodes / 32.0).ceil() } else { 0.0 };
+    let messages = settings.channel_tokens;
+    let chunk = settings.chunk_nv.min(messages.max(1.0));
+    let terms = load.home() * load.ranks_of_node() + load.away;
+    let message = sum_of(acts, settings, terms) + acts.code(TERMS_NODES).times(node_turns);
+    let credits = (load.away * chunk / settings.credit_ib).min(1.0);
+    let end = fence.wait(acts.drain_local_ns(RESULT_BYTES))
         + acts.code(RECEIVED)
         + acts.code(RECEIVED_NODES).times(node_turns)
         + acts.code(CREDIT).wait(acts.doorbell_ns()).times(credits);
-    let receive_claim =
-        summing(acts, RECEIVE, token_sum, token_chunk, receive_end) + acts.code(RECEIVE_NODES).times(node_turns);
-    let receive_claims = tokens / token_chunk.max(f64::MIN_POSITIVE);
+    let claim = summing(acts, RECEIVE, message, chunk, end) + acts.code(RECEIVE_NODES).times(node_turns);
+    Stream { messages, chunk, claim }
+}
 
-    let work = (send_claim.times(send_claims * ranks)
-        + forward_claim.times(forward_claims * others)
-        + receive_claim.times(receive_claims))
-    .times(settings.sm_channels);
-    let stream_ns = (send_claims * send_claim.ns).max(receive_claims * receive_claim.ns);
-    let node_stream_ns = forward_claims * forward_claim.ns;
+/// Rings: partial rows wait in their slots until the claim that adds them ends; sums until the claim of their token does.
+fn rings(acts: &Acts<'_>, settings: &Settings, streams: &Streams, scan_ns: f64) -> [(Part, f64); 2] {
+    let Streams { send, forward, receive } = streams;
+    let others = settings.nodes - 1.0;
+    let takes_ns = receive.claim.ns.max(if others > 0.0 { forward.claim.ns } else { 0.0 });
+    let within_ns = send.claim.ns + takes_ns + 2.0 * (acts.one_way_ns() + scan_ns / 2.0);
+    let ways_ns = 2.0 * (acts.message_ns(settings.crosses_leaves) + scan_ns / 2.0);
+    let between_ns = forward.claim.ns + receive.claim.ns + ways_ns + acts.doorbell_ns();
+    [
+        (Part::RingsBetween, forward.messages * between_ns / settings.depth_ib),
+        (Part::RingsWithin, send.messages * within_ns / settings.depth_nv),
+    ]
+}
 
-    // Rings: partial rows wait in their slots until the claim that adds them ends; sums until the claim of their token does.
-    let within_ns = send_claim.ns + 2.0 * (acts.one_way_ns() + scan / 2.0);
-    let takes_ns = receive_claim.ns.max(if others > 0.0 { forward_claim.ns } else { 0.0 });
-    let rings_within = messages * (within_ns + takes_ns) / settings.depth_nv;
-    let away_ns = acts.message_ns(settings.crosses_leaves);
-    let between_ns = forward_claim.ns + receive_claim.ns + 2.0 * (away_ns + scan / 2.0) + acts.doorbell_ns();
-    let rings_between = if others > 0.0 { summed * between_ns / settings.depth_ib } else { 0.0 };
-
+/// Bulk loads and stores of an SM.
+fn bulk(acts: &Acts<'_>, settings: &Settings) -> [(Part, f64); 2] {
+    let (load, gpu, tokens) = (&settings.load, &acts.timing().gpu, settings.channel_tokens);
+    let slots = slot_bytes(settings) * settings.sm_channels;
     let partials = tokens * load.ranks * load.rank_most;
-    let sums = tokens * load.away * load.node_most;
-    let loads = (partials + tokens * load.ranks * load.relay_most + tokens * load.away) * slot * settings.sm_channels;
-    let stores = (partials + sums + tokens) * slot * settings.sm_channels;
-
-    let mut parts = moved.parts(acts, settings, chunk_ib);
-    parts.extend([
-        (Part::SmLoads, Acts::at_rate_ns(loads, acts.timing().gpu.sm_load_rate)),
-        (Part::SmStores, Acts::at_rate_ns(stores, acts.timing().gpu.sm_store_rate)),
-        (Part::Issue, acts.issue_ns(work.instructions)),
-        (Part::Workers, work.ns / settings.combine_workers),
-        (Part::Stream, stream_ns),
-        (Part::NodeStream, node_stream_ns),
-        (Part::RingsBetween, rings_between),
-        (Part::RingsWithin, rings_within),
-    ]);
-    let between_fill = if others > 0.0 { forward_claim.ns + away_ns + scan / 2.0 } else { 0.0 };
-    let fill_ns =
-        settings.start_ns(acts) + send_claim.ns + acts.one_way_ns() + scan + between_fill + receive_claim.ns / 2.0;
-    Terms::new(parts, coupling(nodes, settings.depth_ib / settings.chunk_ib), fill_ns)
+    let loads = partials + tokens * load.ranks * load.relay_most + tokens * load.away;
+    let stores = partials + tokens * load.away * load.node_most + tokens;
+    [
+        (Part::SmLoads, Acts::at_rate_ns(loads * slots, gpu.sm_load_rate)),
+        (Part::SmStores, Acts::at_rate_ns(stores * slots, gpu.sm_store_rate)),
+    ]
 }
