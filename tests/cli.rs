@@ -519,18 +519,34 @@ fn all_results_of_a_small_program_are_explored() {
     }
 }
 
-/// There is nothing yet that measures; what is asked wrong is told before that.
 #[test]
 fn tune_names_what_is_wrong_or_missing() {
     for (words, parts) in [
         (&["--machine", "a100"][..], ["`--machine` = a100", "h800-cx7"]),
-        (&["--machine", "b200", "--gate", "node-limited"], ["`--gate` = node-limited", "--node-limit"]),
-        (&["--machine", "b200", "--axis", "depth=1"], ["`depth` is no axis", "depth_ib"]),
-        (&["--machine", "b200", "--axis", "channels=8,4"], ["`channels` = [8, 4]", "ascend"]),
-        (&["--machine", "b200", "--objective", "best"], ["`best` is no objective", "least-sms:PERCENT"]),
-        (&["--machine", "b200", "--experts", "255"], ["`experts` = 255", "16 ranks"]),
+        (&["--machine", "b200-cx7", "--gate", "node-limited"], ["`--gate` = node-limited", "--node-limit"]),
+        (&["--machine", "b200-cx7", "--axis", "depth=1"], ["`depth` is no axis", "depth_ib"]),
+        (&["--machine", "b200-cx7", "--axis", "channels=8,4"], ["`channels` = [8, 4]", "ascend"]),
+        (&["--machine", "b200-cx7", "--objective", "best"], ["`best` is no objective", "least-sms:PERCENT"]),
+        (&["--machine", "b200-cx7", "--experts", "255"], ["`experts` = 255", "16 ranks"]),
     ] {
         let said = error(&[&["tune"], words].concat());
         assert!(parts.iter().all(|part| said.contains(part)), "{words:?}: {said}");
     }
+}
+
+/// A search over a small space of a small world: the setting, its time, and how much was tried.
+#[test]
+fn tune_finds_a_setting() {
+    let world =
+        ["--nodes", "2", "--gpus-per-node", "1", "--tokens", "24", "--hidden", "64", "--experts", "8", "--topk", "2"];
+    let axes =
+        ["--axis", "channels=4,8", "--axis", "dispatch_sms=2,4", "--axis", "combine_sms=2,4", "--axis", "workers=7"];
+    let few = ["--axis", "roles=0", "--axis", "landing=0", "--axis", "stage_bytes=8192", "--budget", "8", "--json"];
+    let found = warpferry(&[&["tune", "--machine", "generic"][..], &world, &axes, &few].concat());
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&found.stdout).expect("one JSON object");
+    assert!(found["predicted_us"].as_f64().expect("a time") > 0.0, "{found}");
+    let tried = found["points_tried"].as_u64().expect("a number");
+    assert!((1..=8).contains(&tried) && found["points_total"].as_u64() > Some(tried), "{found}");
+    assert!([4, 8].contains(&found["setting"]["channels"].as_u64().expect("channels")), "{found}");
 }

@@ -7,6 +7,7 @@ mod device_report;
 mod doctor;
 mod emu;
 mod inputs;
+mod machine;
 mod memory;
 mod options;
 mod output;

@@ -1,17 +1,18 @@
 //! Benches of a machine that is not here: by its model.
 
 use warpferry::bench::{Record, Runs, Workload};
-use warpferry::machine::Machine;
 use warpferry::model::{Model, Wanted};
 use warpferry::plan::{Plan, RANKS_MAX};
 use warpferry::{Result, WorldConfig};
+
+use crate::machine::find;
 
 /// The record of a workload with a plan on a machine, by its model.
 ///
 /// # Errors
 /// What the model says.
 pub fn record(machine: &str, workload: &Workload, plan: &Plan, runs: &Runs, say: &dyn Fn(&str)) -> Result<Record> {
-    let machine = Machine::find(machine)?;
+    let machine = find(machine)?;
     plan.check_limits(&machine.limits())?;
     let model = Model::new(machine);
     // What is too large to run is too large to compare.

@@ -13,7 +13,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use warpferry::bench::compare::{compare, Verdict};
 use warpferry::bench::traffic::Least;
 use warpferry::bench::{run as run_workload, Record, Runs, Source, Workload};
-use warpferry::machine::Machine;
 use warpferry::op::TIMEOUT_DEFAULT;
 use warpferry::reference::Layout;
 use warpferry::{Error, Result, Shape, Topology, WorldConfig};
@@ -93,7 +92,7 @@ fn records(options: &BenchOptions, points: &[Point]) -> Result<Vec<Record>> {
     let of_emulator = options.machine.as_ref().map(|_| "--machine");
     let Choice { backend, why } = Choice::new(&options.place, of_emulator, largest)?;
     if let Some(machine) = &options.machine {
-        Machine::find(machine)?;
+        crate::machine::find(machine)?;
     }
     if options.printed() == FormatOption::Table {
         say(format_args!("backend  {} ({why})", backend.device()));

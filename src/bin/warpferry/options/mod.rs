@@ -185,7 +185,7 @@ mod tests {
         let given = tuning(&["--channels", "4", "--sms", "2", "--chunk", "3", "--depth-ib", "8"]).expect("valid");
         assert_eq!((given.channels, given.dispatch_sms, given.combine_sms), (4, 2, 2));
         assert_eq!((given.chunk_ib, given.chunk_nv, given.depth_ib), (3, 3, 8));
-        for words in [&["--chunk", "9"][..], &["--sms", "64"], &["--roles", "s,r"], &["--depth-nv", "3"]] {
+        for words in [&["--chunk", "9"][..], &["--sms", "999"], &["--roles", "s,r"], &["--depth-nv", "3"]] {
             assert!(tuning(words).is_err(), "{words:?}");
         }
     }

@@ -46,7 +46,7 @@ impl SettingOptions {
     /// scarce: defaults bend to them. A landing zone that nobody gave a size has room for `outputs` outputs.
     pub fn tuning(&self, topology: Topology, shape: &Shape, sms_of_rank: Option<u32>, outputs: u32) -> Result<Tuning> {
         let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
-        if let (Some(sms), None) = (self.sms, self.channels) {
+        if let (Some(sms @ 1..), None) = (self.sms, self.channels) {
             tuning = tuning.with_sms(topology, sms);
         }
         let set = |field: &mut u32, given: Option<u32>| *field = given.unwrap_or(*field);

@@ -1,7 +1,6 @@
 //! What measures settings on a machine: its model.
 
 use warpferry::bench::{Source, Workload};
-use warpferry::machine::Machine;
 use warpferry::model::{EstimateMeasure, Model, ModelMeasure};
 use warpferry::plan::Limits;
 use warpferry::routing::Routing;
@@ -9,13 +8,14 @@ use warpferry::tune::Space;
 use warpferry::Result;
 
 use super::options::{GateChoice, TuneOptions};
+use crate::machine::find;
 
 /// Limits of a machine's GPUs.
 ///
 /// # Errors
 /// As [`Machine::find`].
 pub fn limits(machine: &str) -> Result<Limits> {
-    Ok(Machine::find(machine)?.limits())
+    Ok(find(machine)?.limits())
 }
 
 /// What measures settings on the machine: a quick guess, and the emulator's clock.
@@ -38,7 +38,7 @@ pub fn measures_for(options: &TuneOptions, space: &Space, gate: &GateChoice) -> 
     let shape = *space.shape();
     let workload = Workload { topology: space.topology(), shape, tokens: options.tokens, source, seed: options.seed };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let machine = Machine::find(&options.machine)?;
+    let machine = find(&options.machine)?;
     let model = Model::new(machine.clone()).effort(options.effort);
     let coarse = EstimateMeasure::new(machine, workload.clone());
     Ok(Measures { coarse, fine: ModelMeasure::new(model, workload, threads) })
