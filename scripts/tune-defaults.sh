@@ -5,7 +5,8 @@
 #     scripts/tune-defaults.sh [MACHINE...]
 #
 # With machines only theirs are searched; entries of the others stay. A search that was cut goes on from its journal in cargo's
-# target folder (tune-defaults/); journals of another version or clock are refused: remove them. WARPFERRY_TUNE_BUDGET is the most points of each (default: 400).
+# target folder (tune-defaults/); journals of another version or clock are refused: remove them. WARPFERRY_TUNE_BUDGET is the most
+# points of each (default: 80).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,10 +15,10 @@ case "${1:-}" in
 esac
 
 machines=("$@")
-budget=${WARPFERRY_TUNE_BUDGET:-400}
+budget=${WARPFERRY_TUNE_BUDGET:-80}
 store=tuned/shipped.toml
 if [[ ${#machines[@]} -eq 0 ]]; then
-    machines=(h800-cx7 h100-cx7 h200-cx7 b200 generic)
+    machines=(h800-cx7 h100-cx7 h200-cx7 b200-cx7 generic)
     echo "format = 1" >"$store"
 fi
 journals=${CARGO_TARGET_DIR:-$PWD/target}/tune-defaults
