@@ -29,6 +29,7 @@ pub struct Samples {
 
 impl Samples {
     /// All times, longer or shorter by a factor.
+    #[cfg(feature = "emu")]
     pub(crate) fn scale(&mut self, factor: f64) {
         let all = [
             &mut self.dispatch_us,

@@ -51,5 +51,6 @@ pub use figures::{median, Figures, Samples};
 pub use marks::Marks;
 pub use record::{times_of, Place, Record, SettingKey, WorkloadKey};
 pub use run::{run, Runs};
+#[cfg(feature = "emu")]
 pub(crate) use run::{run_samples, verify_samples};
 pub use workload::{logical_copies, payload_bytes, Moved, OpMoved, PathMoved, Source, Workload};

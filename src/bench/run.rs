@@ -120,11 +120,13 @@ pub(super) fn samples(
 }
 
 /// The times of a run alone.
+#[cfg(feature = "emu")]
 pub(crate) fn run_samples(bed: &mut Bed, workload: &Workload, choices: &[Choices], runs: &Runs) -> Result<Samples> {
     samples(bed, workload, choices, runs, &|_| {}).map(|(samples, _)| samples)
 }
 
 /// One round that is compared with the reference, and nothing that is timed.
+#[cfg(feature = "emu")]
 pub(crate) fn verify_samples(bed: &mut Bed, workload: &Workload, choices: &[Choices], runs: &Runs) -> Result<()> {
     let (ranks, _) = first_round(bed, workload, choices, runs)?;
     on_all(bed.world(), |rank| lock(&ranks[rank.rank() as usize]).end(rank)).map(drop)
