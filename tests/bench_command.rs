@@ -155,7 +155,7 @@ fn errors_name_what_was_typed() {
         (&["--repeats", "0"], "1..=100000"),
         (&["--fail-slower"], "--compare"),
         (&["--compare", "a.json"], "2 values"),
-        (&["--tokens", "1000000", "--hidden", "8192"], "GiB are needed"),
+        (&["--tokens", "8192", "--hidden", "524288"], "GiB are needed"),
     ] {
         let output = warpferry(&[&["bench"], words].concat());
         let why = String::from_utf8_lossy(&output.stderr);
