@@ -1,0 +1,50 @@
+//! Points that others published, and what the models of machines say of the same: every error, and by group the median and
+//! the 90th percentile.
+//!
+//! Nothing here runs on a GPU: the kernels run on the emulator with a clock, see `docs/perf/calibration.md`.
+
+#[path = "options.rs"]
+mod options;
+#[path = "suite.rs"]
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use options::Options;
+use suite::{measure, report, Failure, Models, POINTS};
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("calibration: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    let mut models = Models::new(options.machine_files.clone(), options.set.clone());
+    let mut results = Vec::new();
+    for point in POINTS.iter().copied().flatten().filter(|point| options.wants(point)) {
+        let result = measure(point, &mut models)?;
+        println!("{}", report::line(&result));
+        results.push(result);
+    }
+    println!("{}", report::summary(&results));
+    let shapes = if options.shapes { suite::shapes::tables(&mut models)? } else { String::new() };
+    if let Some(path) = &options.json {
+        write(path, &format!("{:#}\n", report::json(&results)))?;
+    }
+    if let Some(path) = &options.out {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        write(path, &report::renewed(&text, &report::markdown(&results, &shapes, &options.commit)))?;
+    }
+    Ok(())
+}
+
+fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| Failure::wrong(&path.display().to_string(), &error.to_string()))
+}
