@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    let mut models = Models::new(options.machine_files.clone(), options.set.clone());
+    let mut models = Models::new(options.machine_files.clone(), options.set.clone()).effort(options.effort);
     let mut results = Vec::new();
     for point in POINTS.iter().copied().flatten().filter(|point| options.wants(point)) {
         let result = measure(point, &mut models)?;

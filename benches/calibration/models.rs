@@ -10,8 +10,9 @@ use warpferry::model::Model;
 use warpferry::Result;
 
 /// Models by machine, and answers that several points share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Models {
+    effort: u64,
     files: Vec<PathBuf>,
     set: Vec<(String, String, f64)>,
     models: HashMap<String, Model>,
@@ -25,6 +26,13 @@ impl Models {
     /// Of the presets, with these files in the place of presets of the same name, and these values on all of them.
     pub fn new(files: Vec<PathBuf>, set: Vec<(String, String, f64)>) -> Models {
         Models { files, set, ..Models::default() }
+    }
+
+    /// With about so many warp instructions a run.
+    #[must_use]
+    pub fn effort(mut self, warp_instructions: u64) -> Models {
+        self.effort = warp_instructions;
+        self
     }
 
     /// A machine.
@@ -48,8 +56,21 @@ impl Models {
     /// As [`Models::machine`].
     pub fn model(&mut self, name: &str) -> Result<&Model> {
         if !self.models.contains_key(name) {
-            self.models.insert(name.to_string(), Model::new(self.machine(name)?));
+            self.models.insert(name.to_string(), Model::new(self.machine(name)?).effort(self.effort));
         }
         Ok(&self.models[name])
+    }
+}
+
+impl Default for Models {
+    fn default() -> Models {
+        Models {
+            effort: Model::EFFORT,
+            files: Vec::new(),
+            set: Vec::new(),
+            models: HashMap::new(),
+            records: HashMap::new(),
+            probes: HashMap::new(),
+        }
     }
 }

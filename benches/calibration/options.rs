@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use warpferry::model::Model;
 
 use super::suite::Point;
 
@@ -19,6 +20,9 @@ pub struct Options {
     /// Another value on every machine, for fitting: `nic.gbs=44`; may be given again
     #[arg(long, value_name = "SECTION.NAME=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String, f64)>,
+    /// Warp instructions of a run, about: more of them show more of each world
+    #[arg(long, default_value_t = Model::EFFORT)]
+    pub effort: u64,
     /// Tables of shapes too: time by world, by SMs, beside a computation
     #[arg(long)]
     pub shapes: bool,
