@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use options::Options;
-use suite::{measure, report, Failure, Models, POINTS};
+use suite::{measure, prepare, report, Failure, Models, Point, POINTS};
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -28,7 +28,9 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Failure> {
     let mut models = Models::new(options.machine_files.clone(), options.set.clone()).effort(options.effort);
     let mut results = Vec::new();
-    for point in POINTS.iter().copied().flatten().filter(|point| options.wants(point)) {
+    let points: Vec<&Point> = POINTS.iter().copied().flatten().filter(|point| options.wants(point)).collect();
+    prepare(&points, &mut models)?;
+    for point in points {
         let result = measure(point, &mut models)?;
         println!("{}", report::line(&result));
         results.push(result);

@@ -9,13 +9,14 @@ use warpferry::machine::Machine;
 use warpferry::model::Model;
 use warpferry::Result;
 
-/// Models by machine, and answers that several points share.
+/// Models, and answers that several points share.
 #[derive(Debug)]
 pub struct Models {
     effort: u64,
     files: Vec<PathBuf>,
     set: Vec<(String, String, f64)>,
-    models: HashMap<String, Model>,
+    /// By machine.
+    pub(super) models: HashMap<String, Model>,
     /// Records by machine and world.
     pub(super) records: HashMap<String, Record>,
     /// Figures of the device benches by machine and group.
@@ -35,6 +36,11 @@ impl Models {
         self
     }
 
+    /// Warp instructions of a run, about.
+    pub fn warp_instructions(&self) -> u64 {
+        self.effort
+    }
+
     /// A machine.
     ///
     /// # Errors
@@ -50,15 +56,15 @@ impl Models {
         self.set.iter().try_fold(machine, |machine, (section, name, value)| machine.with(section, name, *value))
     }
 
-    /// The model of a machine.
+    /// Makes the model of a machine, if it was not yet.
     ///
     /// # Errors
     /// As [`Models::machine`].
-    pub fn model(&mut self, name: &str) -> Result<&Model> {
+    pub fn model(&mut self, name: &str) -> Result<()> {
         if !self.models.contains_key(name) {
             self.models.insert(name.to_string(), Model::new(self.machine(name)?).effort(self.effort));
         }
-        Ok(&self.models[name])
+        Ok(())
     }
 }
 

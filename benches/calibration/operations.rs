@@ -1,5 +1,8 @@
 //! Operations of whole worlds by the model.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use warpferry::bench::{Record, Source, Workload};
 use warpferry::gate::Gate;
 use warpferry::model::Wanted;
@@ -7,7 +10,7 @@ use warpferry::plan::{Fp8, Landing, Payload, Plan, ScaleKind, Shape, Tuning};
 use warpferry::{Fabric, Result, Topology};
 
 use super::models::Models;
-use super::point::{Figure, Operation, Rows, World};
+use super::point::{Figure, How, Operation, Point, Rows, World};
 
 /// Experts, choices of a token and elements of a row of every world here.
 const EXPERTS: u32 = 256;
@@ -31,20 +34,59 @@ pub fn measure(operation: &Operation, machine: &str, models: &mut Models) -> Res
     })
 }
 
+/// Makes the records that points need, several at a time.
+///
+/// # Errors
+/// As [`record`].
+pub fn prepare(points: &[&Point], models: &mut Models) -> Result<()> {
+    let mut worlds: Vec<(&str, World)> = Vec::new();
+    for point in points {
+        if let How::Operation(operation) = &point.how {
+            models.model(point.machine)?;
+            worlds.push((point.machine, operation.world));
+        }
+    }
+    worlds.dedup();
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((machine, world)) = worlds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let record = made(world, machine, models);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((key(world, machine), record));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    for (key, record) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        models.records.insert(key, record?);
+    }
+    Ok(())
+}
+
+fn key(world: &World, machine: &str) -> String {
+    format!("{machine} {world:?}")
+}
+
 /// The record of a world on a machine; each is made once.
 ///
 /// # Errors
 /// What the library says of the world, or the model.
 pub fn record(world: &World, machine: &str, models: &mut Models) -> Result<Record> {
-    let key = format!("{machine} {world:?}");
+    let key = key(world, machine);
     if let Some(record) = models.records.get(&key) {
         return Ok(record.clone());
     }
-    let (workload, plan) = (workload(world)?, plan(world)?);
-    plan.check_limits(&models.machine(machine)?.limits())?;
-    let record = models.model(machine)?.record(&workload, &plan, Wanted::BOTH, false)?;
+    models.model(machine)?;
+    let record = made(world, machine, models)?;
     models.records.insert(key, record.clone());
     Ok(record)
+}
+
+/// The record of a world on a machine whose model there is.
+fn made(world: &World, machine: &str, models: &Models) -> Result<Record> {
+    let (workload, plan) = (workload(world)?, plan(world)?);
+    let model = &models.models[machine];
+    plan.check_limits(&model.machine().limits())?;
+    model.record(&workload, &plan, Wanted::BOTH, false)
 }
 
 /// What a world moves.

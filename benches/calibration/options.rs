@@ -11,7 +11,7 @@ use super::suite::Point;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "calibration")]
 pub struct Options {
-    /// Only points whose group or name contains this
+    /// Only points whose group and name, as they are printed, contain this
     #[arg(long)]
     pub only: Option<String>,
     /// Takes this file for the machine of its name; may be given again
@@ -43,7 +43,8 @@ pub struct Options {
 impl Options {
     /// Whether a point is asked for.
     pub fn wants(&self, point: &Point) -> bool {
-        self.only.as_ref().is_none_or(|only| point.group.contains(only) || point.name.contains(only))
+        let name = format!("{}: {}", point.group, point.name);
+        self.only.as_ref().is_none_or(|only| name.contains(only))
     }
 }
 

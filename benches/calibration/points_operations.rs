@@ -19,32 +19,27 @@ pub const fn normal(nodes: u32) -> World {
         2..=3 => nodes,
         _ => 4,
     };
-    let channels = match nodes {
-        1..=2 => 96,
-        _ => 48,
-    };
-    let rows = Rows::Fp8;
-    let rings = Some(rings(nodes));
-    World { nodes, gpus: 8, tokens: 4096, node_limit, rows, sms: 24, channels, direct: false, rings }
+    let (rows, channels) = (Rows::Fp8, 48);
+    World { nodes, gpus: 8, tokens: 4096, node_limit, rows, sms: 24, channels, direct: false, rings: None }
 }
 
 /// Hybrid-EP's worlds. Its kernels write rows where they belong, as direct landing does.
 pub const fn hybrid(nodes: u32, sms: u32, rows: Rows) -> World {
     let channels = if sms < 16 { 32 } else { 64 };
-    let rings = Some(rings(nodes));
+    let rings = if nodes <= 4 { Some(DEEP) } else { None };
     World { nodes, gpus: 8, tokens: 4096, node_limit: 0, rows, sms, channels, direct: true, rings }
 }
 
-const fn rings(nodes: u32) -> Rings {
-    match nodes {
-        1..=2 => Rings { chunk_ib: 8, chunk_nv: 4, depth_ib: 32, depth_nv: 8 },
-        _ => Rings { chunk_ib: 8, chunk_nv: 4, depth_ib: 32, depth_nv: 8 },
-    }
-}
+/// Deeper rings than the defaults.
+const DEEP: Rings = Rings { chunk_ib: 8, chunk_nv: 4, depth_ib: 32, depth_nv: 8 };
 
 /// Low latency: one node of 8, or nodes of one GPU, so that everything goes by NIC.
 pub const fn low(nodes: u32, gpus: u32) -> World {
-    let channels = if nodes > 32 { 3 } else { 8 };
+    let channels = match nodes {
+        1 => 24,
+        2..=32 => 16,
+        _ => 3,
+    };
     let rows = Rows::Fp8;
     World { nodes, gpus, tokens: 128, node_limit: 0, rows, sms: channels, channels, direct: false, rings: None }
 }

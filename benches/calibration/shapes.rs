@@ -75,7 +75,7 @@ pub fn stretched(models: &mut Models) -> Result<(f64, f64)> {
 fn stretch(world: &World, models: &mut Models) -> Result<(f64, f64)> {
     let alone = times(world, H800, models)?;
     let machine = models.machine(H800)?;
-    let loaded = Model::new(machine.beside(machine.beside_arithmetic()));
+    let loaded = Model::new(machine.beside(machine.beside_arithmetic())).effort(models.warp_instructions());
     let samples = loaded.times(&workload(world)?, &plan(world)?, Wanted::BOTH)?.samples;
     Ok((median(&samples.dispatch_kernel_us) / alone.dispatch_us, median(&samples.combine_us) / alone.combine_us))
 }

@@ -21,6 +21,7 @@ pub mod shapes;
 
 pub use device::Failure;
 pub use models::Models;
+pub use operations::prepare;
 pub use point::{Measured, Point};
 
 use point::How;
