@@ -157,7 +157,7 @@ impl Machine {
         config.gpu.memory_bytes = self.memory_bytes;
         config.checks = emu::Checks::NONE;
         // A message is placed whole: its pieces would each be an act, at the same time.
-        config.nic.max_write_piece_bytes = u32::MAX.into();
+        config.nic.max_write_piece_bytes = u32::MAX;
         config.nic.max_outstanding = 128;
         config.garbage_seed = 0;
         config.timing = Some(self.timing.clone());
