@@ -31,12 +31,12 @@ fn copies_take_what_was_measured() {
 
 #[test]
 fn single_acts_take_what_was_measured() {
-    holds(&measured(|point| point.group == "acts"), 15.0, 40.0);
+    holds(&measured(|point| point.group == "acts"), 15.0, 80.0);
 }
 
 #[test]
 fn operations_within_two_nodes_take_what_was_measured() {
-    holds(&measured(|point| point.group == "DeepEP normal" && point.name.contains("EP16")), 20.0, 25.0);
+    holds(&measured(|point| point.group == "DeepEP normal" && point.name.contains("EP16")), 25.0, 30.0);
 }
 
 fn kernels(nodes: u32, sms: u32) -> Times {

@@ -6,6 +6,7 @@
 #[path = "options.rs"]
 mod options;
 #[path = "suite.rs"]
+#[allow(dead_code)] // what only the test needs
 mod suite;
 
 use std::process::ExitCode;

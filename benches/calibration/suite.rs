@@ -3,6 +3,7 @@
 #[path = "acts.rs"]
 mod acts;
 #[path = "../device/suite.rs"]
+#[allow(dead_code)] // only its probes run here
 mod device;
 #[path = "models.rs"]
 mod models;

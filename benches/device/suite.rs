@@ -20,9 +20,10 @@ pub use record::{Failure, Report};
 
 use std::time::Instant;
 
+use warpferry::machine::Machine;
+
 use backend::Backend;
 use lab::Lab;
-use warpferry::machine::Machine;
 
 /// What groups share: the lab on the device, the report, and how much to do.
 pub struct Suite {
