@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use warpferry::driver::emu::EmuMachine;
 use warpferry::fabric::Device;
+use warpferry::machine::Machine;
+use warpferry::Topology;
 use warpferry_emu::{MachineConfig, Schedule};
 
 use super::lab::Lab;
@@ -22,8 +24,8 @@ const SCHEDULE_SEED: u64 = 0x5c4ed;
 /// What was opened.
 #[derive(Debug)]
 pub enum Backend {
-    /// The emulated cluster.
-    Emulator,
+    /// The emulated cluster, with the clock of a machine if there is one.
+    Emulator(Option<Box<Machine>>),
     /// A GPU.
     #[cfg(feature = "cuda")]
     Cuda(Gpu),
@@ -33,24 +35,33 @@ impl Backend {
     /// Opens what `choice` asks for.
     pub fn open(choice: BackendChoice) -> Result<Backend, Failure> {
         match choice {
-            BackendChoice::Emu => Ok(Backend::Emulator),
+            BackendChoice::Emu => Ok(Backend::Emulator(None)),
             BackendChoice::Cuda => open_gpu(),
             BackendChoice::Auto => open_gpu().or_else(|why| {
                 println!("no GPU   {why}");
-                Ok(Backend::Emulator)
+                Ok(Backend::Emulator(None))
             }),
+        }
+    }
+
+    /// The machine whose clock the emulator has.
+    pub fn machine(&self) -> Option<&Machine> {
+        match self {
+            Backend::Emulator(machine) => machine.as_deref(),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(_) => None,
         }
     }
 
     /// Whether times are virtual.
     pub fn is_emulator(&self) -> bool {
-        matches!(self, Backend::Emulator)
+        matches!(self, Backend::Emulator(_))
     }
 
     /// As in results.
     pub fn name(&self) -> &'static str {
         match self {
-            Backend::Emulator => "emu",
+            Backend::Emulator(_) => "emu",
             #[cfg(feature = "cuda")]
             Backend::Cuda(_) => "cuda",
         }
@@ -59,7 +70,7 @@ impl Backend {
     /// Version of the GPU's driver, null without one.
     pub fn driver_version(&self) -> Value {
         match self {
-            Backend::Emulator => Value::Null,
+            Backend::Emulator(_) => Value::Null,
             #[cfg(feature = "cuda")]
             Backend::Cuda(_) => summary().map_or(Value::Null, |summary| summary.driver_version.into()),
         }
@@ -68,7 +79,7 @@ impl Backend {
     /// A lab that has the device for itself.
     pub fn lab(&self) -> Result<Lab, Failure> {
         match self {
-            Backend::Emulator => Lab::new(EmuMachine::new(machine(1))?.driver(0)?),
+            Backend::Emulator(clock) => Lab::new(EmuMachine::new(machine(clock.as_deref(), 1)?)?.driver(0)?),
             #[cfg(feature = "cuda")]
             Backend::Cuda(gpu) => {
                 let driver = gpu.driver()?;
@@ -82,7 +93,7 @@ impl Backend {
     /// A lab on the device of a rank, beside its communication.
     pub fn lab_beside(&self, device: &Device) -> Result<Lab, Failure> {
         match self {
-            Backend::Emulator => Lab::new(Arc::clone(&device.driver)),
+            Backend::Emulator(_) => Lab::new(Arc::clone(&device.driver)),
             #[cfg(feature = "cuda")]
             Backend::Cuda(_) => self.lab(),
         }
@@ -91,8 +102,8 @@ impl Backend {
     /// A device for each of `ranks` ranks, and the emulated cluster that they are in, if they are.
     pub fn devices(&self, ranks: u32) -> Result<(Vec<Device>, Option<EmuMachine>), Failure> {
         match self {
-            Backend::Emulator => {
-                let machine = EmuMachine::new(machine(ranks as usize))?;
+            Backend::Emulator(clock) => {
+                let machine = EmuMachine::new(machine(clock.as_deref(), ranks)?)?;
                 Ok((machine.devices(), Some(machine)))
             }
             #[cfg(feature = "cuda")]
@@ -104,9 +115,12 @@ impl Backend {
     }
 }
 
-/// An emulated node with a schedule that is drawn.
-fn machine(gpus: usize) -> MachineConfig {
-    MachineConfig { schedule: Schedule::Random { seed: SCHEDULE_SEED }, ..MachineConfig::new(1, gpus) }
+/// An emulated node: of a machine with its clock, else with a schedule that is drawn.
+fn machine(clock: Option<&Machine>, gpus: u32) -> Result<MachineConfig, Failure> {
+    if let Some(clock) = clock {
+        return Ok(clock.emulator(Topology::new(1, gpus)?));
+    }
+    Ok(MachineConfig { schedule: Schedule::Random { seed: SCHEDULE_SEED }, ..MachineConfig::new(1, gpus as usize) })
 }
 
 #[cfg(feature = "cuda")]

@@ -66,7 +66,7 @@ fn setting(suite: &mut Suite, inputs: &Inputs, sms: u32) -> Result<(), Failure> 
     };
     let mut tuning = Tuning::default_for(work.topology, 2 * work.hidden);
     (tuning.dispatch_sms, tuning.combine_sms) = (sms, sms);
-    if suite.scale == super::Scale::Tiny {
+    if suite.scale.is_small() {
         (tuning.channels, tuning.workers) = (2, 3);
     }
     let mut world = Ranks::new(&suite.backend, inputs, &tuning, 1, Some(suite.scale))?;

@@ -21,6 +21,11 @@ const COPY_STAGES: u32 = 4;
 const CHECKED_WARPS: u32 = 8;
 /// Pieces whose data is checked.
 const CHECKED_PIECES: u32 = 12;
+/// Warps of a CTA of `probe_plain`, and bytes that one of them moves at a time.
+const PLAIN_WARPS: u32 = 32;
+const PLAIN_PIECE_BYTES: u32 = 512;
+/// Bytes that an SM moves in a launch with a machine's clock.
+const PLAIN_BYTES_PER_SM: u32 = 2 << 20;
 /// Seed of what is read.
 const SOURCE_SEED: u32 = 0x5eed_0001;
 
@@ -96,10 +101,11 @@ struct Course {
 impl Course {
     fn new(suite: &Suite) -> Course {
         let room = suite.lab.driver().info().memory_bytes / 16;
-        let ring_bytes = suite.scale.pick(4 << 20, 1 << 30, 2 << 30).min(room) / 4096 * 4096;
+        let small_bytes = suite.scale.modelled(20 << 20, 4 << 20);
+        let ring_bytes = suite.scale.pick(small_bytes, 1 << 30, 2 << 30).min(room) / 4096 * 4096;
         Course {
             ring_bytes,
-            bytes_per_sm: suite.scale.pick(32 << 10, 4 << 20, 8 << 20),
+            bytes_per_sm: suite.scale.pick(suite.scale.modelled(256 << 10, 32 << 10), 4 << 20, 8 << 20),
             repeats: suite.scale.pick(1, 5, 7),
         }
     }
@@ -133,7 +139,8 @@ impl Course {
 
 fn sms(suite: &Suite) -> Vec<u32> {
     let most = suite.lab.driver().info().sms;
-    let list: &[u32] = suite.scale.pick(&[1, 2], &[1, 4, 8, 16, 32, 128], &[1, 2, 4, 8, 16, 32, 64, 128]);
+    let small: &[u32] = suite.scale.modelled(&[4, 8, 16, 20, 32], &[1, 2]);
+    let list: &[u32] = suite.scale.pick(small, &[1, 4, 8, 16, 32, 128], &[1, 2, 4, 8, 16, 32, 64, 128]);
     list.iter().copied().filter(|&sms| sms <= most).collect()
 }
 
@@ -313,8 +320,49 @@ fn check_pieces(
 pub fn copy(suite: &mut Suite) -> Result<(), Failure> {
     for sms in sms(suite) {
         measure_copy(suite, sms)?;
+        measure_plain(suite, sms)?;
     }
     Ok(())
+}
+
+/// A copy by loads and stores of threads.
+fn measure_plain(suite: &mut Suite, sms: u32) -> Result<(), Failure> {
+    let mut course = Course::new(suite);
+    if suite.scale == Scale::Modelled {
+        // Long enough that the launch does not count; as much memory as the two launches touch.
+        course.bytes_per_sm = PLAIN_BYTES_PER_SM;
+    }
+    let setting = Setting::new(sms, PLAIN_WARPS, PLAIN_PIECE_BYTES, course.bytes_per_sm);
+    course.ring_bytes = course.ring_bytes.max((2 * setting.bytes()).next_multiple_of(4096));
+    let mut source = course.source(&suite.lab)?;
+    let mut destination = course.ring(&suite.lab)?;
+    let samples = plain_samples(&course, &suite.lab, setting, &mut source, &mut destination)?;
+    suite.report.probe("copy", figure("plain_copy", setting, PLAIN_WARPS, samples));
+    Ok(())
+}
+
+fn plain_samples(
+    course: &Course,
+    lab: &Lab,
+    setting: Setting,
+    source: &mut Ring,
+    destination: &mut Ring,
+) -> Result<Samples, Failure> {
+    course.samples(setting, |check| {
+        let (from, from_offset) = source.take(setting.bytes())?;
+        let (into, into_offset) = destination.take(setting.bytes())?;
+        let args = [from, into, Value::Long(setting.bytes())];
+        let (grid, warps) = (setting.sms, setting.warps);
+        let time_ns =
+            lab.run(&Shot { kernel: "probe_plain", grid, warps, shared_bytes: 0, args: &args, reach: &[] })?;
+        if check {
+            let first = (from_offset / 4) as u32;
+            check_pieces(lab, setting, "probe_plain", destination, into_offset, |piece, word| {
+                pattern(first + piece * (setting.piece_bytes / 4) + word, SOURCE_SEED)
+            })?;
+        }
+        Ok(time_ns)
+    })
 }
 
 /// GB/s of the fastest plain copy on `sms` SMs, measured if it was not yet.
@@ -331,10 +379,9 @@ fn measure_copy(suite: &mut Suite, sms: u32) -> Result<(), Failure> {
     let mut destination = course.ring(&suite.lab)?;
     let room = suite.lab.driver().info().shared_bytes;
     let mut best = 0.0_f64;
-    for &piece_bytes in
-        suite.scale.pick(&[1 << 10, 4 << 10][..], &[2 << 10, 4 << 10], &[1 << 10, 2 << 10, 4 << 10, 8 << 10])
-    {
-        for &warps in suite.scale.pick(&[3_u32][..], &[11], &[1, 4, 8, 11, 15]) {
+    let (small_pieces, small_warps) = suite.scale.modelled((&[4_u32 << 10][..], 11), (&[1 << 10, 4 << 10][..], 3_u32));
+    for &piece_bytes in suite.scale.pick(small_pieces, &[2 << 10, 4 << 10], &[1 << 10, 2 << 10, 4 << 10, 8 << 10]) {
+        for &warps in suite.scale.pick(&[small_warps][..], &[11], &[1, 4, 8, 11, 15]) {
             if BARRIER_AREA + warps * COPY_STAGES * piece_bytes > room {
                 continue;
             }

@@ -78,7 +78,7 @@ pub fn launch(suite: &mut Suite) -> Result<(), Failure> {
             events.push(events_ns as f64 / 1e3);
         }
     }
-    if suite.scale != super::Scale::Tiny {
+    if !suite.scale.is_small() {
         // How fast this computer emulates is no figure.
         suite.report.probe("launch", Figure::new("empty_launch_host", vec![("clock", json!("host"))], "us", host));
     }

@@ -8,7 +8,7 @@ use warpferry::Tuning;
 use super::operations::{combine, dispatch, dispatches, parameters, timed};
 use super::ranks::{Gate, Inputs, Ranks, Work};
 use super::record::{Failure, Figure, Samples};
-use super::{Scale, Suite};
+use super::Suite;
 
 /// Group `latency`: call to done, on the host's clock, and what the stream's events say; on the emulator events alone.
 pub fn group(suite: &mut Suite) -> Result<(), Failure> {
@@ -19,7 +19,7 @@ pub fn group(suite: &mut Suite) -> Result<(), Failure> {
         let work = Work { topology, hidden, tokens, experts: 256, topk: 8, gate: Gate::Uniform };
         let inputs = Inputs::new(work)?;
         let mut tuning = Tuning::default_for(topology, 2 * hidden);
-        if suite.scale == Scale::Tiny {
+        if suite.scale.is_small() {
             (tuning.channels, tuning.dispatch_sms, tuning.combine_sms, tuning.workers) = (2, 2, 2, 3);
         }
         let rounds = suite.scale.pick(1, 20, 50);
@@ -47,7 +47,7 @@ pub fn group(suite: &mut Suite) -> Result<(), Failure> {
         let names = ["dispatch_with_exchange", "dispatch", "combine"];
         for (act, name) in names.into_iter().enumerate() {
             for (clock, name_of_clock) in ["host", "events"].into_iter().enumerate() {
-                if clock == 0 && suite.scale == Scale::Tiny {
+                if clock == 0 && suite.scale.is_small() {
                     continue; // how fast this computer emulates is no figure
                 }
                 let slowest = times.iter().map(|times| &times[act][clock]);

@@ -77,7 +77,7 @@ pub fn works(suite: &Suite) -> Result<Vec<Work>, Failure> {
         Ok(Work { topology, hidden, tokens, experts: 256, topk: 8, gate })
     };
     Ok(match suite.scale {
-        super::Scale::Tiny => vec![work(1, 2, Gate::Uniform)?, work(2, 2, Gate::Recorded)?],
+        super::Scale::Tiny | super::Scale::Modelled => vec![work(1, 2, Gate::Uniform)?, work(2, 2, Gate::Recorded)?],
         super::Scale::Quick => vec![work(1, 4, Gate::Recorded)?],
         super::Scale::Full => {
             vec![work(1, 4, Gate::Uniform)?, work(1, 4, Gate::Recorded)?, work(2, 2, Gate::Recorded)?]
@@ -91,7 +91,7 @@ fn tunings(suite: &Suite, work: &Work) -> Vec<Tuning> {
     let with_sms = |sms: u32| {
         let mut tuning = Tuning::default_for(work.topology, 2 * work.hidden);
         (tuning.dispatch_sms, tuning.combine_sms) = (sms.min(tuning.channels), sms.min(tuning.channels));
-        if suite.scale == super::Scale::Tiny {
+        if suite.scale.is_small() {
             (tuning.channels, tuning.dispatch_sms, tuning.combine_sms, tuning.workers) = (4, sms, sms, 3);
         }
         tuning

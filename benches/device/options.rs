@@ -11,6 +11,9 @@ pub struct Options {
     /// What to run on; `auto` takes a GPU where there is one.
     #[arg(long, value_enum, default_value = "auto")]
     pub backend: BackendChoice,
+    /// Emulator: takes times of this machine, a preset or a `.toml` file, and the settings of its calibration.
+    #[arg(long)]
+    pub machine: Option<String>,
     /// Fewer settings.
     #[arg(long)]
     pub quick: bool,

@@ -217,10 +217,15 @@ impl Report {
         head.insert("backend".into(), backend.name().into());
         head.insert("date".into(), date().into());
         head.insert("command".into(), std::env::args().collect::<Vec<_>>().join(" ").into());
-        head.insert("times".into(), if is_virtual { VIRTUAL_NOTE } else { "measured on the device" }.into());
+        let times = match (backend.machine(), is_virtual) {
+            (Some(machine), _) => format!("modelled of {}: no device measured them", machine.name()),
+            (None, true) => VIRTUAL_NOTE.to_string(),
+            (None, false) => "measured on the device".to_string(),
+        };
+        head.insert("times".into(), times.clone().into());
         println!("device   {} ({}), {} SMs", info.name, backend.name(), info.sms);
         if is_virtual {
-            println!("times    {VIRTUAL_NOTE}");
+            println!("times    {times}");
         }
         let empty = || (Vec::new(), Map::new());
         let ((skips, took), probes, operations) = (empty(), Vec::new(), Vec::new());

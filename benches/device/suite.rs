@@ -16,13 +16,14 @@ mod ranks;
 mod record;
 
 pub use options::{Group, Options};
-pub use record::Report;
+pub use record::{Failure, Report};
 
 use std::time::Instant;
 
+use warpferry::machine::Machine;
+
 use backend::Backend;
 use lab::Lab;
-use record::Failure;
 
 /// What groups share: the lab on the device, the report, and how much to do.
 pub struct Suite {
@@ -38,8 +39,10 @@ pub struct Suite {
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// Everything in small: on the emulator always.
+    /// Everything in small: on the emulator without a machine's clock always.
     Tiny,
+    /// The emulator with a machine's clock: settings that others published figures of, else as in small.
+    Modelled,
     /// A GPU, few settings.
     Quick,
     /// A GPU, all settings.
@@ -47,10 +50,23 @@ pub enum Scale {
 }
 
 impl Scale {
+    /// Whether the emulator runs it, which shows that everything runs.
+    pub fn is_small(self) -> bool {
+        matches!(self, Scale::Tiny | Scale::Modelled)
+    }
+
+    /// One of two: with a machine's clock, or anywhere else.
+    pub fn modelled<T>(self, modelled: T, other: T) -> T {
+        match self {
+            Scale::Modelled => modelled,
+            _ => other,
+        }
+    }
+
     /// One of three by scale.
     pub fn pick<T>(self, tiny: T, quick: T, full: T) -> T {
         match self {
-            Scale::Tiny => tiny,
+            Scale::Tiny | Scale::Modelled => tiny,
             Scale::Quick => quick,
             Scale::Full => full,
         }
@@ -58,7 +74,10 @@ impl Scale {
 }
 
 fn open(options: &Options) -> Result<(Backend, Lab), Failure> {
-    let backend = Backend::open(options.backend)?;
+    let backend = match &options.machine {
+        None => Backend::open(options.backend)?,
+        Some(name) => Backend::Emulator(Some(Box::new(Machine::find(name)?))),
+    };
     let lab = backend.lab()?;
     Ok((backend, lab))
 }
@@ -75,10 +94,26 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
             return Err(failure);
         }
     };
-    let scale = match (options.tiny || backend.is_emulator(), options.quick) {
-        (true, _) => Scale::Tiny,
-        (false, true) => Scale::Quick,
-        (false, false) => Scale::Full,
+    run_on(options, backend, lab)
+}
+
+/// Runs groups on the emulator with the clock of `machine`, whatever the options say of backends.
+///
+/// # Errors
+/// As [`run`].
+#[allow(dead_code)] // for the calibration, which includes this module
+pub fn run_machine(options: &Options, machine: Machine) -> Result<Report, Failure> {
+    let backend = Backend::Emulator(Some(Box::new(machine)));
+    let lab = backend.lab()?;
+    run_on(options, backend, lab)
+}
+
+fn run_on(options: &Options, backend: Backend, lab: Lab) -> Result<Report, Failure> {
+    let scale = match (backend.machine().is_some(), options.tiny || backend.is_emulator(), options.quick) {
+        (true, ..) => Scale::Modelled,
+        (false, true, _) => Scale::Tiny,
+        (false, false, true) => Scale::Quick,
+        (false, false, false) => Scale::Full,
     };
     let report = Report::new(options, &backend, lab.driver().info());
     let limits = copies::Limits::default();
@@ -133,6 +168,6 @@ impl Suite {
     /// Whether no time is left.
     fn spent(&self) -> bool {
         // The emulator's runs are small; its time depends on this computer alone.
-        self.scale != Scale::Tiny && self.began.elapsed().as_secs() >= self.seconds
+        !self.backend.is_emulator() && self.began.elapsed().as_secs() >= self.seconds
     }
 }
