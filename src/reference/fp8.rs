@@ -27,7 +27,7 @@ pub fn to_f32(format: Fp8, byte: u8) -> f32 {
         let (field, mantissa) =
             (i32::from(magnitude >> mantissa_bits), i32::from(magnitude) & ((1 << mantissa_bits) - 1));
         let units = if field == 0 { mantissa } else { mantissa + (1 << mantissa_bits) };
-        units as f32 * 2f32.powi(field.max(1) - 1 + least_exponent - mantissa_bits)
+        units as f32 * power_of_two(field.max(1) - 1 + least_exponent - mantissa_bits) as f32
     } else if format == Fp8::E5m2 && magnitude == largest + 1 {
         f32::INFINITY
     } else {
@@ -53,7 +53,7 @@ pub fn from_f32(format: Fp8, value: f32) -> u8 {
     // Multiples of the unit in the last place: exact in f64, and at most 2^(mantissa_bits + 1) after rounding.
     let magnitude = f64::from(value.abs());
     let exponent = exponent(magnitude).max(least_exponent);
-    let units = (magnitude / 2f64.powi(exponent - mantissa_bits)).round_ties_even() as i32;
+    let units = (magnitude / power_of_two(exponent - mantissa_bits)).round_ties_even() as i32;
     // The hidden bit of a normal number, or what rounding carries, counts the exponent's field up.
     let code = ((exponent - least_exponent) << mantissa_bits) + units;
     sign | code.min(i32::from(largest)) as u8
@@ -63,8 +63,13 @@ pub fn from_f32(format: Fp8, value: f32) -> u8 {
 pub fn scale_to_f32(byte: u8) -> f32 {
     match byte {
         NAN_SCALE => f32::NAN,
-        _ => 2f32.powi(i32::from(byte) - 127),
+        _ => power_of_two(i32::from(byte) - 127) as f32,
     }
+}
+
+/// 2^exponent, which is a normal f64 here: what [`f64::powi`] gives too, sooner.
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 
 /// Largest e with 2^e at most `magnitude`; any number for 0. A finite f32 is normal as f64, or 0.

@@ -162,6 +162,9 @@ pub struct Register {
     pub name: String,
     /// Declared type.
     pub ty: Type,
+    /// Instructions of the braces that declare it, as indices into [`Body::code`]. Nothing else names it, and what it holds at
+    /// the end of them is lost.
+    pub block: std::ops::Range<usize>,
 }
 
 /// A label of a function, after flattening.

@@ -67,6 +67,9 @@ fn normalize_function(function: &mut Function, module_names: &HashSet<String>) {
             named.insert(id.0 as usize);
         }
     }
+    // The text that is printed has one pair of braces.
+    let all = 0..body.code.len();
+    body.registers.iter_mut().for_each(|register| register.block = all.clone());
     for (_, register) in body.registers.iter_mut().enumerate().filter(|(index, _)| !named.contains(index)) {
         rename(&mut register.name);
     }

@@ -35,6 +35,9 @@ enum Symbol {
 
 type Scope = HashMap<String, Symbol>;
 
+/// Block of a register whose braces are still open.
+const OPEN: std::ops::Range<usize> = 0..usize::MAX;
+
 pub(crate) struct Resolver<'r, 't, 'a> {
     pub cursor: &'r Cursor<'t, 'a>,
     pub globals: &'r HashMap<String, Global>,
@@ -61,6 +64,7 @@ impl<'r, 't, 'a> Resolver<'r, 't, 'a> {
             body: Body::default(),
             hoisted: Vec::new(),
             scopes: Vec::new(),
+            blocks: Vec::new(),
             lists: HashSet::new(),
             signature,
         };
@@ -70,6 +74,7 @@ impl<'r, 't, 'a> Resolver<'r, 't, 'a> {
             if matches!(statement, Statement::Open) {
                 let scope = labelled.pop().expect("label_scopes gives one scope for each opening brace");
                 state.scopes.push(scope);
+                state.blocks.push((state.body.code.len(), state.body.registers.len()));
                 if state.scopes.len() == 1 {
                     state.declare_signature()?;
                 }
@@ -89,6 +94,8 @@ struct State<'r, 't, 'a, 's> {
     body: Body,
     hoisted: Hoisted<'a>,
     scopes: Vec<Scope>,
+    /// Of each open brace the first instruction and the first register behind it.
+    blocks: Vec<(usize, usize)>,
     /// Names of target lists and prototypes given so far.
     lists: HashSet<String>,
     signature: &'s Signature<'s, 'a>,
@@ -180,7 +187,7 @@ impl<'a> State<'_, '_, 'a, '_> {
         if self.resolver.registers_before + id >= MAX_REGISTERS {
             return Err(self.error(token, format!("the module has more than {MAX_REGISTERS} registers")));
         }
-        self.body.registers.push(Register { name, ty });
+        self.body.registers.push(Register { name, ty, block: OPEN });
         Ok(RegisterId(id as u32))
     }
 
@@ -189,6 +196,7 @@ impl<'a> State<'_, '_, 'a, '_> {
             Statement::Open => {}
             Statement::Close => {
                 self.scopes.pop();
+                self.close_block();
             }
             Statement::Register(register) => self.registers(register)?,
             Statement::Variable(name, variable) if matches!(variable.space, Space::Global | Space::Const) => {
@@ -229,6 +237,15 @@ impl<'a> State<'_, '_, 'a, '_> {
             Statement::Pragma(text) => self.body.pragmas.push((self.body.code.len(), text.clone())),
         }
         Ok(())
+    }
+
+    /// Registers that the innermost braces declare have their block; those of braces within have theirs already.
+    fn close_block(&mut self) {
+        let Some((first, register)) = self.blocks.pop() else { return };
+        let end = self.body.code.len();
+        for register in self.body.registers[register..].iter_mut().filter(|register| register.block == OPEN) {
+            register.block = first..end;
+        }
     }
 
     fn registers(&mut self, register: &RawRegister<'a>) -> Result<(), ParseError> {

@@ -87,6 +87,17 @@ fn a_module_with_everything_parses() {
     assert_eq!(plus.return_registers, [Some(RegisterId(0))]);
 }
 
+/// A register belongs to the innermost braces around its declaration.
+#[test]
+fn registers_know_their_block() {
+    let text = kernel(".reg .u32 a; mov.u32 a, 1; { .reg .u32 b; mov.u32 b, a; { .reg .u32 c; mov.u32 c, b; } .reg .u32 d; mov.u32 d, b; } mov.u32 a, 2;");
+    let module = parse("test.ptx", &text).unwrap_or_else(|error| panic!("{error}"));
+    let body = module.functions[0].body.as_ref().expect("a body");
+    let blocks: Vec<_> =
+        body.registers.iter().map(|register| (register.name.as_str(), register.block.clone())).collect();
+    assert_eq!(blocks, [("a", 0..5), ("b", 1..4), ("c", 2..3), ("d", 1..4)]);
+}
+
 #[test]
 fn constants_follow_the_rules_of_ptx() {
     for (text, value) in [

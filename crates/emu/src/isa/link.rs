@@ -1,6 +1,7 @@
 //! Links an entry with every function it calls into one program.
 
 use super::calls::CallGraph;
+use super::columns::BlockColumns;
 use super::lower::{guard_of, Lower, Place, Scope, Slot, Uses};
 use super::modifiers::Modifiers;
 use super::{lower::Reason, lowering};
@@ -241,6 +242,7 @@ impl<'m> Linker<'m> {
         let function = &self.module.functions[index];
         let body = body_of(function)?;
         let mut scope = Scope { is_entry: function.is_entry, is_recursive, ..Scope::default() };
+        let mut shared = BlockColumns::default();
         for register in &body.registers {
             let slot = match register.ty {
                 Type::Pred => Slot::Predicate(self.predicate()?),
@@ -250,7 +252,9 @@ impl<'m> Linker<'m> {
                     debug_assert_eq!(high, low + 1);
                     Slot::Wide(low)
                 }
-                ty => Slot::Column(self.new_column(ColumnStart::Garbage(ty.bytes() as u8))?),
+                ty => Slot::Column(shared.column(ty.bytes() as u8, &register.block, || {
+                    self.new_column(ColumnStart::Garbage(ty.bytes() as u8))
+                })?),
             };
             scope.slots.push(slot);
             scope.types.push(register.ty);

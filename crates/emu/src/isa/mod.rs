@@ -10,6 +10,7 @@ mod atomics;
 mod bulk;
 mod calls;
 mod carry;
+mod columns;
 mod control;
 mod convert;
 mod f32math;
