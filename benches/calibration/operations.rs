@@ -116,12 +116,7 @@ fn shape(world: &World) -> Result<Shape> {
 /// What the library says of its numbers.
 pub fn plan(world: &World) -> Result<Plan> {
     let (topology, shape) = (Topology::new(world.nodes, world.gpus)?, shape(world)?);
-    let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
-    (tuning.channels, tuning.dispatch_sms, tuning.combine_sms) = (world.channels, world.sms, world.sms);
-    if let Some(rings) = world.rings {
-        (tuning.chunk_ib, tuning.chunk_nv) = (rings.chunk_ib, rings.chunk_nv);
-        (tuning.depth_ib, tuning.depth_nv) = (rings.depth_ib, rings.depth_nv);
-    }
+    let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes()).with_sms(topology, world.sms);
     if world.direct {
         tuning.landing = Landing::direct_for(topology, &shape);
     }

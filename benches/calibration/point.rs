@@ -50,27 +50,10 @@ pub struct World {
     pub node_limit: u32,
     /// Rows of dispatch are FP8 with scales, else bf16.
     pub rows: Rows,
-    /// SMs of each operation.
+    /// SMs of each operation; the rest of the setting is what [`Tuning::with_sms`](warpferry::plan::Tuning::with_sms) goes with them.
     pub sms: u32,
-    /// Channels.
-    pub channels: u32,
     /// Rows land in the outputs at once, else in rings.
     pub direct: bool,
-    /// Most messages of a claim, and slots of a ring: between nodes, within. None: the library's defaults.
-    pub rings: Option<Rings>,
-}
-
-/// Chunks and depths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rings {
-    /// Most messages of a claim between nodes.
-    pub chunk_ib: u32,
-    /// Most messages of a claim within.
-    pub chunk_nv: u32,
-    /// Slots of a ring between nodes.
-    pub depth_ib: u32,
-    /// Slots of a ring within.
-    pub depth_nv: u32,
 }
 
 /// What dispatch's rows hold.

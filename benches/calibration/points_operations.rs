@@ -1,12 +1,11 @@
 //! Points that are operations of whole worlds.
 //!
-//! Their authors tuned their kernels for each of them, and so is ours: channels, chunks and depths are what a sweep of the model
-//! found good with the SMs of the point. DeepEP timed dispatch along a handle, from the call on; its figures are compared with
+//! Their authors tuned their kernels for each of them; ours have the library's defaults for the SMs of the point. DeepEP timed dispatch along a handle, from the call on; its figures are compared with
 //! whole dispatches, as everywhere in this library, and with the kernel alone beside.
 //!
 //! DeepEP: README and tests of deepseek-ai/DeepEP, V1. Hybrid-EP: README of its branch `hybrid-ep`.
 
-use super::point::{Figure, How, Operation, Point, Rings, Rows, World};
+use super::point::{Figure, How, Operation, Point, Rows, World};
 
 const NORMAL: &str = "DeepEP V1, normal kernels, 24 SMs";
 const LOW: &str = "DeepEP V1, low latency kernels";
@@ -19,29 +18,22 @@ pub const fn normal(nodes: u32) -> World {
         2..=3 => nodes,
         _ => 4,
     };
-    let (rows, channels) = (Rows::Fp8, 48);
-    World { nodes, gpus: 8, tokens: 4096, node_limit, rows, sms: 24, channels, direct: false, rings: None }
+    World { nodes, gpus: 8, tokens: 4096, node_limit, rows: Rows::Fp8, sms: 24, direct: false }
 }
 
 /// Hybrid-EP's worlds. Its kernels write rows where they belong, as direct landing does.
 pub const fn hybrid(nodes: u32, sms: u32, rows: Rows) -> World {
-    let channels = if sms < 16 { 32 } else { 64 };
-    let rings = if nodes <= 4 { Some(DEEP) } else { None };
-    World { nodes, gpus: 8, tokens: 4096, node_limit: 0, rows, sms, channels, direct: true, rings }
+    World { nodes, gpus: 8, tokens: 4096, node_limit: 0, rows, sms, direct: true }
 }
-
-/// Deeper rings than the defaults.
-const DEEP: Rings = Rings { chunk_ib: 8, chunk_nv: 4, depth_ib: 32, depth_nv: 8 };
 
 /// Low latency: one node of 8, or nodes of one GPU, so that everything goes by NIC.
 pub const fn low(nodes: u32, gpus: u32) -> World {
-    let channels = match nodes {
+    let sms = match nodes {
         1 => 24,
         2..=32 => 16,
         _ => 3,
     };
-    let rows = Rows::Fp8;
-    World { nodes, gpus, tokens: 128, node_limit: 0, rows, sms: channels, channels, direct: false, rings: None }
+    World { nodes, gpus, tokens: 128, node_limit: 0, rows: Rows::Fp8, sms, direct: false }
 }
 
 const fn point(

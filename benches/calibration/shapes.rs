@@ -14,8 +14,6 @@ const H800: &str = "h800-cx7";
 const H100: &str = "h100-cx7";
 /// SMs of the curve.
 const SMS: [u32; 4] = [4, 8, 16, 32];
-/// Channels of the curve: all SM counts divide them.
-const SMS_CHANNELS: u32 = 64;
 /// SMs of the public production trace, and its times against the same kernels alone (hardware the same): dispatch 1.8, along a
 /// handle 1.45, combine 1.29.
 const TRACE_SMS: u32 = 20;
@@ -52,7 +50,7 @@ pub fn by_world(models: &mut Models) -> Result<Vec<(u32, Times)>> {
 /// # Errors
 /// What the model says.
 pub fn by_sms(models: &mut Models) -> Result<Vec<(u32, Times)>> {
-    let world = |sms| World { channels: SMS_CHANNELS, ..hybrid(2, sms, Rows::Bf16) };
+    let world = |sms| hybrid(2, sms, Rows::Bf16);
     SMS.into_iter().map(|sms| Ok((sms, times(&world(sms), H100, models)?))).collect()
 }
 
@@ -61,7 +59,7 @@ pub fn by_sms(models: &mut Models) -> Result<Vec<(u32, Times)>> {
 /// # Errors
 /// What the model says.
 pub fn beside(models: &mut Models) -> Result<(f64, f64)> {
-    stretch(&World { sms: TRACE_SMS, channels: 4 * TRACE_SMS, ..normal(2) }, models)
+    stretch(&World { sms: TRACE_SMS, ..normal(2) }, models)
 }
 
 /// The same of a small world.
@@ -88,9 +86,9 @@ pub fn small(nodes: u32, sms: u32, models: &mut Models) -> Result<Times> {
     times(&small_world(nodes, sms), H800, models)
 }
 
-/// Four GPUs a node and 512 tokens, through 32 channels.
+/// Four GPUs a node and 512 tokens.
 fn small_world(nodes: u32, sms: u32) -> World {
-    World { gpus: 4, tokens: 512, channels: 32, sms, node_limit: 0, rings: None, ..normal(nodes) }
+    World { gpus: 4, tokens: 512, sms, node_limit: 0, ..normal(nodes) }
 }
 
 /// All of them as tables.

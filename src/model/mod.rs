@@ -6,9 +6,11 @@
 //!    channels, the SMs and the tokens, on GPUs with 1/f of what SMs share (NVLink, NIC, L2, device memory), goes through a
 //!    dispatch or combine kernel as the whole does: each channel has the same flows, each SM the same work, latencies stay.
 //!    The part is one SM or a few, each with as many channels as the SM of the whole that has most: it ends last.
-//! 2. *Steady state.* If that is still too much, the part runs with two smaller numbers of tokens, and the difference is what
+//! 2. *Approach.* A link that few channels share is idle when all of them wait, so a small part is too slow. Two parts run, one
+//!    with twice the SMs, and what lies between them tells what more SMs would bring.
+//! 3. *Steady state.* If that is still too much, a part runs with two smaller numbers of tokens, and the difference is what
 //!    the rest takes.
-//! 3. *Setup.* Layout and exchange depend on all channels and tokens: they run in a world of their own, with all channels, short
+//! 4. *Setup.* Layout and exchange depend on all channels and tokens: they run in a world of their own, with all channels, short
 //!    rows and few tokens; the layout kernel's time is a straight line over tokens.
 //!
 //! Worlds of more than [`Model::RANKS_RUN`] ranks do not run at all: [`analytic`] estimates them in closed form.
@@ -102,7 +104,7 @@ impl std::fmt::Display for Ran {
 
 impl Model {
     /// Warp instructions of a run where the caller says nothing: some seconds.
-    pub const EFFORT: u64 = 120_000_000;
+    pub const EFFORT: u64 = 320_000_000;
 
     /// Ranks up to which a part of a world is run; larger ones are estimated ([`analytic`]).
     pub const RANKS_RUN: u32 = 128;
@@ -132,28 +134,24 @@ impl Model {
         if Model::estimates(workload) {
             return self.estimated(workload, plan, wanted);
         }
-        let mut part = Part::of(workload, plan, wanted, self.effort);
-        if part.is_whole() {
-            let samples = part.run(&self.machine, workload, plan, wanted)?;
-            return Ok(Modelled { samples, ran: part.ran(), estimate: None });
-        }
+        let parts = Part::all(workload, plan, wanted, self.effort);
         // SMs of one kernel are no share of the other's.
-        if wanted.dispatch && wanted.combine && plan.dispatch.sms != plan.combine.sms {
+        let whole = parts.iter().any(Part::is_whole);
+        if !whole && wanted.dispatch && wanted.combine && plan.dispatch.sms != plan.combine.sms {
             let there = self.times(workload, plan, Wanted { combine: false, ..wanted })?;
             let back = self.times(workload, plan, Wanted { combine: true, dispatch: false, cached: false })?;
             let samples = Samples { combine_us: back.samples.combine_us, ..there.samples };
             return Ok(Modelled { samples, ran: there.ran, estimate: None });
         }
-        let mut samples = match part.shorter() {
-            None => part.run(&self.machine, workload, plan, wanted)?,
-            Some([few, more]) => {
-                let [first, second] = [few, more].map(|part| part.run(&self.machine, workload, plan, wanted));
-                let extended = part::extend((few.tokens, &first?), (more.tokens, &second?), part.share);
-                part = more;
-                part.extended = true;
-                extended
-            }
+        let times = all_at_once(&parts, |part| part.times(&self.machine, workload, plan, wanted));
+        let times = times.into_iter().collect::<Result<Vec<_>>>()?;
+        let (mut samples, ran) = match (&parts[..], &times[..]) {
+            ([few, more], [(first, _), (second, ran)]) => (part::approach((few, first), (more, second)), *ran),
+            _ => times[0].clone(),
         };
+        if whole {
+            return Ok(Modelled { samples, ran, estimate: None });
+        }
         if wanted.dispatch {
             let setup = self.setup(workload, plan)?;
             samples.layout_us = vec![setup.layout_us(workload.tokens)];
@@ -161,7 +159,7 @@ impl Model {
             let both = setup.layout_us(workload.tokens) + setup.exchange_us;
             samples.dispatch_us = samples.dispatch_kernel_us.iter().map(|kernel| kernel + both).collect();
         }
-        Ok(Modelled { samples, ran: part.ran(), estimate: None })
+        Ok(Modelled { samples, ran, estimate: None })
     }
 
     /// Whether times of a workload are estimated, since its world is too large to run even in part.
@@ -225,6 +223,17 @@ impl Model {
         self.setups.lock().unwrap_or_else(PoisonError::into_inner).insert(key, setup);
         Ok(setup)
     }
+}
+
+/// Does the same with each item, on threads of their own.
+fn all_at_once<I: Sync, T: Send>(items: &[I], act: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items.iter().map(|item| scope.spawn(|| act(item))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// Warp instructions of `tokens` tokens a rank.

@@ -11,6 +11,10 @@ use crate::topology::Topology;
 
 /// Most messages of a claim: one lane of a warp looks after each.
 pub const MAX_CHUNK: u32 = 32;
+/// Channels that keep the links of two nodes of 8 GPUs busy, by the model; many more crowd each other.
+const CHANNELS_BUSY: u32 = 48;
+/// SMs of a launch unless told otherwise.
+pub const SMS_DEFAULT: u32 = 8;
 /// Most worker warps of a CTA: 15 and a scout are 512 threads, which leaves each thread 128 registers.
 pub const MAX_WORKERS: u32 = 15;
 /// Entries of an exchange queue: two a call, both completed before the kernel ends.
@@ -213,8 +217,8 @@ impl Tuning {
         let chunk = |bytes: u32, depth: u32| (bytes / hidden_bytes.max(1)).clamp(1, (depth / 2).min(MAX_CHUNK));
         Tuning {
             channels,
-            dispatch_sms: channels.min(8),
-            combine_sms: channels.min(8),
+            dispatch_sms: channels.min(SMS_DEFAULT),
+            combine_sms: channels.min(SMS_DEFAULT),
             chunk_ib: chunk(64 << 10, depth_ib),
             chunk_nv: chunk(32 << 10, depth_nv),
             depth_ib,
@@ -226,14 +230,24 @@ impl Tuning {
         }
     }
 
-    /// With so many SMs for both operations, and channels to go with them: two for each SM at least, the same number for
+    /// With so many SMs for both operations, and channels to go with them: two for each SM at least (three with 16), the same number for
     /// each, as far as the NICs' queue pairs reach. An SM with one channel waits for whatever that channel waits for.
+    ///
+    /// With more than [`SMS_DEFAULT`] SMs claims within a node and between nodes are shorter, and rings within a node as deep as
+    /// two of them: links are busy anyway, so what counts is that rows which are summed together come together
+    /// (`docs/model.md` has figures).
     #[must_use]
     pub fn with_sms(mut self, topology: Topology, sms: u32) -> Tuning {
         let most = channels_max(topology).clamp(1, CHANNELS_MAX);
-        let of_sm = self.channels.div_ceil(sms.max(1)).max(2).min(most / sms.max(1)).max(1);
+        let busy = if sms > SMS_DEFAULT { CHANNELS_BUSY / sms } else { 0 };
+        let of_sm = self.channels.div_ceil(sms.max(1)).max(2).max(busy).min(most / sms.max(1)).max(1);
         (self.dispatch_sms, self.combine_sms) = (sms, sms);
         self.channels = sms.saturating_mul(of_sm).clamp(1, most);
+        if sms > SMS_DEFAULT {
+            let shorter = |chunk: u32| (chunk * SMS_DEFAULT / sms).max(1);
+            (self.chunk_ib, self.chunk_nv) = (shorter(self.chunk_ib), shorter(self.chunk_nv));
+            self.depth_nv = self.depth_nv.min((2 * self.chunk_nv).next_power_of_two());
+        }
         self
     }
 

@@ -135,6 +135,8 @@ impl Case {
             channels: point.get("channels"),
             sms: point.get("sms"),
             chunk: point.get("chunk"),
+            chunk_ib: point.get("chunk_ib"),
+            chunk_nv: point.get("chunk_nv"),
             depth_ib: point.get("depth_ib"),
             depth_nv: point.get("depth_nv"),
             workers: point.get("workers"),

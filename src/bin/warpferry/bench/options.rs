@@ -63,6 +63,12 @@ pub struct BenchOptions {
     /// Most messages a claim moves, between nodes and within
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub chunk: Vec<u32>,
+    /// Most messages a claim moves between nodes
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub chunk_ib: Vec<u32>,
+    /// Most messages a claim moves within a node
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub chunk_nv: Vec<u32>,
     /// Slots of a ring between nodes
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub depth_ib: Vec<u32>,

@@ -45,6 +45,8 @@ pub fn axes(options: &BenchOptions) -> Vec<Axis> {
         axis("sms", &options.sms),
         axis("channels", &options.channels),
         axis("chunk", &options.chunk),
+        axis("chunk_ib", &options.chunk_ib),
+        axis("chunk_nv", &options.chunk_nv),
         axis("depth_ib", &options.depth_ib),
         axis("depth_nv", &options.depth_nv),
         axis("workers", &options.workers),

@@ -138,6 +138,7 @@ mod tests {
         for (words, parts) in [
             (&["--sms", "0"][..], ["`--sms` = 0", "1 to 32"]),
             (&["--chunk", "99"], ["`--chunk` = 99", "1 to 4"]),
+            (&["--chunk-nv", "3", "--depth-nv", "4"], ["`--chunk-nv` = 3", "1 to 2"]),
             (&["--chunk", "3", "--depth-nv", "4"], ["`--chunk` = 3", "1 to 2"]),
             (&["--depth-nv", "3"], ["`--depth-nv` = 3", "power of two"]),
             (&["--landing", "direct:9"], ["`--landing` = direct:9", "multiple of 16"]),
@@ -185,7 +186,11 @@ mod tests {
         let given = tuning(&["--channels", "4", "--sms", "2", "--chunk", "3", "--depth-ib", "8"]).expect("valid");
         assert_eq!((given.channels, given.dispatch_sms, given.combine_sms), (4, 2, 2));
         assert_eq!((given.chunk_ib, given.chunk_nv, given.depth_ib), (3, 3, 8));
-        for words in [&["--chunk", "9"][..], &["--sms", "999"], &["--roles", "s,r"], &["--depth-nv", "3"]] {
+        let given = tuning(&["--chunk-ib", "4", "--chunk-nv", "1", "--depth-nv", "2"]).expect("valid");
+        assert_eq!((given.chunk_ib, given.chunk_nv), (4, 1));
+        for words in
+            [&["--chunk", "9"][..], &["--chunk-nv", "5"], &["--sms", "999"], &["--roles", "s,r"], &["--depth-nv", "3"]]
+        {
             assert!(tuning(words).is_err(), "{words:?}");
         }
     }

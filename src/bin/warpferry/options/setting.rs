@@ -4,12 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
-use warpferry::plan::tuning::MAX_CHUNK;
+use warpferry::plan::tuning::{MAX_CHUNK, SMS_DEFAULT};
 use warpferry::plan::{Landing, Roles, Shape, Tuning};
 use warpferry::{Error, Result, Topology};
-
-/// SMs of a launch unless told otherwise.
-const SMS_DEFAULT: u32 = 8;
 
 /// Settings. What is not given follows the library's defaults for the world.
 #[derive(Debug, Clone, Args)]
@@ -27,6 +24,12 @@ pub struct SettingOptions {
     /// Most messages a claim moves, between nodes and within
     #[arg(long)]
     pub chunk: Option<u32>,
+    /// Most messages a claim moves between nodes
+    #[arg(long)]
+    pub chunk_ib: Option<u32>,
+    /// Most messages a claim moves within a node
+    #[arg(long)]
+    pub chunk_nv: Option<u32>,
     /// Slots of a ring between nodes
     #[arg(long)]
     pub depth_ib: Option<u32>,
@@ -46,7 +49,7 @@ impl SettingOptions {
     /// scarce: defaults bend to them. A landing zone that nobody gave a size has room for `outputs` outputs.
     pub fn tuning(&self, topology: Topology, shape: &Shape, sms_of_rank: Option<u32>, outputs: u32) -> Result<Tuning> {
         let mut tuning = Tuning::default_for(topology, shape.dispatch_row_bytes());
-        if let (Some(sms @ 1..), None) = (self.sms, self.channels) {
+        if let Some(sms @ 1..) = self.sms {
             tuning = tuning.with_sms(topology, sms);
         }
         let set = |field: &mut u32, given: Option<u32>| *field = given.unwrap_or(*field);
@@ -58,9 +61,10 @@ impl SettingOptions {
         let sms = self.sms.unwrap_or(SMS_DEFAULT.min(sms_most));
         (tuning.dispatch_sms, tuning.combine_sms) = (sms, sms);
         // Defaults bend to the rings asked for; a chunk that was asked for is taken or refused as it is.
-        let fit = |chunk: u32, depth: u32| self.chunk.unwrap_or(chunk.min(depth / 2).max(1));
-        tuning.chunk_ib = fit(tuning.chunk_ib, tuning.depth_ib);
-        tuning.chunk_nv = fit(tuning.chunk_nv, tuning.depth_nv);
+        let fit =
+            |given: Option<u32>, chunk: u32, depth: u32| given.or(self.chunk).unwrap_or(chunk.min(depth / 2).max(1));
+        tuning.chunk_ib = fit(self.chunk_ib, tuning.chunk_ib, tuning.depth_ib);
+        tuning.chunk_nv = fit(self.chunk_nv, tuning.chunk_nv, tuning.depth_nv);
         tuning.roles = self.roles.0.clone();
         if let (Roles::Custom(list), None) = (&tuning.roles, self.workers) {
             tuning.workers =
@@ -80,6 +84,8 @@ impl SettingOptions {
         let Error::Argument { argument, value, valid } = error else { return error };
         match argument.as_str() {
             "dispatch_sms" | "combine_sms" => Error::argument("--sms", value, valid),
+            "chunk_ib" if self.chunk_ib.is_some() => Error::argument("--chunk-ib", value, valid),
+            "chunk_nv" if self.chunk_nv.is_some() => Error::argument("--chunk-nv", value, valid),
             "chunk_ib" | "chunk_nv" => {
                 let most = MAX_CHUNK.min(tuning.depth_ib / 2).min(tuning.depth_nv / 2);
                 Error::argument("--chunk", value, format!("1 to {most}"))
@@ -150,7 +156,7 @@ mod tests {
             Tuning::default_for(topology, 14_336).with_sms(topology, sms).channels
         };
         for (nodes, sms, want) in
-            [(1, 4, 32), (2, 24, 48), (4, 20, 40), (8, 24, 48), (8, 16, 32), (8, 48, 48), (2, 3, 33)]
+            [(1, 4, 32), (2, 24, 48), (4, 20, 40), (8, 24, 48), (8, 16, 48), (8, 48, 48), (2, 3, 33)]
         {
             assert_eq!(channels(nodes, sms), want, "{nodes} nodes, {sms} SMs");
         }
