@@ -11,7 +11,8 @@
 use std::fmt;
 
 use super::figures::median;
-use super::record::{differences, Record, SettingKey, WorkloadKey};
+use super::key::{differing, Fields, SettingKey, WorkloadKey};
+use super::record::Record;
 use crate::error::{Error, Result};
 
 /// Draws of the bootstrap.
@@ -131,8 +132,7 @@ fn counterpart<'a>(record: &Record, own: &[Record], others: &'a [Record]) -> Res
 }
 
 fn no_workload(record: &Record, others: &[Record]) -> Error {
-    let fields = record.workload.fields();
-    let against = others.iter().map(|other| differences(&other.workload.fields(), &fields));
+    let against = others.iter().map(|other| differences(other.workload.fields(), record.workload.fields()));
     let nearest = against.min_by_key(Vec::len).unwrap_or_default();
     Error::argument(
         "workload",
@@ -142,26 +142,25 @@ fn no_workload(record: &Record, others: &[Record]) -> Error {
 }
 
 fn named(record: &Record) -> String {
-    let words = |fields: Vec<(&'static str, String)>| {
+    let words = |fields: Fields| {
         fields.into_iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
     };
     format!("{}; {}", words(record.workload.fields()), words(record.setting.fields()))
 }
 
 fn pair(old: &Record, new: &Record) -> Pair {
-    let mut differing = differences(&old.setting.fields(), &new.setting.fields());
-    differing.extend(differences(&places(old), &places(new)));
+    let settings = differences(old.setting.fields(), new.setting.fields());
     let is_exact = [old, new].iter().all(|record| record.place.backend == EXACT_BACKEND);
     Pair {
         workload: new.workload.clone(),
         setting: new.setting.clone(),
-        differences: differing,
+        differences: [settings, differences(places(old), places(new))].concat(),
         dispatch: ratio(&old.samples.dispatch_us, &new.samples.dispatch_us, is_exact),
         combine: ratio(&old.samples.combine_us, &new.samples.combine_us, is_exact),
     }
 }
 
-fn places(record: &Record) -> Vec<(&'static str, String)> {
+fn places(record: &Record) -> Fields {
     let place = &record.place;
     vec![
         ("backend", place.backend.clone()),
@@ -169,6 +168,11 @@ fn places(record: &Record) -> Vec<(&'static str, String)> {
         ("times", place.times.clone()),
         ("version", place.version.clone()),
     ]
+}
+
+/// Fields that differ, as `name old -> new`.
+fn differences(old: Fields, new: Fields) -> Vec<String> {
+    differing(old, new).map(|(name, old, new)| format!("{name} {old} -> {new}")).collect()
 }
 
 /// Ratio of medians; `is_exact`: the times have no noise.
@@ -249,7 +253,7 @@ mod tests {
 
     fn record(tokens: u32, sms: u32, backend: &str, time_us: f64) -> Record {
         let mut record = super::super::record::example();
-        (record.workload.tokens, record.setting.dispatch_sms) = (tokens, sms);
+        (record.workload.class.tokens, record.setting.tuning.dispatch_sms) = (tokens, sms);
         record.place.backend = backend.to_string();
         record.samples.dispatch_us = vec![time_us; REPEATS_LEAST];
         record.samples.combine_us = vec![10.0; REPEATS_LEAST];
