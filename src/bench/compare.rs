@@ -14,6 +14,7 @@ use super::figures::median;
 use super::key::{differing, Fields, SettingKey, WorkloadKey};
 use super::record::Record;
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// Draws of the bootstrap.
 const DRAWS: usize = 2000;
@@ -191,28 +192,15 @@ pub fn ratio(old: &[f64], new: &[f64], is_exact: bool) -> Ratio {
 
 /// The middle of the ratios that drawing repeats anew gives.
 fn interval(old: &[f64], new: &[f64]) -> (f64, f64) {
-    let mut random = Random(SEED);
+    let mut random = Random::new(SEED);
     let mut drawn = |samples: &[f64]| {
-        let again: Vec<f64> = samples.iter().map(|_| samples[random.below(samples.len())]).collect();
+        let again: Vec<f64> = samples.iter().map(|_| samples[random.below(samples.len() as u64) as usize]).collect();
         median(&again)
     };
     let mut ratios: Vec<f64> = (0..DRAWS).map(|_| drawn(new) / drawn(old)).collect();
     ratios.sort_by(f64::total_cmp);
     let left_out = (DRAWS as f64 * TAIL) as usize;
     (ratios[left_out], ratios[DRAWS - 1 - left_out])
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % count as u64) as usize
-    }
 }
 
 #[cfg(test)]
