@@ -124,6 +124,14 @@ impl Plan {
         Ok(Plan { topology, shape, tuning, fabric, window, state, handle, dispatch, combine })
     }
 
+    /// The launch of an operation.
+    pub fn launch(&self, op: Op) -> &LaunchPlan {
+        match op {
+            Op::Dispatch => &self.dispatch,
+            Op::Combine => &self.combine,
+        }
+    }
+
     /// Where dispatch's rows go when they arrive.
     pub fn landing(&self) -> Landing {
         self.tuning.landing_of(&self.shape)

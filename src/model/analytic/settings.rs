@@ -5,7 +5,7 @@ use super::load::Load;
 use super::terms::Part;
 use crate::bench::Workload;
 use crate::machine::Machine;
-use crate::plan::{Fabric, LaunchPlan, OutputLayout, Plan};
+use crate::plan::{Fabric, Op, OutputLayout, Plan};
 
 /// What a CTA does before its first claim: constants, control words, its number.
 const FRAME: Code = Code { instructions: 190.0, exchanges: 6.0, shared: 4.0, atomics: 2.0, loads: 10.0, ..PLAIN };
@@ -58,21 +58,11 @@ pub(super) struct Settings {
     threads: f64,
 }
 
-/// Which kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kernel {
-    Dispatch,
-    Combine,
-}
-
 impl Settings {
-    /// Of a kernel of `plan`.
-    pub fn new(machine: &Machine, workload: &Workload, plan: &Plan, load: Load, kernel: Kernel) -> Settings {
+    /// Of the kernel of an operation.
+    pub fn new(machine: &Machine, workload: &Workload, plan: &Plan, load: Load, op: Op) -> Settings {
         let (topology, shape, tuning) = (plan.topology, &plan.shape, &plan.tuning);
-        let launch: &LaunchPlan = match kernel {
-            Kernel::Dispatch => &plan.dispatch,
-            Kernel::Combine => &plan.combine,
-        };
+        let launch = plan.launch(op);
         let number = |value: u32| f64::from(value);
         let pairs = (number(shape.topk()) / load.ranks.max(1.0)).max(1.0);
         let pairs = match shape.layout() {

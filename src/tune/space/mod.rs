@@ -199,7 +199,7 @@ impl Space {
 
     /// What the time of `op` depends on.
     pub(super) fn key(&self, point: &Point, plan: &Plan, op: Op) -> OpKey {
-        let launch = if op == Op::Dispatch { &plan.dispatch } else { &plan.combine };
+        let launch = plan.launch(op);
         let values = Axis::ALL.map(|axis| match axis {
             _ if !axis.changes(op) => 0,
             Axis::Workers => launch.block.workers,
