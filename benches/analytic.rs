@@ -8,8 +8,8 @@ use warpferry::bench::{Record, Source, Workload};
 use warpferry::gate::Gate;
 use warpferry::machine::Machine;
 use warpferry::model::analytic::Estimate;
-use warpferry::plan::{Fp8, Landing, Payload, Plan, ScaleKind};
-use warpferry::{Error, Fabric, Result, Shape, Topology, Tuning};
+use warpferry::plan::{Fp8, Payload, Plan, ScaleKind};
+use warpferry::{Error, Fabric, Result, Shape, Topology};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -49,7 +49,7 @@ fn read(file: &str) -> Result<Record> {
 
 /// The columns that say what ran.
 fn what(record: &Record) -> String {
-    let (workload, setting) = (&record.workload, &record.setting);
+    let (workload, setting) = (&record.workload.class, &record.setting.tuning);
     let rows = if workload.payload.starts_with("bf16") { "bf16" } else { "fp8" };
     format!(
         "{} | {} x {} | {} | {rows} | {}, {} | chunks {}, {}; rings {}, {}; {} workers; {} | ",
@@ -64,7 +64,7 @@ fn what(record: &Record) -> String {
         setting.depth_ib,
         setting.depth_nv,
         setting.workers,
-        setting.landing.split(',').next().unwrap_or_default(),
+        setting.landing.split(':').next().unwrap_or_default(),
     )
     .trim_end_matches(" | ")
     .to_string()
@@ -72,31 +72,16 @@ fn what(record: &Record) -> String {
 
 /// The coarse model of what a record is of.
 fn estimate(record: &Record) -> Result<Estimate> {
-    let (key, setting) = (&record.workload, &record.setting);
+    let key = &record.workload.class;
     let topology = Topology::new(key.nodes, key.gpus_per_node)?;
     let payloads = [Payload::Bf16, Payload::Fp8(Fp8::E4m3, ScaleKind::F32)];
     let payload = payloads.into_iter().find(|payload| payload.to_string() == key.payload);
     let payload = payload.ok_or_else(|| Error::argument("payload", &key.payload, "bf16 or fp8-e4m3"))?;
     let shape = Shape::new(key.hidden, key.experts, key.topk, key.tokens)?.with_payload(payload)?;
     let gate: Gate = key.gate.parse().map_err(|why: String| Error::argument("gate", &key.gate, why))?;
-    let workload = Workload { topology, shape, tokens: key.tokens, source: Source::Drawn(gate), seed: key.seed };
-    let landing = match setting.landing.as_str() {
-        "staged" => Landing::Staged,
-        _ => Landing::direct_for(topology, &shape),
-    };
-    let tuning = Tuning {
-        channels: setting.channels,
-        dispatch_sms: setting.dispatch_sms,
-        combine_sms: setting.combine_sms,
-        chunk_ib: setting.chunk_ib,
-        chunk_nv: setting.chunk_nv,
-        depth_ib: setting.depth_ib,
-        depth_nv: setting.depth_nv,
-        workers: setting.workers,
-        stage_bytes: setting.stage_bytes,
-        landing,
-        ..Tuning::default_for(topology, shape.dispatch_row_bytes())
-    };
+    let seed = record.workload.seed;
+    let workload = Workload { topology, shape, tokens: key.tokens, source: Source::Drawn(gate), seed };
+    let tuning = record.setting.tuning.tuning()?;
     let plan = Plan::new(topology, shape, tuning, Fabric::Mlx5)?;
     let machine = Machine::find(record.place.machine.as_deref().unwrap_or("none"))?;
     Estimate::new(&machine, &workload, &plan)

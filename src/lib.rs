@@ -76,6 +76,7 @@ pub mod mem;
 pub mod model;
 pub mod op;
 pub mod plan;
+mod random;
 pub mod reference;
 pub mod routing;
 pub mod status;

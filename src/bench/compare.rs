@@ -11,8 +11,10 @@
 use std::fmt;
 
 use super::figures::median;
-use super::record::{differences, Record, SettingKey, WorkloadKey};
+use super::key::{differing, Fields, SettingKey, WorkloadKey};
+use super::record::Record;
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// Draws of the bootstrap.
 const DRAWS: usize = 2000;
@@ -131,8 +133,7 @@ fn counterpart<'a>(record: &Record, own: &[Record], others: &'a [Record]) -> Res
 }
 
 fn no_workload(record: &Record, others: &[Record]) -> Error {
-    let fields = record.workload.fields();
-    let against = others.iter().map(|other| differences(&other.workload.fields(), &fields));
+    let against = others.iter().map(|other| differences(other.workload.fields(), record.workload.fields()));
     let nearest = against.min_by_key(Vec::len).unwrap_or_default();
     Error::argument(
         "workload",
@@ -142,26 +143,25 @@ fn no_workload(record: &Record, others: &[Record]) -> Error {
 }
 
 fn named(record: &Record) -> String {
-    let words = |fields: Vec<(&'static str, String)>| {
+    let words = |fields: Fields| {
         fields.into_iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
     };
     format!("{}; {}", words(record.workload.fields()), words(record.setting.fields()))
 }
 
 fn pair(old: &Record, new: &Record) -> Pair {
-    let mut differing = differences(&old.setting.fields(), &new.setting.fields());
-    differing.extend(differences(&places(old), &places(new)));
+    let settings = differences(old.setting.fields(), new.setting.fields());
     let is_exact = [old, new].iter().all(|record| record.place.backend == EXACT_BACKEND);
     Pair {
         workload: new.workload.clone(),
         setting: new.setting.clone(),
-        differences: differing,
+        differences: [settings, differences(places(old), places(new))].concat(),
         dispatch: ratio(&old.samples.dispatch_us, &new.samples.dispatch_us, is_exact),
         combine: ratio(&old.samples.combine_us, &new.samples.combine_us, is_exact),
     }
 }
 
-fn places(record: &Record) -> Vec<(&'static str, String)> {
+fn places(record: &Record) -> Fields {
     let place = &record.place;
     vec![
         ("backend", place.backend.clone()),
@@ -169,6 +169,11 @@ fn places(record: &Record) -> Vec<(&'static str, String)> {
         ("times", place.times.clone()),
         ("version", place.version.clone()),
     ]
+}
+
+/// Fields that differ, as `name old -> new`.
+fn differences(old: Fields, new: Fields) -> Vec<String> {
+    differing(old, new).map(|(name, old, new)| format!("{name} {old} -> {new}")).collect()
 }
 
 /// Ratio of medians; `is_exact`: the times have no noise.
@@ -187,28 +192,15 @@ pub fn ratio(old: &[f64], new: &[f64], is_exact: bool) -> Ratio {
 
 /// The middle of the ratios that drawing repeats anew gives.
 fn interval(old: &[f64], new: &[f64]) -> (f64, f64) {
-    let mut random = Random(SEED);
+    let mut random = Random::new(SEED);
     let mut drawn = |samples: &[f64]| {
-        let again: Vec<f64> = samples.iter().map(|_| samples[random.below(samples.len())]).collect();
+        let again: Vec<f64> = samples.iter().map(|_| samples[random.below(samples.len() as u64) as usize]).collect();
         median(&again)
     };
     let mut ratios: Vec<f64> = (0..DRAWS).map(|_| drawn(new) / drawn(old)).collect();
     ratios.sort_by(f64::total_cmp);
     let left_out = (DRAWS as f64 * TAIL) as usize;
     (ratios[left_out], ratios[DRAWS - 1 - left_out])
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % count as u64) as usize
-    }
 }
 
 #[cfg(test)]
@@ -249,7 +241,7 @@ mod tests {
 
     fn record(tokens: u32, sms: u32, backend: &str, time_us: f64) -> Record {
         let mut record = super::super::record::example();
-        (record.workload.tokens, record.setting.dispatch_sms) = (tokens, sms);
+        (record.workload.class.tokens, record.setting.tuning.dispatch_sms) = (tokens, sms);
         record.place.backend = backend.to_string();
         record.samples.dispatch_us = vec![time_us; REPEATS_LEAST];
         record.samples.combine_us = vec![10.0; REPEATS_LEAST];

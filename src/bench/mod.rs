@@ -39,6 +39,7 @@ pub mod calls;
 pub mod compare;
 pub mod expected;
 mod figures;
+mod key;
 mod marks;
 mod record;
 pub mod rows;
@@ -48,8 +49,10 @@ mod workload;
 
 pub use bed::Bed;
 pub use figures::{median, Figures, Samples};
+pub(crate) use key::differing;
+pub use key::{SettingKey, WorkloadClass, WorkloadKey};
 pub use marks::Marks;
-pub use record::{times_of, Place, Record, SettingKey, WorkloadKey};
+pub use record::{times_of, Place, Record};
 pub use run::{run, Runs};
 #[cfg(feature = "emu")]
 pub(crate) use run::{run_samples, verify_samples};

@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::figures::{Figures, Samples};
-use super::workload::Workload;
+use super::key::{SettingKey, WorkloadKey};
 use crate::driver::Backend;
-use crate::plan::Plan;
 
 /// One workload with one setting, and its figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,62 +23,6 @@ pub struct Record {
     pub figures: Figures,
     /// The times that the figures are made of.
     pub samples: Samples,
-}
-
-/// A workload in words and numbers. Two runs of equal workloads move the same.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WorkloadKey {
-    /// Nodes.
-    pub nodes: u32,
-    /// GPUs of a node.
-    pub gpus_per_node: u32,
-    /// Tokens of each rank.
-    pub tokens: u32,
-    /// Channels of the model.
-    pub hidden: u32,
-    /// Experts of the world.
-    pub experts: u32,
-    /// Choices of a token.
-    pub topk: u32,
-    /// What rows hold there.
-    pub payload: String,
-    /// What rows hold back.
-    pub sum: String,
-    /// Order of the rows that arrive.
-    pub layout: String,
-    /// Where the choices come from.
-    pub gate: String,
-    /// Seed of rows and choices.
-    pub seed: u64,
-}
-
-/// A setting in words and numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SettingKey {
-    /// How nodes reach each other.
-    pub fabric: String,
-    /// Channels of the protocol.
-    pub channels: u32,
-    /// SMs of dispatch.
-    pub dispatch_sms: u32,
-    /// SMs of combine.
-    pub combine_sms: u32,
-    /// Most messages of a claim between nodes.
-    pub chunk_ib: u32,
-    /// Most messages of a claim within a node.
-    pub chunk_nv: u32,
-    /// Slots of a ring between nodes.
-    pub depth_ib: u32,
-    /// Slots of a ring within a node.
-    pub depth_nv: u32,
-    /// Worker warps of a CTA.
-    pub workers: u32,
-    /// Their roles.
-    pub roles: String,
-    /// Shared memory of a worker's stages.
-    pub stage_bytes: u32,
-    /// Where rows land.
-    pub landing: String,
 }
 
 /// Where a run took place.
@@ -101,88 +44,6 @@ pub struct Place {
     pub version: String,
 }
 
-impl WorkloadKey {
-    /// Names and values, in order.
-    pub fn fields(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("nodes", self.nodes.to_string()),
-            ("gpus_per_node", self.gpus_per_node.to_string()),
-            ("tokens", self.tokens.to_string()),
-            ("hidden", self.hidden.to_string()),
-            ("experts", self.experts.to_string()),
-            ("topk", self.topk.to_string()),
-            ("payload", self.payload.clone()),
-            ("sum", self.sum.clone()),
-            ("layout", self.layout.clone()),
-            ("gate", self.gate.clone()),
-            ("seed", self.seed.to_string()),
-        ]
-    }
-
-    /// Of a workload.
-    pub fn new(workload: &Workload) -> WorkloadKey {
-        let shape = &workload.shape;
-        WorkloadKey {
-            nodes: workload.topology.nodes(),
-            gpus_per_node: workload.topology.gpus_per_node(),
-            tokens: workload.tokens,
-            hidden: shape.hidden(),
-            experts: shape.experts(),
-            topk: shape.topk(),
-            payload: shape.payload().to_string(),
-            sum: shape.sum().to_string(),
-            layout: shape.layout().to_string(),
-            gate: workload.source.to_string(),
-            seed: workload.seed,
-        }
-    }
-}
-
-impl SettingKey {
-    /// Names and values, in order.
-    pub fn fields(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("fabric", self.fabric.clone()),
-            ("channels", self.channels.to_string()),
-            ("dispatch_sms", self.dispatch_sms.to_string()),
-            ("combine_sms", self.combine_sms.to_string()),
-            ("chunk_ib", self.chunk_ib.to_string()),
-            ("chunk_nv", self.chunk_nv.to_string()),
-            ("depth_ib", self.depth_ib.to_string()),
-            ("depth_nv", self.depth_nv.to_string()),
-            ("workers", self.workers.to_string()),
-            ("roles", self.roles.clone()),
-            ("stage_bytes", self.stage_bytes.to_string()),
-            ("landing", self.landing.clone()),
-        ]
-    }
-
-    /// Of a plan.
-    pub fn new(plan: &Plan) -> SettingKey {
-        let tuning = &plan.tuning;
-        SettingKey {
-            fabric: plan.fabric.name().to_string(),
-            channels: tuning.channels,
-            dispatch_sms: tuning.dispatch_sms,
-            combine_sms: tuning.combine_sms,
-            chunk_ib: tuning.chunk_ib,
-            chunk_nv: tuning.chunk_nv,
-            depth_ib: tuning.depth_ib,
-            depth_nv: tuning.depth_nv,
-            workers: tuning.workers,
-            roles: tuning.roles.to_string(),
-            stage_bytes: tuning.stage_bytes,
-            landing: plan.landing().to_string(),
-        }
-    }
-}
-
-/// Fields that differ, as `name old -> new`.
-pub(super) fn differences(old: &[(&'static str, String)], new: &[(&'static str, String)]) -> Vec<String> {
-    let differ = old.iter().zip(new).filter(|(old, new)| old != new);
-    differ.map(|((name, old), (_, new))| format!("{name} {old} -> {new}")).collect()
-}
-
 /// What times of a backend are, in words; `machine` is the emulator's.
 pub fn times_of(backend: Backend, machine: Option<&str>) -> String {
     match (backend, machine) {
@@ -196,9 +57,9 @@ pub fn times_of(backend: Backend, machine: Option<&str>) -> String {
 /// A record for tests, of no run.
 #[cfg(test)]
 pub(super) fn example() -> Record {
-    use super::workload::{Moved, OpMoved, Source};
+    use super::workload::{Moved, OpMoved, Source, Workload};
     use crate::gate::Gate;
-    use crate::plan::{Fabric, Shape, Tuning};
+    use crate::plan::{Fabric, Plan, Shape, Tuning};
     use crate::Topology;
 
     let topology = Topology::new(2, 4).expect("a small world");

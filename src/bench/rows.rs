@@ -2,6 +2,7 @@
 
 use crate::gate::Choices;
 use crate::plan::{OutputLayout, Payload, Quantization, Shape, Sum};
+use crate::random::Random;
 use crate::reference::{self, DispatchOutput, Quantized};
 
 /// Inputs of one rank.
@@ -24,9 +25,9 @@ impl RankInputs {
     pub fn draw(shape: &Shape, choices: &Choices, biases: u32, seed: u64) -> RankInputs {
         let mut random = Random::new(seed);
         let tokens = choices.topk_idx.len() / shape.topk() as usize;
-        let (x, scales) = random.rows(shape, tokens * shape.payload().columns(shape.hidden()) as usize);
+        let (x, scales) = drawn_rows(&mut random, shape, tokens * shape.payload().columns(shape.hidden()) as usize);
         let sums = tokens * shape.hidden() as usize;
-        let biases = (0..biases).map(|_| random.numbers(shape.sum(), sums)).collect();
+        let biases = (0..biases).map(|_| drawn_numbers(&mut random, shape.sum(), sums)).collect();
         let Choices { topk_idx, topk_weights } = choices.clone();
         RankInputs { x, scales, topk_idx, topk_weights, biases }
     }
@@ -69,50 +70,33 @@ pub fn numbers(shape: &Shape, row: &[u8], scales: &[u8]) -> Vec<f32> {
     }
 }
 
-/// SplitMix64: small, seeded, good enough for test data.
-struct Random(u64);
+/// From 0 to 1.
+fn unit(random: &mut Random) -> f32 {
+    (random.next() >> 40) as f32 / (1 << 24) as f32
+}
 
-impl Random {
-    fn new(seed: u64) -> Random {
-        Random(seed)
-    }
+/// Activations as a layer has them: most within -2 to 2, with all mantissas.
+fn drawn_numbers(random: &mut Random, sum: Sum, elements: usize) -> Vec<u8> {
+    let mut number = || (unit(random) + unit(random) + unit(random) - 1.5) * 2.0;
+    reference::round(sum, &(0..elements).map(|_| number()).collect::<Vec<f32>>())
+}
 
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 to 1.
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 24) as f32
-    }
-
-    /// Activations as a layer has them: most within -2 to 2, with all mantissas.
-    fn numbers(&mut self, sum: Sum, elements: usize) -> Vec<u8> {
-        let mut number = || (self.unit() + self.unit() + self.unit() - 1.5) * 2.0;
-        reference::round(sum, &(0..elements).map(|_| number()).collect::<Vec<f32>>())
-    }
-
-    /// Rows that are given, and their scales. Opaque bytes are any.
-    fn rows(&mut self, shape: &Shape, elements: usize) -> (Vec<u8>, Vec<u8>) {
-        match shape.payload() {
-            Payload::Bf16 | Payload::Quantize(_) => (self.numbers(Sum::Bf16, elements), Vec::new()),
-            Payload::Fp16 => (self.numbers(Sum::Fp16, elements), Vec::new()),
-            Payload::Fp32 => (self.numbers(Sum::Fp32, elements), Vec::new()),
-            Payload::Fp8(format, kind) => {
-                let numbers = self.numbers(Sum::Bf16, elements);
-                let rows = numbers.chunks(2 * shape.hidden() as usize);
-                let rows = rows.map(|row| reference::quantize(Quantization::new(format, kind), row));
-                rows.fold((Vec::new(), Vec::new()), |(mut x, mut scales), row| {
-                    x.extend(row.elements);
-                    scales.extend(row.scales);
-                    (x, scales)
-                })
-            }
-            _ => ((0..elements).map(|_| self.next() as u8).collect(), Vec::new()),
+/// Rows that are given, and their scales. Opaque bytes are any.
+fn drawn_rows(random: &mut Random, shape: &Shape, elements: usize) -> (Vec<u8>, Vec<u8>) {
+    match shape.payload() {
+        Payload::Bf16 | Payload::Quantize(_) => (drawn_numbers(random, Sum::Bf16, elements), Vec::new()),
+        Payload::Fp16 => (drawn_numbers(random, Sum::Fp16, elements), Vec::new()),
+        Payload::Fp32 => (drawn_numbers(random, Sum::Fp32, elements), Vec::new()),
+        Payload::Fp8(format, kind) => {
+            let numbers = drawn_numbers(random, Sum::Bf16, elements);
+            let rows = numbers.chunks(2 * shape.hidden() as usize);
+            let rows = rows.map(|row| reference::quantize(Quantization::new(format, kind), row));
+            rows.fold((Vec::new(), Vec::new()), |(mut x, mut scales), row| {
+                x.extend(row.elements);
+                scales.extend(row.scales);
+                (x, scales)
+            })
         }
+        _ => ((0..elements).map(|_| random.next() as u8).collect(), Vec::new()),
     }
 }

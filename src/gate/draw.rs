@@ -1,31 +1,12 @@
 //! Draws of one token. Integers decide, so that every machine draws the same.
 
 use crate::plan::Shape;
+use crate::random::Random;
 use crate::topology::Topology;
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-pub(super) struct Random(u64);
-
-impl Random {
-    /// A sequence of its own for each `of`.
-    pub fn new(seed: u64, of: u64) -> Random {
-        let mut mixed = Random(seed);
-        let start = mixed.next();
-        Random(start ^ Random(of).next())
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `bound`, which is not zero.
-    fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
-    }
+/// A sequence of its own for each `of`.
+pub(super) fn sequence(seed: u64, of: u64) -> Random {
+    Random::new(Random::new(seed).next() ^ Random::new(of).next())
 }
 
 /// A score for each expert, of 32 bits.
@@ -65,7 +46,7 @@ pub(super) fn node_limited(random: &mut Random, topology: Topology, shape: &Shap
 
 /// Weights of experts: the r-th of a random order has `2^40 / r^alpha`, at least 1.
 pub(super) fn popularity(experts: u32, alpha: f64, seed: u64) -> Vec<u64> {
-    let order = best(&scores(&mut Random::new(seed, u64::MAX), experts), experts);
+    let order = best(&scores(&mut sequence(seed, u64::MAX), experts), experts);
     let mut weights = vec![0; experts as usize];
     for (place, &expert) in (1_u32..).zip(&order) {
         weights[expert as usize] = ((2_f64.powi(40) / f64::from(place).powf(alpha)) as u64).max(1);

@@ -22,8 +22,6 @@ use crate::topology::Topology;
 pub use cost::{Cost, Link, OpCost, PathCost, Share};
 pub use load::Load;
 
-use draw::Random;
-
 /// How tokens choose experts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -69,7 +67,7 @@ impl Gate {
             _ => Vec::new(),
         };
         let ranks = (0..topology.ranks()).map(|rank| {
-            let mut random = Random::new(seed, u64::from(rank));
+            let mut random = draw::sequence(seed, u64::from(rank));
             let mut choices = Choices { topk_idx: Vec::new(), topk_weights: Vec::new() };
             for _ in 0..tokens {
                 let experts = match self {

@@ -65,9 +65,9 @@ fn a_node_limit_takes_the_best_nodes() {
     let free = Gate::Uniform.draw(topology, &shape, 50, 7).expect("valid");
     assert_eq!(all, free);
     // With one node: the best eight of the node whose best eight have the highest sum.
-    let scores = |random: &mut draw::Random| draw::scores(random, 64);
-    let drawn = draw::node_limited(&mut draw::Random::new(3, 1), topology, &shape, 1);
-    let scores = scores(&mut draw::Random::new(3, 1));
+    let scores = |random: &mut crate::random::Random| draw::scores(random, 64);
+    let drawn = draw::node_limited(&mut draw::sequence(3, 1), topology, &shape, 1);
+    let scores = scores(&mut draw::sequence(3, 1));
     let sum = |experts: &[u32]| experts.iter().map(|&expert| scores[expert as usize]).sum::<u64>();
     for node in 0..4 {
         let own = &scores[node * 16..(node + 1) * 16];

@@ -11,6 +11,7 @@ pub mod launch;
 pub mod limits;
 pub mod output;
 pub mod payload;
+pub mod setting;
 pub mod shape;
 pub mod state;
 pub mod tuning;
@@ -22,6 +23,7 @@ pub use launch::{LaunchPlan, Op};
 pub use limits::Limits;
 pub use output::OutputLayout;
 pub use payload::{Payload, Sum};
+pub use setting::Setting;
 pub use shape::Shape;
 pub use tuning::{Landing, Role, Roles, Tuning};
 
@@ -120,6 +122,14 @@ impl Plan {
         let state = state::State::new(topology, &shape, &tuning);
         let handle = handle::HandleLayout::new(topology, &shape, &tuning);
         Ok(Plan { topology, shape, tuning, fabric, window, state, handle, dispatch, combine })
+    }
+
+    /// The launch of an operation.
+    pub fn launch(&self, op: Op) -> &LaunchPlan {
+        match op {
+            Op::Dispatch => &self.dispatch,
+            Op::Combine => &self.combine,
+        }
     }
 
     /// Where dispatch's rows go when they arrive.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::plan::Op;
+use crate::plan::setting::landing_words;
+use crate::plan::{Landing, Op, Roles};
 
 /// Number of axes.
 pub const AXES: usize = 11;
@@ -103,12 +104,26 @@ impl Axis {
     /// A value of this axis in words.
     pub fn words(self, value: u32) -> String {
         match (self, value) {
-            (Axis::Roles, 0) => "dynamic".to_string(),
-            (Axis::Roles, _) => "fixed".to_string(),
-            (Axis::Landing, 0) => "staged".to_string(),
-            (Axis::Landing, rows) => format!("direct:{rows}"),
+            (Axis::Roles, value) => roles(value).to_string(),
+            (Axis::Landing, value) => landing_words(landing(value)),
             _ => value.to_string(),
         }
+    }
+}
+
+/// What a value of [`Axis::Roles`] stands for.
+pub(super) fn roles(value: u32) -> Roles {
+    match value {
+        0 => Roles::Dynamic,
+        _ => Roles::Fixed,
+    }
+}
+
+/// What a value of [`Axis::Landing`] stands for.
+pub(super) fn landing(value: u32) -> Landing {
+    match value {
+        0 => Landing::Staged,
+        rows => Landing::Direct { rows },
     }
 }
 

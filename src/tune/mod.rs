@@ -22,7 +22,6 @@ mod objective;
 pub mod outcome;
 mod sample;
 mod search;
-mod setting;
 mod space;
 pub mod store;
 #[cfg(test)]
@@ -36,6 +35,7 @@ pub use objective::Objective;
 pub use outcome::Outcome;
 pub use sample::{Ops, Sample};
 pub use search::{Progress, Search};
-pub use setting::Setting;
 pub use space::{Point, Space};
 pub use store::{stored, Store};
+
+pub use crate::plan::Setting;

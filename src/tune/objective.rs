@@ -171,19 +171,13 @@ impl Judge {
             Judge::Time => sample.us(),
             Judge::Added => sample.added_us().unwrap_or_else(|| sample.us()),
             Judge::Sms(longest) => {
-                let of =
-                    |op: Op| sample.of(op).map_or(0.0, |timing| sms_cost(sms(plan, op), timing.us, longest.of(op)));
+                let of = |op: Op| {
+                    sample.of(op).map_or(0.0, |timing| sms_cost(plan.launch(op).sms, timing.us, longest.of(op)))
+                };
                 of(Op::Dispatch) + of(Op::Combine)
             }
         };
         Cost { main, sm_ms: sample.sm_ms() }
-    }
-}
-
-fn sms(plan: &Plan, op: Op) -> u32 {
-    match op {
-        Op::Dispatch => plan.dispatch.sms,
-        Op::Combine => plan.combine.sms,
     }
 }
 

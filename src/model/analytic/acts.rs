@@ -60,6 +60,10 @@ pub(super) struct Code {
     pub copies: f64,
 }
 
+/// No code: a stretch has none of what it does not name.
+pub(super) const PLAIN: Code =
+    Code { instructions: 0.0, exchanges: 0.0, shared: 0.0, atomics: 0.0, loads: 0.0, copies: 0.0 };
+
 /// A machine's times.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Acts<'m>(&'m Timing);

@@ -2,7 +2,7 @@
 //!
 //! Counts are of the pages `worker.ptxh`, `mover.ptxh`, `summer.ptxh` and of the claims in `dispatch.ptx` and `combine.ptx`.
 
-use super::acts::{Acts, Code, Work};
+use super::acts::{Acts, Code, Work, PLAIN};
 
 /// Stages of a mover less the one that is stored from: loads that are under way at once.
 const LOADS_AHEAD: f64 = 3.0;
@@ -11,7 +11,6 @@ const TURN_BYTES: u32 = 512;
 /// Most bytes of a sum's piece.
 const SUM_PIECE_BYTES: u32 = 1024;
 
-const PLAIN: Code = Code { instructions: 0.0, exchanges: 0.0, shared: 0.0, atomics: 0.0, loads: 0.0, copies: 0.0 };
 /// Looking for a stream, taking it, and handing it back.
 const LOOK: Code = Code { instructions: 110.0, exchanges: 8.0, shared: 4.0, atomics: 3.0, ..PLAIN };
 /// A piece through the mover: load, wait, store.
@@ -24,6 +23,11 @@ const SUM_TURN: Code = Code { instructions: 32.0, ..PLAIN };
 const SUM_HOME: Code = Code { instructions: 33.0, ..PLAIN };
 /// A term of the own node, and another one.
 const SUM_TERM: Code = Code { instructions: 37.0, shared: 1.0, ..PLAIN };
+
+/// Messages of a claim of a stream that has so many, at most `most`; one at least.
+pub(super) fn chunk(most: f64, messages: f64) -> f64 {
+    most.min(messages.max(1.0))
+}
 
 /// Rows that a mover carries from one place to some others.
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,10 @@
 //! Combine: sending within a node, sums of a node, sums of nodes.
 
-use super::acts::{Acts, Code, Work};
-use super::claims::{moving, scan_ns, sum, summing, Rows};
-use super::settings::{Moved, Settings};
+use super::acts::{Acts, Code, Work, PLAIN};
+use super::claims::{chunk, moving, scan_ns, sum, summing, Rows};
+use super::settings::{bulk_parts, Moved, Settings};
 use super::terms::{Part, Terms, SHARPNESS};
 
-const PLAIN: Code = Code { instructions: 0.0, exchanges: 0.0, shared: 0.0, atomics: 0.0, loads: 0.0, copies: 0.0 };
 const SEND: Code = Code { instructions: 75.0, exchanges: 3.0, loads: 8.0, ..PLAIN };
 const FORWARD: Code = Code { instructions: 130.0, exchanges: 5.0, loads: 13.0, atomics: 1.0, ..PLAIN };
 const RECEIVE: Code = Code { instructions: 60.0, exchanges: 2.0, loads: 4.0, ..PLAIN };
@@ -109,9 +108,8 @@ fn sum_of(acts: &Acts<'_>, settings: &Settings, terms: f64) -> Work {
 
 /// Within the node: rows, or sums of a token's rows where these are by expert.
 fn send(acts: &Acts<'_>, settings: &Settings, fence: Work) -> Stream {
-    let load = &settings.load;
-    let messages = settings.channel_tokens * load.ranks / settings.ranks * load.rank_most;
-    let chunk = settings.chunk_nv.min(messages.max(1.0));
+    let messages = settings.flow_messages();
+    let chunk = chunk(settings.chunk_nv, messages);
     let piece_bytes = settings.sum_piece_bytes;
     let end = fence.wait(acts.drain_peer_ns(piece_bytes)) + acts.code(SENT);
     let rows = Rows { bytes: slot_bytes(settings), piece_bytes, copies: 1.0, header: acts.code(HEADER), of_hbm: true };
@@ -128,7 +126,7 @@ fn forward(acts: &Acts<'_>, settings: &Settings, fence: Work) -> Stream {
     let load = &settings.load;
     let others = settings.nodes - 1.0;
     let messages = settings.channel_tokens * load.away / others.max(1.0) * load.node_most;
-    let chunk = settings.chunk_ib.min(messages.max(1.0));
+    let chunk = chunk(settings.chunk_ib, messages);
     let end = fence.wait(acts.drain_local_ns(RESULT_BYTES)) + acts.code(FORWARDED).wait(acts.doorbell_ns());
     let claim = summing(acts, FORWARD, sum_of(acts, settings, load.ranks_of_node()), chunk, end);
     Stream { messages: if others > 0.0 { messages } else { 0.0 }, chunk, claim }
@@ -139,7 +137,7 @@ fn receive(acts: &Acts<'_>, settings: &Settings, fence: Work) -> Stream {
     let load = &settings.load;
     let node_turns = if settings.nodes > 1.0 { (settings.nodes / 32.0).ceil() } else { 0.0 };
     let messages = settings.channel_tokens;
-    let chunk = settings.chunk_nv.min(messages.max(1.0));
+    let chunk = chunk(settings.chunk_nv, messages);
     let terms = load.home() * load.ranks_of_node() + load.away;
     let message = sum_of(acts, settings, terms) + acts.code(TERMS_NODES).times(node_turns);
     let credits = (load.away * chunk / settings.credit_ib).min(1.0);
@@ -167,13 +165,10 @@ fn rings(acts: &Acts<'_>, settings: &Settings, streams: &Streams, scan_ns: f64) 
 
 /// Bulk loads and stores of an SM.
 fn bulk(acts: &Acts<'_>, settings: &Settings) -> [(Part, f64); 2] {
-    let (load, gpu, tokens) = (&settings.load, &acts.timing().gpu, settings.channel_tokens);
+    let (load, tokens) = (&settings.load, settings.channel_tokens);
     let slots = slot_bytes(settings) * settings.sm_channels;
     let partials = tokens * load.ranks * load.rank_most;
     let loads = partials + tokens * load.ranks * load.relay_most + tokens * load.away;
     let stores = partials + tokens * load.away * load.node_most + tokens;
-    [
-        (Part::SmLoads, Acts::at_rate_ns(loads * slots, gpu.sm_load_rate)),
-        (Part::SmStores, Acts::at_rate_ns(stores * slots, gpu.sm_store_rate)),
-    ]
+    bulk_parts(acts, loads * slots, stores * slots)
 }

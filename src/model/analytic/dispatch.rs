@@ -1,11 +1,10 @@
 //! Dispatch: sending between nodes, forwarding within, receiving.
 
-use super::acts::{Acts, Code, Work};
-use super::claims::{moving, scan_ns, Rows};
-use super::settings::{Moved, Settings};
+use super::acts::{Acts, Code, Work, PLAIN};
+use super::claims::{chunk, moving, scan_ns, Rows};
+use super::settings::{bulk_parts, Moved, Settings};
 use super::terms::{Part, Terms, SHARPNESS};
 
-const PLAIN: Code = Code { instructions: 0.0, exchanges: 0.0, shared: 0.0, atomics: 0.0, loads: 0.0, copies: 0.0 };
 /// What the NIC's time grows by since messages of several senders meet at one receiver, fitted.
 const MEETING: f64 = 1.16;
 /// Part of the first round of puts that waits at its receivers, fitted: all nodes begin with the same node.
@@ -156,7 +155,7 @@ impl Common<'_> {
         let (acts, messages) = (self.acts, self.messages);
         let drain_ns = acts.drain_local_ns(self.settings.piece_bytes);
         let end = self.fence.wait(drain_ns) + acts.code(SENT).wait(acts.doorbell_ns());
-        let chunk = self.settings.chunk_ib.min(messages.max(1.0));
+        let chunk = chunk(self.settings.chunk_ib, messages);
         let claim = moving(acts, SEND, &self.rows(self.build(), 1.0, true), chunk, end);
         Kind { messages, streams: self.others(), claim, chunk, gap_ns: 0.0 }
     }
@@ -170,7 +169,7 @@ impl Common<'_> {
     fn own(&self) -> Kind {
         let copies = self.settings.load.ranks_of_node();
         let messages = self.settings.channel_tokens * self.settings.load.home();
-        let chunk = self.settings.chunk_nv.min(messages.max(1.0));
+        let chunk = chunk(self.settings.chunk_nv, messages);
         let rows = self.rows(self.build() + self.acts.code(LIST), copies, true);
         let end = self.forwarded() + self.acts.code(FORWARDED);
         Kind { messages, streams: 1.0, claim: moving(self.acts, FORWARD_OWN, &rows, chunk, end), chunk, gap_ns: 0.0 }
@@ -179,7 +178,7 @@ impl Common<'_> {
     /// Messages of another node to ranks of this one.
     fn ring(&self) -> Kind {
         let (acts, load) = (self.acts, &self.settings.load);
-        let chunk = self.settings.chunk_nv.min(self.messages.max(1.0));
+        let chunk = chunk(self.settings.chunk_nv, self.messages);
         let credits = (chunk / self.settings.credit_ib).min(1.0);
         let credit = acts.code(CREDIT).wait(acts.doorbell_ns()).times(credits);
         let rows = self.rows(acts.code(READ) + acts.code(LIST), load.ranks_of_node(), false);
@@ -196,37 +195,28 @@ impl Common<'_> {
     /// Rows from a ring to the output; where rows land, one look a flow.
     fn receive(&self) -> Kind {
         let (acts, settings) = (self.acts, self.settings);
-        let messages = self.arrivals();
+        let messages = settings.flow_messages();
         let (streams, gap_ns) = (settings.ranks, self.scan_ns / 2.0);
         if settings.lands {
             return Kind { messages: messages.min(1.0), streams, claim: acts.code(RECEIVE), chunk: 1.0, gap_ns };
         }
         let place = acts.code(PLACE) + acts.code(SCALES_OUT).times(self.scale_turns);
-        let chunk = settings.chunk_nv.min(messages.max(1.0));
+        let chunk = chunk(settings.chunk_nv, messages);
         let end = self.fence.wait(acts.drain_local_ns(settings.piece_bytes)) + acts.code(RECEIVED);
         let rows = self.rows(place, settings.row_copies, false);
         Kind { messages, streams, claim: moving(acts, RECEIVE, &rows, chunk, end), chunk, gap_ns }
     }
 
-    /// Rows of one flow within a node.
-    fn arrivals(&self) -> f64 {
-        let load = &self.settings.load;
-        self.settings.channel_tokens * load.ranks / self.settings.ranks * load.rank_most
-    }
-
     /// Bulk loads and stores of an SM.
     fn bulk(&self) -> [(Part, f64); 2] {
-        let (settings, load, gpu) = (self.settings, &self.settings.load, &self.acts.timing().gpu);
+        let (settings, load) = (self.settings, &self.settings.load);
         let tokens = settings.channel_tokens;
         let slots = (settings.header_bytes + settings.row_bytes) * settings.sm_channels;
         let received = if settings.lands { 0.0 } else { tokens * load.ranks * load.rank_most };
         let sent = tokens * load.away;
         let loads = sent + tokens * load.home() + sent * load.node_most + received;
         let stores = sent + tokens * load.ranks * load.relay_most + received * settings.row_copies;
-        [
-            (Part::SmLoads, Acts::at_rate_ns(loads * slots, gpu.sm_load_rate)),
-            (Part::SmStores, Acts::at_rate_ns(stores * slots, gpu.sm_store_rate)),
-        ]
+        bulk_parts(self.acts, loads * slots, stores * slots)
     }
 
     /// Rings: a slot is away from when its message is begun to when its credit is back.
@@ -237,7 +227,7 @@ impl Common<'_> {
         let between = if self.others() > 0.0 { self.messages * between_ns / settings.depth_ib } else { 0.0 };
         let ways_ns = 2.0 * (acts.one_way_ns() + self.scan_ns / 2.0);
         let within_ns = self.forward_ns(kinds) + kinds.receive.claim.ns + ways_ns;
-        let within = if settings.lands { 0.0 } else { self.arrivals() * within_ns / settings.depth_nv };
+        let within = if settings.lands { 0.0 } else { settings.flow_messages() * within_ns / settings.depth_nv };
         [(Part::RingsBetween, between), (Part::RingsWithin, within)]
     }
 

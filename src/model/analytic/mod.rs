@@ -30,13 +30,13 @@ use std::fmt;
 use crate::bench::{payload_bytes, Moved as Bytes, OpMoved, PathMoved, Samples, Workload};
 use crate::error::Result;
 use crate::machine::Machine;
-use crate::plan::Plan;
+use crate::plan::{Op, Plan};
 use crate::topology::Topology;
 
 use super::Wanted;
 use acts::Acts;
 pub use load::Load;
-use settings::{Kernel, Moved, Settings};
+use settings::{Moved, Settings};
 pub use terms::{Part, Terms};
 
 /// Times of an operation by the coarse model, and what they are made of.
@@ -62,8 +62,7 @@ impl Estimate {
     pub fn new(machine: &Machine, workload: &Workload, plan: &Plan) -> Result<Estimate> {
         let load = Load::new(workload)?;
         let acts = Acts::new(machine);
-        let [there, back] =
-            [Kernel::Dispatch, Kernel::Combine].map(|kernel| Settings::new(machine, workload, plan, load, kernel));
+        let [there, back] = [Op::Dispatch, Op::Combine].map(|op| Settings::new(machine, workload, plan, load, op));
         let slots = [plan.shape.dispatch_slot_bytes(plan.topology), plan.shape.combine_slot_bytes()].map(f64::from);
         let (moved_there, moved_back) = (Moved::dispatch(&there, slots[0]), Moved::combine(&back, slots[1]));
         Ok(Estimate {

@@ -1,16 +1,16 @@
-//! What a plan and a workload come to: the numbers that the formulas are made of, and the terms that wires bound.
+//! What a plan and a workload come to: the numbers that the formulas are made of, and the terms that wires and copies bound.
 
-use super::acts::{Acts, Code};
+use super::acts::{Acts, Code, PLAIN};
 use super::load::Load;
 use super::terms::Part;
 use crate::bench::Workload;
 use crate::machine::Machine;
-use crate::plan::{Fabric, LaunchPlan, OutputLayout, Plan};
+use crate::plan::{Fabric, Op, OutputLayout, Plan};
 
 /// What a CTA does before its first claim: constants, control words, its number.
-const FRAME: Code = Code { instructions: 190.0, exchanges: 6.0, shared: 4.0, atomics: 2.0, loads: 10.0, copies: 0.0 };
+const FRAME: Code = Code { instructions: 190.0, exchanges: 6.0, shared: 4.0, atomics: 2.0, loads: 10.0, ..PLAIN };
 /// A turn of its threads over streams, each one's.
-const STREAMS: Code = Code { instructions: 75.0, exchanges: 0.0, shared: 0.0, atomics: 1.0, loads: 5.0, copies: 0.0 };
+const STREAMS: Code = Code { instructions: 75.0, atomics: 1.0, loads: 5.0, ..PLAIN };
 
 /// Numbers of a plan, as floats.
 #[derive(Debug, Clone)]
@@ -58,21 +58,11 @@ pub(super) struct Settings {
     threads: f64,
 }
 
-/// Which kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kernel {
-    Dispatch,
-    Combine,
-}
-
 impl Settings {
-    /// Of a kernel of `plan`.
-    pub fn new(machine: &Machine, workload: &Workload, plan: &Plan, load: Load, kernel: Kernel) -> Settings {
+    /// Of the kernel of an operation.
+    pub fn new(machine: &Machine, workload: &Workload, plan: &Plan, load: Load, op: Op) -> Settings {
         let (topology, shape, tuning) = (plan.topology, &plan.shape, &plan.tuning);
-        let launch: &LaunchPlan = match kernel {
-            Kernel::Dispatch => &plan.dispatch,
-            Kernel::Combine => &plan.combine,
-        };
+        let launch = plan.launch(op);
         let number = |value: u32| f64::from(value);
         let pairs = (number(shape.topk()) / load.ranks.max(1.0)).max(1.0);
         let pairs = match shape.layout() {
@@ -119,12 +109,26 @@ impl Settings {
         }
     }
 
+    /// Messages of one flow within a node.
+    pub fn flow_messages(&self) -> f64 {
+        self.channel_tokens * self.load.ranks / self.ranks * self.load.rank_most
+    }
+
     /// From the kernel's launch to its first claim, and from its last to its end.
     pub fn start_ns(&self, acts: &Acts<'_>) -> f64 {
         let streams = self.sm_channels * (2.0 * self.nodes + self.ranks);
         let turns = (streams / self.threads).ceil().max(3.0);
         acts.launch_ns() + acts.code(FRAME).ns + acts.code(STREAMS).times(turns).ns
     }
+}
+
+/// Times of an SM's bulk loads and stores.
+pub(super) fn bulk_parts(acts: &Acts<'_>, load_bytes: f64, store_bytes: f64) -> [(Part, f64); 2] {
+    let gpu = &acts.timing().gpu;
+    [
+        (Part::SmLoads, Acts::at_rate_ns(load_bytes, gpu.sm_load_rate)),
+        (Part::SmStores, Acts::at_rate_ns(store_bytes, gpu.sm_store_rate)),
+    ]
 }
 
 /// What a rank's wires carry in one operation: bytes of the busiest rank.

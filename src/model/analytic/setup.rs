@@ -1,9 +1,8 @@
 //! Layout and exchange: what a dispatch takes before rows move.
 
-use super::acts::{Acts, Code};
+use super::acts::{Acts, Code, PLAIN};
 use super::settings::Settings;
 
-const PLAIN: Code = Code { instructions: 0.0, exchanges: 0.0, shared: 0.0, atomics: 0.0, loads: 0.0, copies: 0.0 };
 /// The layout kernel without a token.
 const LAYOUT: Code = Code { instructions: 250.0, exchanges: 20.0, loads: 20.0, ..PLAIN };
 /// 32 tokens of a channel, and of each choice and node.

@@ -10,11 +10,10 @@ use super::super::measure::Load;
 use super::super::objective::{Cost, Judge, Objective};
 use super::super::sample::Sample;
 use super::super::search::Passed;
-use super::super::setting::Setting;
 use super::super::space::Point;
 use super::{Evidence, Outcome, Passage, Predicted, Ranked, Step, Tried, WrongSetting, FORMAT};
 use crate::error::{Error, Result};
-use crate::plan::{Op, Plan};
+use crate::plan::{Op, Plan, Setting};
 
 /// Runner-ups that are told.
 const RUNNER_UPS: usize = 5;

@@ -9,8 +9,8 @@ use super::axis::AXES;
 use super::budget::Ended;
 use super::key::Key;
 use super::measure::Load;
-use super::setting::Setting;
 use crate::error::{Error, Result};
+use crate::plan::Setting;
 
 pub(super) use build::Finding;
 

@@ -2,19 +2,10 @@
 
 use std::fmt;
 
-use super::{Evidence, Outcome, Predicted, Setting, Step};
+use super::{Evidence, Outcome, Predicted, Step};
 
 /// Runner-ups that are shown.
 const RUNNER_UPS: usize = 3;
-
-impl fmt::Display for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Setting { dispatch_sms, combine_sms, channels, chunk_ib, chunk_nv, depth_ib, depth_nv, .. } = self;
-        write!(f, "SMs {dispatch_sms}/{combine_sms}, channels {channels}, chunks {chunk_ib}/{chunk_nv}, ")?;
-        write!(f, "rings {depth_ib}/{depth_nv}, workers {}, {} roles, ", self.workers, self.roles)?;
-        write!(f, "stages {}, {}", self.stage_bytes, self.landing)
-    }
-}
 
 impl fmt::Display for Predicted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 use super::super::axis::{Axis, AXES};
 use super::super::space::{Point, Space};
 use crate::plan::Tuning;
+use crate::random::Random;
 
 /// Most draws for one start: a drawn point may be invalid or there already.
 const DRAWS_MAX: usize = 64;
@@ -15,7 +16,7 @@ pub(super) fn starts(space: &Space, guesses: &[Tuning], count: usize, seed: u64)
     for point in guesses.chain([corner(space, false), corner(space, true)]) {
         keep(&mut found, space.settled(point), count);
     }
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     for _ in 0..count.saturating_mul(DRAWS_MAX) {
         if found.len() >= count {
             break;
@@ -46,17 +47,4 @@ fn drawn(space: &Space, random: &mut Random) -> Point {
 
 fn of(places: [usize; AXES]) -> Point {
     Point(places.map(|place| place as u8))
-}
-
-/// SplitMix64: see Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
 }

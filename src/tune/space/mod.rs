@@ -9,9 +9,9 @@ mod values;
 
 pub(super) use count::combinations;
 
-use super::axis::{Axis, AXES};
+use super::axis::{landing, roles, Axis, AXES};
 use crate::error::{Error, Result};
-use crate::plan::{Fabric, Landing, Limits, Op, Plan, Roles, Shape, Tuning};
+use crate::plan::{Fabric, Limits, Op, Plan, Roles, Shape, Tuning};
 use crate::topology::Topology;
 
 /// A combination: for each axis the index of its value.
@@ -199,7 +199,7 @@ impl Space {
 
     /// What the time of `op` depends on.
     pub(super) fn key(&self, point: &Point, plan: &Plan, op: Op) -> OpKey {
-        let launch = if op == Op::Dispatch { &plan.dispatch } else { &plan.combine };
+        let launch = plan.launch(op);
         let values = Axis::ALL.map(|axis| match axis {
             _ if !axis.changes(op) => 0,
             Axis::Workers => launch.block.workers,
@@ -220,12 +220,9 @@ impl Space {
             depth_ib: value(Axis::DepthIb),
             depth_nv: value(Axis::DepthNv),
             workers: value(Axis::Workers),
-            roles: if value(Axis::Roles) == 0 { Roles::Dynamic } else { Roles::Fixed },
+            roles: roles(value(Axis::Roles)),
             stage_bytes: value(Axis::StageBytes),
-            landing: match value(Axis::Landing) {
-                0 => Landing::Staged,
-                rows => Landing::Direct { rows },
-            },
+            landing: landing(value(Axis::Landing)),
         }
     }
 }

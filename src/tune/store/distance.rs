@@ -26,20 +26,21 @@ pub fn distance(wanted: &Key, there: &Key) -> Option<f64> {
     if wanted.fabric != there.fabric {
         return None;
     }
+    let (a, b) = (&wanted.workload, &there.workload);
     let sizes = [
-        (2.0, wanted.nodes, there.nodes),
-        (2.0, wanted.gpus_per_node, there.gpus_per_node),
-        (1.0, wanted.tokens, there.tokens),
-        (1.0, wanted.hidden, there.hidden),
-        (0.5, wanted.topk, there.topk),
-        (0.25, wanted.experts, there.experts),
+        (2.0, a.nodes, b.nodes),
+        (2.0, a.gpus_per_node, b.gpus_per_node),
+        (1.0, a.tokens, b.tokens),
+        (1.0, a.hidden, b.hidden),
+        (0.5, a.topk, b.topk),
+        (0.25, a.experts, b.experts),
     ];
     let by_size: f64 = sizes.iter().map(|&(weight, a, b)| weight * ratio(a, b)).sum();
-    let apart = if (wanted.nodes == 1) == (there.nodes == 1) { 0.0 } else { 4.0 };
-    let by_words = word(0.5, &wanted.payload, &there.payload)
-        + word(0.25, &wanted.sum, &there.sum)
-        + class(&wanted.layout, &there.layout)
-        + class(&wanted.gate, &there.gate)
+    let apart = if (a.nodes == 1) == (b.nodes == 1) { 0.0 } else { 4.0 };
+    let by_words = word(0.5, &a.payload, &b.payload)
+        + word(0.25, &a.sum, &b.sum)
+        + class(&a.layout, &b.layout)
+        + class(&a.gate, &b.gate)
         + word(0.1, &wanted.version, &there.version);
     let distance = device(&wanted.device, &there.device)? + by_size + apart + by_words;
     (distance <= DISTANCE_MAX).then_some(distance)

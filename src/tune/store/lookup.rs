@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::super::key::Key;
-use super::super::setting::Setting;
 use super::{Entry, Store};
+use crate::bench::differing;
 use crate::error::{Error, Result};
-use crate::plan::{Fabric, Landing, Plan, Shape, Tuning};
+use crate::plan::{Fabric, Landing, Plan, Setting, Shape, Tuning};
 use crate::topology::Topology;
 
 /// Environment variable with the path of a TOML file: a setting, an outcome of a search, or a store.
@@ -228,21 +228,6 @@ fn user_store(config: Option<OsString>, home: Option<OsString>) -> Option<PathBu
 }
 
 fn differences(wanted: &Key, there: &Key) -> Vec<Difference> {
-    let number = |value: u32| value.to_string();
-    let items = [
-        ("device", wanted.device.clone(), there.device.clone()),
-        ("nodes", number(wanted.nodes), number(there.nodes)),
-        ("gpus_per_node", number(wanted.gpus_per_node), number(there.gpus_per_node)),
-        ("tokens", number(wanted.tokens), number(there.tokens)),
-        ("hidden", number(wanted.hidden), number(there.hidden)),
-        ("experts", number(wanted.experts), number(there.experts)),
-        ("topk", number(wanted.topk), number(there.topk)),
-        ("payload", wanted.payload.clone(), there.payload.clone()),
-        ("sum", wanted.sum.clone(), there.sum.clone()),
-        ("layout", wanted.layout.clone(), there.layout.clone()),
-        ("gate", wanted.gate.clone(), there.gate.clone()),
-        ("version", wanted.version.clone(), there.version.clone()),
-    ];
-    let differ = items.into_iter().filter(|(_, wanted, there)| wanted != there);
-    differ.map(|(name, wanted, there)| Difference { name, wanted, there }).collect()
+    let items = differing(wanted.fields(), there.fields());
+    items.map(|(name, wanted, there)| Difference { name, wanted, there }).collect()
 }

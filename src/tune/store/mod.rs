@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use super::outcome::{Outcome, Predicted};
-use super::setting::Setting;
 use crate::error::{Error, Result};
+use crate::plan::Setting;
 
 pub use distance::{distance, DISTANCE_MAX};
 #[cfg(test)]

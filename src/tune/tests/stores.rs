@@ -211,6 +211,21 @@ fn stores_that_cannot_be_are_refused_by_name() {
     assert!(said.contains("two entries for"), "{said}");
 }
 
+/// An entry's key is one table, and so is its setting: all fields that they have, and no others.
+#[test]
+fn an_entry_says_all_and_no_more() {
+    let one = shipped();
+    for table in ["[entry.key]\n", "[entry.setting]\n"] {
+        let more = one.replacen(table, &format!("{table}ranks = 5\n"), 1);
+        let said = Store::from_toml("a store", &more).expect_err("refused").to_string();
+        assert!(said.contains("unknown field `ranks`"), "{said}");
+    }
+    for line in ["gpus_per_node = 8\n", "gate = \"uniform\"\n", "stage_bytes = 16384\n"] {
+        let said = Store::from_toml("a store", &one.replacen(line, "", 1)).expect_err("refused").to_string();
+        assert!(said.contains("missing field"), "{line}: {said}");
+    }
+}
+
 #[test]
 fn what_ships_can_be_read() {
     let shape = shape(4096);

@@ -71,10 +71,7 @@ impl Surface {
 
     pub fn timing(&self, job: &Job, load: &Load) -> Timing {
         let plan = &job.plan;
-        let sms = f64::from(match job.op {
-            Op::Dispatch => plan.dispatch.sms,
-            Op::Combine => plan.combine.sms,
-        });
+        let sms = f64::from(plan.launch(job.op).sms);
         let Load::Beside { bound, alone_us } = *load else {
             let us = self.us(plan, job.op, 1.0);
             return Timing { us, spread_us: 0.0, sm_ms: us * sms / 1e3, beside: None };
@@ -96,7 +93,7 @@ impl Surface {
     /// Time of an operation; `rate` is what is left of the SMs' copy rate.
     fn us(&self, plan: &Plan, op: Op, rate: f64) -> f64 {
         let (machine, tuning, shape, topology) = (&self.machine, &plan.tuning, &plan.shape, plan.topology);
-        let launch = if op == Op::Dispatch { &plan.dispatch } else { &plan.combine };
+        let launch = plan.launch(op);
         let bytes = f64::from(match op {
             Op::Dispatch => shape.dispatch_slot_bytes(topology),
             Op::Combine => shape.combine_slot_bytes(),

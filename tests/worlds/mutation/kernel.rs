@@ -144,10 +144,10 @@ fn plain(line: &str) -> String {
     out
 }
 
-/// A register that the kernel has not.
+/// A register that the kernel has not, of all its code.
 pub fn fresh(body: &mut Body, ty: Type) -> RegisterId {
     let id = RegisterId(body.registers.len() as u32);
-    body.registers.push(warpferry_ptx::ast::Register { name: format!("mutant{}", id.0), ty });
+    body.registers.push(warpferry_ptx::ast::Register { name: format!("mutant{}", id.0), ty, block: 0..usize::MAX });
     id
 }
 

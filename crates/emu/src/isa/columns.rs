@@ -11,8 +11,8 @@ pub(super) struct BlockColumns {
     used: Vec<(usize, u8, u16)>,
     /// Where the first of these blocks ends.
     first_end: usize,
-    /// Columns of ended blocks, by width: what is above a register's width stays zero.
-    free: HashMap<u8, Vec<u16>>,
+    /// Columns of ended blocks and where these ended, by width: what is above a register's width stays zero.
+    free: HashMap<u8, Vec<(usize, u16)>>,
 }
 
 impl BlockColumns {
@@ -27,12 +27,13 @@ impl BlockColumns {
             let (ended, open): (Vec<_>, Vec<_>) = self.used.drain(..).partition(|&(end, ..)| end <= block.start);
             self.used = open;
             self.first_end = self.used.iter().map(|&(end, ..)| end).min().unwrap_or(usize::MAX);
-            for (_, bytes, column) in ended {
-                self.free.entry(bytes).or_default().push(column);
+            for (end, bytes, column) in ended {
+                self.free.entry(bytes).or_default().push((end, column));
             }
         }
-        let column = match self.free.get_mut(&bytes).and_then(Vec::pop) {
-            Some(column) => column,
+        let free = self.free.entry(bytes).or_default();
+        let column = match free.iter().rposition(|&(end, _)| end <= block.start) {
+            Some(at) => free.remove(at).1,
             None => new()?,
         };
         self.used.push((block.end, bytes, column));
@@ -64,6 +65,12 @@ mod tests {
     #[test]
     fn blocks_within_each_other_do_not() {
         assert_eq!(columns(&[(4, 0..9), (4, 1..8), (4, 2..3), (4, 1..8), (4, 4..5)]), [0, 1, 2, 3, 2]);
+    }
+
+    /// What is declared last may be named in all of its block, so also in blocks that were over by then.
+    #[test]
+    fn a_block_that_began_before_does_not() {
+        assert_eq!(columns(&[(4, 1..3), (8, 3..5), (4, 0..9), (4, 5..7)]), [0, 1, 2, 0]);
     }
 
     #[test]

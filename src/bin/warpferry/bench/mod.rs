@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn records_say_what_ran() {
         let records = records();
-        assert_eq!(records.iter().map(|record| record.workload.tokens).collect::<Vec<_>>(), [8, 16]);
+        assert_eq!(records.iter().map(|record| record.workload.class.tokens).collect::<Vec<_>>(), [8, 16]);
         for record in &records {
             let figures = &record.figures;
             assert!(record.place.verified && record.place.backend == "emu", "{record:?}");
@@ -255,7 +255,7 @@ mod tests {
             assert!(shares.iter().all(Option::is_some) && sum >= figures.dispatch_us, "{figures:?}");
             assert!(figures.dispatch_ib_bytes > figures.dispatch_ib_bytes_min, "{figures:?}");
         }
-        assert_eq!(records[0].setting.landing, "staged");
+        assert_eq!(records[0].setting.tuning.landing, "staged");
         assert!(records[1].figures.dispatch_ib_bytes > records[0].figures.dispatch_ib_bytes);
     }
 

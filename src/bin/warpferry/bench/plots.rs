@@ -296,7 +296,8 @@ mod tests {
     fn a_color_for_each_combination_of_the_others() {
         let records = records();
         let sms: Vec<u32> = records.iter().map(|record| record.figures.sms).collect();
-        let tokens = Axis { name: "tokens", values: records.iter().map(|record| record.workload.tokens).collect() };
+        let tokens =
+            Axis { name: "tokens", values: records.iter().map(|record| record.workload.class.tokens).collect() };
         let groups = groups(&records, &axis(&sms), &[&tokens]);
         let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(names, ["tokens 8", "tokens 16"]);

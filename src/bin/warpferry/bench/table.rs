@@ -17,14 +17,15 @@ pub fn of(records: &[Record], axes: &[Axis]) -> String {
 
 /// One record.
 fn full(record: &Record) -> String {
-    let (workload, setting, place, figures) = (&record.workload, &record.setting, &record.place, &record.figures);
+    let (workload, setting) = (&record.workload.class, &record.setting.tuning);
+    let (place, figures) = (&record.place, &record.figures);
     let mut lines = vec![
         format!(
             "world    {} nodes x {} GPUs, {} tokens a rank, gate {}, seed {}",
-            workload.nodes, workload.gpus_per_node, workload.tokens, workload.gate, workload.seed
+            workload.nodes, workload.gpus_per_node, workload.tokens, workload.gate, record.workload.seed
         ),
         format!(
-            "rows     hidden {}, top-{} of {} experts, {} there and {} back, {}",
+            "rows     hidden {}, top-{} of {} experts, {} there and {} back, by {}",
             workload.hidden, workload.topk, workload.experts, workload.payload, workload.sum, workload.layout
         ),
         format!(
@@ -33,7 +34,7 @@ fn full(record: &Record) -> String {
         ),
         format!(
             "         {} workers, roles {}, stages of {} bytes, fabric {}, {}",
-            setting.workers, setting.roles, setting.stage_bytes, setting.fabric, setting.landing
+            setting.workers, setting.roles, setting.stage_bytes, record.setting.fabric, setting.landing
         ),
         format!("times    {}; {} repeat{}", place.times, place.repeats, if place.repeats == 1 { "" } else { "s" }),
         String::new(),
@@ -134,7 +135,7 @@ fn lines(records: &[Record], axes: &[Axis]) -> String {
 
 /// What a record says of an axis.
 pub fn value_of(record: &Record, axis: &str) -> u32 {
-    let (workload, setting) = (&record.workload, &record.setting);
+    let (workload, setting) = (&record.workload.class, &record.setting.tuning);
     match axis {
         "nodes" => workload.nodes,
         "gpus_per_node" => workload.gpus_per_node,

@@ -28,7 +28,7 @@ pub fn table(pairs: &[Pair]) -> String {
 }
 
 fn named(pair: &Pair) -> String {
-    let (workload, setting) = (&pair.workload, &pair.setting);
+    let (workload, setting) = (&pair.workload.class, &pair.setting.tuning);
     format!(
         "{} x {}, {} tokens, {}, {} SMs",
         workload.nodes, workload.gpus_per_node, workload.tokens, workload.gate, setting.dispatch_sms

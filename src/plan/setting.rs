@@ -1,9 +1,11 @@
 //! A tuning as files hold it: plain numbers and words.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
+use super::tuning::{Landing, Tuning};
 use crate::error::{Error, Result};
-use crate::plan::{Landing, Tuning};
 
 /// The fields of [`Tuning`]; roles are `dynamic`, `fixed` or a list such as `rfs,srf`, landing is `staged` or `direct:ROWS`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,16 +48,13 @@ impl From<&Tuning> for Setting {
             workers: tuning.workers,
             roles: tuning.roles.to_string(),
             stage_bytes: tuning.stage_bytes,
-            landing: match tuning.landing {
-                Landing::Staged => "staged".to_string(),
-                Landing::Direct { rows } => format!("direct:{rows}"),
-            },
+            landing: landing_words(tuning.landing),
         }
     }
 }
 
 impl Setting {
-    /// The tuning, unchecked: whether it fits a world is for [`crate::plan::Plan::new`] to say.
+    /// The tuning, unchecked: whether it fits a world is for [`Plan::new`](super::Plan::new) to say.
     ///
     /// # Errors
     /// [`Error::Argument`] for words that are none.
@@ -74,6 +73,40 @@ impl Setting {
             stage_bytes: self.stage_bytes,
             landing: landing(&self.landing)?,
         })
+    }
+
+    /// Names and values, in order.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("dispatch_sms", self.dispatch_sms.to_string()),
+            ("combine_sms", self.combine_sms.to_string()),
+            ("channels", self.channels.to_string()),
+            ("chunk_ib", self.chunk_ib.to_string()),
+            ("chunk_nv", self.chunk_nv.to_string()),
+            ("depth_ib", self.depth_ib.to_string()),
+            ("depth_nv", self.depth_nv.to_string()),
+            ("workers", self.workers.to_string()),
+            ("roles", self.roles.clone()),
+            ("stage_bytes", self.stage_bytes.to_string()),
+            ("landing", self.landing.clone()),
+        ]
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Setting { dispatch_sms, combine_sms, channels, chunk_ib, chunk_nv, depth_ib, depth_nv, .. } = self;
+        write!(f, "SMs {dispatch_sms}/{combine_sms}, channels {channels}, chunks {chunk_ib}/{chunk_nv}, ")?;
+        write!(f, "rings {depth_ib}/{depth_nv}, workers {}, {} roles, ", self.workers, self.roles)?;
+        write!(f, "stages {}, {}", self.stage_bytes, self.landing)
+    }
+}
+
+/// `staged` or `direct:ROWS`.
+pub(crate) fn landing_words(landing: Landing) -> String {
+    match landing {
+        Landing::Staged => "staged".to_string(),
+        Landing::Direct { rows } => format!("direct:{rows}"),
     }
 }
 
