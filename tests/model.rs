@@ -80,6 +80,22 @@ fn a_part_stands_for_the_whole() {
     assert!(worst < 0.12, "{worst}");
 }
 
+/// Two parts stand for the whole too. Worlds where one of one SM is much too slow are too large to run whole here:
+/// `docs/model.md` has some.
+#[test]
+fn two_parts_stand_for_the_whole() {
+    let machine = machine("h800-cx7");
+    let case = Case { nodes: 2, gpus: 4, tokens: 512, channels: 16, sms: 8, ..PLAIN };
+    let [whole, two, one] = [ALL, 6_000_000, 3_000_000].map(|effort| times(&machine, case, effort));
+    assert!(one.ran.parts == 8.0 && two.ran.parts == 4.0, "{:?}, {:?}", one.ran, two.ran);
+    for (name, (whole, (two, one))) in
+        ["dispatch", "combine"].into_iter().zip(both(&whole).into_iter().zip(both(&two).into_iter().zip(both(&one))))
+    {
+        println!("{name}: {whole:.1} us whole, ratio {:.3} of two parts, {:.3} of one", two / whole, one / whole);
+        assert!((two / whole - 1.0).abs() < 0.12, "{name}: {two} us of two parts, {one} us of one, {whole} us whole");
+    }
+}
+
 #[test]
 fn a_few_tokens_stand_for_many() {
     let machine = machine("h800-cx7");

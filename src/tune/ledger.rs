@@ -105,6 +105,25 @@ impl<'a> Ledger<'a> {
         Some(sample)
     }
 
+    /// The best of the points that were measured, best first, each once.
+    pub fn best(&self, judge: &Judge, most: usize) -> Vec<Point> {
+        let cost = |point: &Point| Some((self.cost(point, judge)?, *point));
+        let mut ranked: Vec<(Cost, Point)> = self.tried.iter().filter_map(cost).collect();
+        ranked.sort_by(|(a, at), (b, bt)| a.order(b).then(at.cmp(bt)));
+        let mut seen = HashSet::new();
+        ranked.into_iter().map(|(_, point)| point).filter(|point| seen.insert(*point)).take(most).collect()
+    }
+
+    /// Operations that count.
+    pub fn ops(&self) -> Ops {
+        self.ops
+    }
+
+    /// What runs beside them.
+    pub fn load(&self) -> Load {
+        self.load
+    }
+
     /// Measures, in one list, what points lack, as far as the budget goes.
     pub fn measure(&mut self, points: &[Point]) -> Result<()> {
         let mut asked: HashSet<OpKey> = HashSet::new();

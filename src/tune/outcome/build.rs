@@ -1,7 +1,5 @@
 //! An outcome from what a search has measured. Nothing is measured for it.
 
-use std::collections::HashSet;
-
 use super::super::axis::{Axis, Scale};
 use super::super::budget::Ended;
 use super::super::key::Key;
@@ -9,7 +7,7 @@ use super::super::ledger::Ledger;
 use super::super::measure::Load;
 use super::super::objective::{Cost, Judge, Objective};
 use super::super::sample::Sample;
-use super::super::search::Passed;
+use super::super::search::{Final, Passed};
 use super::super::space::Point;
 use super::{Evidence, Outcome, Passage, Predicted, Ranked, Step, Tried, WrongSetting, FORMAT};
 use crate::error::{Error, Result};
@@ -29,6 +27,8 @@ pub(in super::super) struct Finding<'p> {
     pub judge: Judge,
     pub path: &'p [Passed],
     pub ended: Ended,
+    /// The best points by a finer measure, best first; none where there is no such measure.
+    pub finals: &'p [Final],
 }
 
 impl Finding<'_> {
@@ -42,7 +42,7 @@ impl Finding<'_> {
         seed: u64,
     ) -> Result<Outcome> {
         let space = ledger.space;
-        let sample = ledger.sample(&self.best);
+        let sample = self.finals.first().map(|best| best.sample).or_else(|| ledger.sample(&self.best));
         let sample = sample.ok_or_else(|| Error::Bug("the chosen point was not measured".to_string()))?;
         let plan = space.plan(&self.best)?;
         Ok(Outcome {
@@ -66,21 +66,18 @@ impl Finding<'_> {
         })
     }
 
-    /// The best other points that were measured, each plan once.
+    /// The best other points: those of the finals, or, without any, of all that were measured.
     fn runner_ups(&self, ledger: &Ledger<'_>) -> Vec<Ranked> {
-        let tried = ledger.tried().iter().filter(|point| **point != self.best);
-        let mut ranked: Vec<(Cost, Point)> =
-            tried.filter_map(|point| Some((ledger.cost(point, &self.judge)?, *point))).collect();
-        ranked.sort_by(|(a, at), (b, bt)| a.order(b).then(at.cmp(bt)));
-        let mut seen = HashSet::new();
-        let different = ranked.into_iter().filter(|(_, point)| seen.insert(*point));
-        different.take(RUNNER_UPS).filter_map(|(cost, point)| self.ranked(ledger, &point, &cost)).collect()
-    }
-
-    fn ranked(&self, ledger: &Ledger<'_>, point: &Point, cost: &Cost) -> Option<Ranked> {
-        let (plan, sample) = (ledger.space.plan(point).ok()?, ledger.sample(point)?);
-        let (setting, predicted) = (Setting::from(&plan.tuning), predicted(&plan, &sample));
-        Some(Ranked { worse_percent: percent(cost.main, self.cost.main), setting, predicted })
+        if let Some((best, others)) = self.finals.split_first() {
+            let ranked = |other: &Final| ranked(ledger, other, best.cost);
+            return others.iter().filter_map(ranked).collect();
+        }
+        let others = ledger.best(&self.judge, RUNNER_UPS + 1).into_iter().filter(|point| *point != self.best);
+        let measured = |point: Point| {
+            let (sample, cost) = (ledger.sample(&point)?, ledger.cost(&point, &self.judge)?);
+            ranked(ledger, &Final { point, sample, cost }, self.cost)
+        };
+        others.take(RUNNER_UPS).filter_map(measured).collect()
     }
 
     fn evidence(&self, ledger: &Ledger<'_>, axis: Axis) -> Evidence {
@@ -112,6 +109,12 @@ impl Finding<'_> {
         };
         ledger.tried().iter().take(TRIED_MAX).filter_map(told).collect()
     }
+}
+
+fn ranked(ledger: &Ledger<'_>, other: &Final, best: Cost) -> Option<Ranked> {
+    let plan = ledger.space.plan(&other.point).ok()?;
+    let (setting, predicted) = (Setting::from(&plan.tuning), predicted(&plan, &other.sample));
+    Some(Ranked { worse_percent: percent(other.cost.main, best.main), setting, predicted })
 }
 
 fn predicted(plan: &Plan, sample: &Sample) -> Predicted {

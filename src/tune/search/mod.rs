@@ -4,6 +4,7 @@
 //! and the measure's answers. With noise on a real device, answers differ from run to run, and so may the choice.
 
 mod descent;
+mod finals;
 mod grid;
 mod line;
 mod starts;
@@ -23,6 +24,7 @@ use crate::plan::Tuning;
 use descent::{Candidate, Descent};
 
 pub(super) use descent::Passed;
+pub(super) use finals::Final;
 
 /// Starts of descents unless told otherwise: the defaults, two corners, three drawn.
 const STARTS: usize = 6;
@@ -52,6 +54,7 @@ pub struct Search<'a> {
     guesses: Vec<Tuning>,
     seed: u64,
     journal: Option<PathBuf>,
+    finest: Option<&'a mut dyn Measure>,
     watcher: Watcher<'a>,
 }
 
@@ -68,6 +71,7 @@ impl<'a> Search<'a> {
             guesses: Vec::new(),
             seed: 0,
             journal: None,
+            finest: None,
             watcher: Box::new(|_| {}),
         }
     }
@@ -118,6 +122,14 @@ impl<'a> Search<'a> {
     #[must_use]
     pub fn journal(mut self, path: impl Into<PathBuf>) -> Search<'a> {
         self.journal = Some(path.into());
+        self
+    }
+
+    /// A measure that tells more exactly and takes longer: it measures the best few points again and decides between them, of
+    /// objectives but [`Objective::LeastSms`]. The search's budget does not count that.
+    #[must_use]
+    pub fn finest(mut self, measure: &'a mut dyn Measure) -> Search<'a> {
+        self.finest = Some(measure);
         self
     }
 
@@ -258,7 +270,7 @@ impl<'a> Search<'a> {
     }
 
     fn outcome(
-        &self,
+        &mut self,
         ledger: &Ledger<'_>,
         measure: String,
         judge: Judge,
@@ -270,7 +282,20 @@ impl<'a> Search<'a> {
             let have = ledger.wrong.first().map_or("none was measured".to_string(), |wrong| wrong.reason.clone());
             return Err(Error::Unsupported { need: "a setting with right results".to_string(), have });
         };
-        let found = Finding { best: best.point, cost: best.cost, judge, path: &path, ended };
+        let finals = match &mut self.finest {
+            Some(finest) if !matches!(self.objective, Objective::LeastSms { .. }) => {
+                finals::finals(ledger, &judge, &mut **finest)?
+            }
+            _ => Vec::new(),
+        };
+        // What was found out about points holds for the measure of all of them.
+        let best = match finals.first() {
+            Some(first) => {
+                Candidate { point: first.point, cost: ledger.cost(&first.point, &judge).unwrap_or(best.cost) }
+            }
+            None => best,
+        };
+        let found = Finding { best: best.point, cost: best.cost, judge, path: &path, ended, finals: &finals };
         found.outcome(ledger, self.key(), measure, self.objective, self.load, self.seed)
     }
 }

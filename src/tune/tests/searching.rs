@@ -53,6 +53,45 @@ fn a_search_is_as_good_as_the_grid_with_a_fifth_of_its_points() {
     }
 }
 
+/// Says the opposite of what a surface says.
+#[derive(Debug)]
+struct Contrary(Surface);
+
+impl Measure for Contrary {
+    fn name(&self) -> String {
+        "contrary".to_string()
+    }
+
+    fn check(&mut self, _: &[Job]) -> crate::Result<Vec<Verdict>> {
+        panic!("results of the finals were found right already")
+    }
+
+    fn time(&mut self, jobs: &[Job], load: &Load) -> crate::Result<Vec<Timing>> {
+        let times = self.0.time(jobs, load)?;
+        Ok(times.into_iter().map(|timing| Timing { us: 1e6 / timing.us, ..timing }).collect())
+    }
+}
+
+/// A finer measure decides between the best four and gives their times; everything else is the search's.
+#[test]
+fn a_finer_measure_decides_between_the_best() {
+    let space = small(&H800, 2, 8, 4096);
+    let alone = Search::new(&space, "uniform").run(&mut Surface::new(H800)).unwrap_or_else(|error| panic!("{error}"));
+    let mut contrary = Contrary(Surface::new(H800));
+    let with = Search::new(&space, "uniform").finest(&mut contrary).run(&mut Surface::new(H800));
+    let with = with.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((with.points_tried, &with.path, &with.tried), (alone.points_tried, &alone.path, &alone.tried));
+    let finalists: Vec<&Setting> =
+        std::iter::once(&alone.setting).chain(alone.runner_ups[..3].iter().map(|ranked| &ranked.setting)).collect();
+    assert!(finalists.contains(&&with.setting) && with.runner_ups.len() == 3, "{with:?}");
+    let times = std::iter::once(with.predicted).chain(with.runner_ups.iter().map(|ranked| ranked.predicted));
+    let times: Vec<f64> =
+        times.map(|predicted| predicted.dispatch_us.unwrap() + predicted.combine_us.unwrap()).collect();
+    assert!(times.windows(2).all(|pair| pair[0] <= pair[1] * 1.002), "best first: {times:?}");
+    assert!(with.runner_ups.iter().all(|ranked| finalists.contains(&&ranked.setting) && ranked.worse_percent >= -0.2));
+    assert_eq!(with.predicted_us, times[0]);
+}
+
 #[test]
 fn least_sms_are_within_their_share_and_few() {
     for (machine, nodes, gpus, tokens) in WORLDS {

@@ -22,8 +22,10 @@ pub fn limits(machine: &str) -> Result<Limits> {
 pub struct Measures {
     /// Answers at once.
     pub coarse: EstimateMeasure,
-    /// Runs the kernels.
+    /// Runs the kernels of a small part.
     pub fine: ModelMeasure,
+    /// Runs those of larger parts, for the best few.
+    pub finest: ModelMeasure,
 }
 
 /// What measures settings of `space` on the machine with choices of `gate`.
@@ -40,6 +42,8 @@ pub fn measures_for(options: &TuneOptions, space: &Space, gate: &GateChoice) -> 
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let machine = find(&options.machine)?;
     let model = Model::new(machine.clone()).effort(options.effort);
+    let finest = Model::new(machine.clone()).effort(options.effort.max(Model::EFFORT));
     let coarse = EstimateMeasure::new(machine, workload.clone());
-    Ok(Measures { coarse, fine: ModelMeasure::new(model, workload, threads) })
+    let finest = ModelMeasure::new(finest, workload.clone(), threads);
+    Ok(Measures { coarse, fine: ModelMeasure::new(model, workload, threads), finest })
 }

@@ -22,7 +22,7 @@ pub fn run(options: &TuneOptions) -> Result<bool> {
     let gate = options.gate()?;
     let mut measures = machine::measures_for(options, &space, &gate)?;
     let guess = guess(options, &space, &gate.class(), &mut measures.coarse)?;
-    let outcome = search(options, &space, &gate.class(), vec![guess], &mut measures.fine)?;
+    let outcome = search(options, &space, &gate.class(), vec![guess], &mut measures.fine, Some(&mut measures.finest))?;
     if let Some(path) = &options.out {
         write(path, &outcome)?;
     }
@@ -57,6 +57,7 @@ fn search(
     gate: &str,
     guesses: Vec<Tuning>,
     measure: &mut dyn Measure,
+    finest: Option<&mut dyn Measure>,
 ) -> Result<Outcome> {
     let bar = bar();
     let watcher = |progress: Progress| {
@@ -74,6 +75,9 @@ fn search(
         .watched(watcher);
     if let Some(path) = &options.resume {
         search = search.journal(path);
+    }
+    if let Some(finest) = finest {
+        search = search.finest(finest);
     }
     let outcome = if options.exhaustive { search.exhaustive(measure) } else { search.run(measure) };
     bar.finish_and_clear();
@@ -115,7 +119,7 @@ mod tests {
         let options = TuneOptions::parse_from(["tune", "--machine", "h800-cx7"].iter().chain(words));
         let space = options.space(machine::limits("h800-cx7").expect("a preset")).expect("a space");
         let gate = options.gate().expect("a gate");
-        search(&options, &space, &gate.class(), Vec::new(), &mut Surface::new(H800))
+        search(&options, &space, &gate.class(), Vec::new(), &mut Surface::new(H800), None)
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
