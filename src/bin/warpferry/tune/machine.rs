@@ -10,6 +10,9 @@ use warpferry::Result;
 use super::options::{GateChoice, TuneOptions};
 use crate::machine::find;
 
+/// Effort of the measure that decides, of that of the search: where the search runs a part of one SM, it runs two parts.
+const FINEST: u64 = 6;
+
 /// Limits of a machine's GPUs.
 ///
 /// # Errors
@@ -42,7 +45,7 @@ pub fn measures_for(options: &TuneOptions, space: &Space, gate: &GateChoice) -> 
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let machine = find(&options.machine)?;
     let model = Model::new(machine.clone()).effort(options.effort);
-    let finest = Model::new(machine.clone()).effort(options.effort.max(Model::EFFORT));
+    let finest = Model::new(machine.clone()).effort(FINEST.saturating_mul(options.effort));
     let coarse = EstimateMeasure::new(machine, workload.clone());
     let finest = ModelMeasure::new(finest, workload.clone(), threads);
     Ok(Measures { coarse, fine: ModelMeasure::new(model, workload, threads), finest })
